@@ -1,0 +1,167 @@
+"""How bytes move: the contract of the compiled extension.
+
+Promises: every function works beneath a pinned :class:`Root`, never follows a symbolic link inside it, never
+replaces a file, releases the interpreter while it works, and reports what went wrong per file, as a
+:data:`Fault`, so that one bad file never hides the others. What is not promised: policy. The extension knows no
+session, no retry and no database.
+
+Paths are bytes, relative to their root, with ``/`` between components. Times are nanoseconds since the Unix
+epoch. Sizes are bytes. Digests are the 32 raw bytes of BLAKE3.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias, final
+
+__version__: str
+
+PAGE_WORDS: int
+"""Length of a worker's shared page, in unsigned 64-bit words. Word 0 is the cancel flag (set it to 1), 1 bytes
+read from sources, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when no
+byte does, so that a stall can be told from a long queue of small files), 5 the item being worked on (item
+number + 1, 0 when idle); the rest is reserved."""
+
+BUFFER_MIN: int
+"""Smallest buffer, 4 KiB."""
+
+BUFFER_MAX: int
+"""Largest buffer, 64 MiB."""
+
+Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
+"""What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
+
+``kind``: ``io`` (the system refused; ``errno`` says why) · ``changed`` (the source is not what the scan saw, or
+changed while it was read) · ``unstable`` (the source gave different bytes when it was read again) ·
+``mismatch`` (the copy does not read back as written; ``ranges`` holds up to 16 differing byte ranges) ·
+``cancelled`` · ``condemned`` (this file was fine, another one of its batch failed to reach the device and took
+its proof with it).
+``operation``: the system call or step, as in ``open``, ``read``, ``write``, ``fsync``, ``verify``, ``rename``.
+``errno``: 0 where no system call failed. ``path``: the file concerned, absolute, as far as it is known.
+``detail``: one English sentence."""
+
+Identity: TypeAlias = tuple[int, int, int, int, int, int]
+"""``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
+
+Verdict: TypeAlias = tuple[str | None, int, Fault | None]
+"""One copy: ``(verify method, time of validation, fault)``. The method is ``direct``, ``evicted`` or ``reread``;
+it is None exactly when there is a fault."""
+
+Staged: TypeAlias = tuple[bytes | None, int, int, int, Fault | None, list[Verdict]]
+"""One transfer: ``(blake3, bytes read from the source, started, copied, fault of the source, verdicts)``, with
+one verdict per root in the order given. With a fault of the source, every verdict carries the same fault."""
+
+Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
+"""One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
+read was asked for."""
+
+Published: TypeAlias = tuple[str | None, Fault | None]
+"""One rename: ``(publish method, fault)``; the method is ``noreplace``, ``link`` or ``unguarded``. A name that is
+taken is a fault of kind ``io`` with errno EEXIST, and nothing was changed."""
+
+@final
+class Page:
+    """A view of a worker's shared page, :data:`PAGE_WORDS` words of memory that another process may read and
+    set while work goes on. Without a buffer the page is private to this object.
+
+    Raises ``ValueError`` for a buffer that is too small, misaligned or read-only.
+    """
+
+    def __new__(cls, buffer: object | None = None) -> Page: ...
+    def words(self) -> list[int]:
+        """The page's words, as they are at this moment."""
+    def cancel(self) -> None:
+        """Set the cancel flag: work that shows this page stops within one buffer."""
+
+@final
+class Root:
+    """A folder, pinned: the directory is opened once and everything happens beneath that descriptor, so that a
+    mount that goes away can never be mistaken for the folder it covered.
+
+    ``cross`` lets paths cross mount points beneath the root (sources may, destinations do not).
+    ``served`` says that a FUSE file system forwards to a server (sshfs, rclone), whose own memory nobody can
+    drop; without it a FUSE file system's read-back counts as ``reread``.
+
+    Raises ``OSError`` where the folder cannot be opened.
+    """
+
+    def __new__(cls, path: bytes, *, cross: bool = False, served: bool = False) -> Root: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def dev(self) -> int: ...
+    @property
+    def ino(self) -> int: ...
+    @property
+    def magic(self) -> int:
+        """The file system's type, as statfs(2) numbers it; 0 where it is not known."""
+    @property
+    def cold(self) -> str:
+        """How copies here can be read back: ``evicted``, ``direct`` or ``reread``."""
+    def check(self) -> None:
+        """Raise ``OSError`` (ENOENT, ENOTCONN …, or ESTALE if another folder has taken its place) unless the
+        root's path still leads to the pinned folder."""
+    def lstat(self, paths: Sequence[bytes]) -> list[Identity | None | OSError]:
+        """What stands at each path: None where nothing does, the error where that cannot be told."""
+    def open_folder(self, path: bytes) -> int:
+        """A new descriptor of a folder beneath the root (``b""`` is the root itself), for use as ``dir_fd``.
+
+        Raises ``OSError``. The caller closes it.
+        """
+
+def stage(
+    source: Root,
+    roots: Sequence[Root],
+    items: Sequence[int],
+    paths: Sequence[bytes],
+    sizes: Sequence[int],
+    mtimes: Sequence[int],
+    staging: Sequence[Sequence[bytes]],
+    *,
+    mode: str = "read",
+    buffer: int = 1048576,
+    page: Page | None = None,
+) -> list[Staged]:
+    """Copy a batch of files, each read once, into staging files on every root, and prove them.
+
+    ``items``, ``paths``, ``sizes`` and ``mtimes`` are columns of equal length: item number (for the page), path
+    beneath ``source``, and the size and mtime that the scan saw. ``staging[r][i]`` is where file ``i`` goes on
+    ``roots[r]``; its folder is made if it is missing. Each file is created exclusively (an existing name is a
+    fault), preallocated, written while it is hashed, given its mtime, flushed once, and read back cold. A file
+    whose source, write, flush or read-back failed is removed before the call returns.
+
+    ``mode`` is ``read``, ``mmap`` or ``direct``; the last two fall back to ``read`` where the file system knows
+    neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`.
+
+    Raises ``ValueError`` for columns of different length or a bad mode or buffer; everything else is a fault.
+    """
+
+def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> list[Published]:
+    """Give proven staging files their final names, without ever replacing one, and make the names durable.
+
+    Missing folders are made; after all renames each touched folder and each parent of a new one is flushed once.
+    A folder that cannot be flushed is a fault of every file in it (operation ``fsync_folder``): the names stand,
+    but may not survive a power cut. Where no-replace renames are unknown: link and unlink, where those are
+    missing too: check and rename (``unguarded``).
+    """
+
+def prove(
+    root: Root, paths: Sequence[bytes], *, cold: bool, items: Sequence[int] = (), buffer: int = 1048576, page: Page | None = None
+) -> list[Proof]:
+    """Hash files where they are; with ``cold``, from the device as far as the file system allows, and say how.
+
+    A file that changes while it is read is a fault of kind ``changed``.
+    """
+
+def settle(root: Root, paths: Sequence[bytes]) -> list[Fault | None]:
+    """Flush the folders that lead to each path, up to the root: what makes a name durable that was found."""
+
+def make_folders(root: Root, paths: Sequence[bytes], mtimes: Sequence[int]) -> list[Fault | None]:
+    """Make each folder where it is missing, durably, and give it its mtime (the deepest first)."""
+
+def discard(root: Root, paths: Sequence[bytes]) -> list[Fault | None]:
+    """Remove files; one that is already gone is no fault."""
+
+def blake3(data: bytes) -> bytes:
+    """The BLAKE3 digest of some bytes in memory."""
+
+def die_with_parent() -> bool:
+    """Ask the kernel to kill this process when its parent ends; False where no such request exists."""

@@ -1,0 +1,1 @@
+"""What archives hold: roots and the locations on them."""

@@ -1,0 +1,146 @@
+"""How the database is opened: SQLite, write-ahead log, every commit on the disk before it counts.
+
+Writers take the write lock at once (BEGIN IMMEDIATE) and wait up to 30 s for another; no I/O but the
+database's own happens inside a transaction. A new database is made from the schema; an older one is migrated,
+and only then is Alembic imported.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+from ingest.db import schema
+from ingest.errors import JournalError, from_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME: Final = "ingest.sqlite3"
+# How long a writer waits for another one; sessions and jobs run side by side.
+BUSY_SECONDS: Final = 30.0
+
+
+class Database:
+    """One open database. Use it from any thread; each `with` block has a connection of its own."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self.path = path
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock; committed at the end, rolled back by an exception.
+
+        Raises:
+            JournalError: the database refused; nothing of the block was kept.
+        """
+        with self._translated("write"), self._engine.connect().execution_options(immediate=True) as connection:
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database.
+
+        Raises:
+            JournalError: the database cannot be read.
+        """
+        with self._translated("read"), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _translated(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            raise JournalError(
+                str(error.orig or error), path=os.fsencode(self.path), operation=operation,
+                advice="Check the disk of this folder and its room; nothing that was acknowledged is lost",
+            ) from error  # fmt: skip
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+
+def open_database(home: Path) -> Database:
+    """The database in a home folder, made or migrated as needed.
+
+    Raises:
+        JournalError: it cannot be opened, is damaged, or was written by a newer program.
+    """
+    path = home / NAME
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, "mkdir", os.fsencode(home), "Set INGEST_HOME to a folder you can write") from error
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    database = Database(engine, path)
+    try:
+        if _version(engine) != schema.HEAD:
+            _bring_up(engine, home, path)
+    except (SQLAlchemyError, sqlite3.DatabaseError) as error:
+        database.close()
+        cause = getattr(error, "orig", None) or error
+        raise JournalError(
+            str(cause), path=os.fsencode(path), operation="open",
+            advice="Move this file away to start a new journal: the archives describe themselves and stay whole",
+        ) from error  # fmt: skip
+    return database
+
+
+def existing_database(home: Path) -> Database | None:
+    """The database if there is one already; nothing is made."""
+    return open_database(home) if (home / NAME).exists() else None
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun here, not guessed by the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "foreign_keys=ON", "cache_size=-16384"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not connection.scalar(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")):
+            return None
+        return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
+
+
+def _bring_up(engine: Engine, home: Path, path: Path) -> None:
+    """Make or migrate the tables, one process at a time."""
+    with open(home / "schema.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        version = _version(engine)
+        if version == schema.HEAD:
+            return
+        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            if version is None and not inspect(connection).get_table_names():
+                schema.metadata.create_all(connection)
+                connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+                connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.HEAD})
+                return
+            from ingest.db.migrations import upgrade
+
+            if not upgrade(connection, version):
+                raise JournalError(
+                    f"its schema is {version}, newer than this program's {schema.HEAD}", path=os.fsencode(path),
+                    operation="open", advice="Use a newer version of ingest",
+                )  # fmt: skip

@@ -1,0 +1,201 @@
+"""The tables, once. The migrations lead here; a new database is made from here.
+
+Paths are bytes. Times are nanoseconds since the epoch, UTC. States are the words of :mod:`ingest.model.states`.
+What is counted (items, bytes) is computed from the rows, never stored twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# The newest migration. An opened database that says so is not looked at further.
+HEAD: Final = "0001"
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# A storage location that carries a marker. One place may have carried several over the years, so `path` is only
+# where it was last seen.
+roots: Final = Table(
+    "roots",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("uuid", Text, nullable=False, unique=True),
+    Column("path", LargeBinary, nullable=False, index=True),
+    Column("fs_uuid", Text),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("last_verified", BigInteger),
+)
+
+# `run` counts how often the session was taken up. The owner columns say which process holds it, on which boot of
+# which machine; all are null when nobody does.
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("label", Text),
+    Column("options", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("run", Integer, nullable=False, default=1),
+    Column("scanned", Integer, nullable=False, default=0),
+    Column("exit_code", Integer),
+    Column("problem", Text),
+    Column("bytes_read", BigInteger, nullable=False, default=0),
+    Column("bytes_copied", BigInteger, nullable=False, default=0),
+    Column("bytes_verified", BigInteger, nullable=False, default=0),
+    Column("seconds_total", Float, nullable=False, default=0.0),
+    Column("seconds_scan", Float, nullable=False, default=0.0),
+    Column("seconds_copy", Float, nullable=False, default=0.0),
+    Column("seconds_validate", Float, nullable=False, default=0.0),
+    Column("seconds_finalize", Float, nullable=False, default=0.0),
+    Column("owner_machine", Text),
+    Column("owner_boot", Text),
+    Column("owner_space", Text),
+    Column("owner_pid", Integer),
+    Column("owner_started", BigInteger),
+)
+
+session_sources: Final = Table(
+    "session_sources",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("path", LargeBinary, nullable=False),
+    Column("label", LargeBinary, nullable=False),
+    Column("single", LargeBinary),
+    Column("folder", LargeBinary),
+    Column("device", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("fs_uuid", Text),
+    sqlite_with_rowid=False,
+)
+
+session_roots: Final = Table(
+    "session_roots",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("root", Integer, ForeignKey("roots.key"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("device", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One source file of a session. `original_source_path` is sources.path + path, and never changes.
+items: Final = Table(
+    "items",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("source", Integer, nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("errno", Integer, nullable=False, default=0),
+    sqlite_with_rowid=False,
+)
+
+folders: Final = Table(
+    "folders",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("source", Integer, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("mtime_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One item at one destination (`root` is the number in session_roots). `sequence` counts the ends per session and
+# root: a manifest part holds a run of it.
+copies: Final = Table(
+    "copies",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("root", Integer, primary_key=True),
+    Column("path", LargeBinary),
+    Column("staging", LargeBinary),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("operation", Text),
+    Column("errno", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("blake3", LargeBinary),
+    Column("read_mode", Text),
+    Column("verify_method", Text),
+    Column("publish_method", Text),
+    Column("worker", Integer),
+    Column("started_at", BigInteger),
+    Column("copied_at", BigInteger),
+    Column("validated_at", BigInteger),
+    Column("finalized_at", BigInteger),
+    Column("sequence", Integer),
+    sqlite_with_rowid=False,
+)
+
+# Where an asset's bytes are. A location is managed (this program put it there and proved it) or referenced.
+locations: Final = Table(
+    "locations",
+    metadata,
+    Column("root", Integer, ForeignKey("roots.key", ondelete="CASCADE"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("blake3", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("managed", Integer, nullable=False, default=1),
+    Column("verify_method", Text, nullable=False),
+    Column("verified_at", BigInteger, nullable=False),
+    Column("session", Integer, nullable=False),
+    Column("item", Integer, nullable=False),
+    Index("ix_locations_blake3", "blake3"),
+    sqlite_with_rowid=False,
+)
+
+# Manifest parts that are durable on their root: which run of `copies.sequence` each holds.
+parts: Final = Table(
+    "parts",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("root", Integer, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("path", LargeBinary, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("blake3", LargeBinary, nullable=False),
+    UniqueConstraint("session", "root", "path"),
+    sqlite_with_rowid=False,
+)

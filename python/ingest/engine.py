@@ -1,0 +1,80 @@
+"""The one door to the compiled engine: how bytes move. Which and when is decided above.
+
+The functions are the extension's own; their contract stands in ``_native.pyi``. What this module adds is the
+reading of a fault: which error it stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest._native import (
+    BUFFER_MAX,
+    BUFFER_MIN,
+    PAGE_WORDS,
+    Page,
+    Root,
+    __version__,
+    blake3,
+    die_with_parent,
+    discard,
+    make_folders,
+    prove,
+    publish,
+    settle,
+    stage,
+)
+
+if TYPE_CHECKING:
+    from ingest._native import Fault, Identity, Proof, Published, Staged, Verdict
+
+__all__ = [
+    "BUFFER_MAX",
+    "BUFFER_MIN",
+    "PAGE_WORDS",
+    "Failed",
+    "Page",
+    "Root",
+    "__version__",
+    "blake3",
+    "die_with_parent",
+    "discard",
+    "failed",
+    "make_folders",
+    "prove",
+    "publish",
+    "settle",
+    "stage",
+]
+
+# Words of a worker's shared page (see PAGE_WORDS in the stub).
+CANCEL, READ, COPIED, VERIFIED, OPERATIONS, CURRENT = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A fault, as the stages above speak of it.
+
+    Attributes:
+        kind: `io`, `changed`, `unstable`, `mismatch`, `cancelled` or `condemned`.
+        operation: the system call or step. errno: 0 where no call failed. path: absolute.
+        detail: one sentence. ranges: differing byte ranges, [start, end).
+    """
+
+    kind: str
+    operation: str
+    errno: int
+    path: bytes
+    detail: str
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+def failed(fault: Fault) -> Failed:
+    """The fault with names to its fields."""
+    kind, operation, errno, path, detail, ranges = fault
+    return Failed(kind, operation, errno, path, detail, tuple(ranges))
+
+
+if TYPE_CHECKING:
+    __all__ += ["Fault", "Identity", "Proof", "Published", "Staged", "Verdict"]

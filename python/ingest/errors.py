@@ -1,0 +1,185 @@
+"""The one hierarchy of errors: what happened to what, why, and what the user can do about it.
+
+Every error names the path, the operation, the cause and the next step, and knows the exit code that it stands
+for. Only :mod:`ingest.cli.app` turns one into an exit.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from enum import IntEnum
+from typing import ClassVar, Final
+
+
+class ExitCode(IntEnum):
+    """What the process says with its exit status (the specification's table)."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    VERIFICATION = 3
+    NOT_FOUND = 4
+    PERMISSION = 5
+    CANCELLED = 6
+    WITH_ERRORS = 7
+    PAUSED = 8
+    REGRESSION = 9
+
+
+# Where several hold, the first of these wins; then the others by size.
+_PRECEDENCE: Final = (ExitCode.CANCELLED, ExitCode.PAUSED, ExitCode.VERIFICATION, ExitCode.WITH_ERRORS)
+
+
+def worst_exit(codes: list[ExitCode]) -> ExitCode:
+    """The exit code of several outcomes together; OK for none."""
+    for code in _PRECEDENCE:
+        if code in codes:
+            return code
+    return max(codes, default=ExitCode.OK)
+
+
+def shown(path: bytes) -> str:
+    """A path as people may read it: undecodable bytes and control characters escaped, never a lone surrogate."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class IngestError(Exception):
+    """Something the user has to know about.
+
+    Attributes:
+        path: what it concerns, or None.
+        operation: what was being done.
+        errno: the system's reason, 0 where there is none.
+        cause: one sentence.
+        advice: the next step.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.ERROR
+
+    def __init__(
+        self, cause: str, *, path: bytes | None = None, operation: str = "", errno: int = 0, advice: str = ""
+    ) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.path = path
+        self.operation = operation
+        self.errno = errno
+        self.advice = advice
+
+    def __str__(self) -> str:
+        where = f"{shown(self.path)}: " if self.path is not None else ""
+        doing = f"{self.operation}: " if self.operation else ""
+        return f"{where}{doing}{self.cause}" + (f". {self.advice}" if self.advice else "")
+
+
+class UsageError(IngestError):
+    """The command does not make sense as given."""
+
+    exit_code = ExitCode.USAGE
+
+
+class VerificationError(IngestError):
+    """Bytes are not what they should be."""
+
+    exit_code = ExitCode.VERIFICATION
+
+
+class MissingError(IngestError):
+    """Something that was named is not there."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class DeniedError(IngestError):
+    """The system does not let this user do it."""
+
+    exit_code = ExitCode.PERMISSION
+
+
+class CancelledError(IngestError):
+    """The user asked to stop."""
+
+    exit_code = ExitCode.CANCELLED
+
+
+class PausedError(IngestError):
+    """It can go on later: nothing is lost, the cause has to go away first."""
+
+    exit_code = ExitCode.PAUSED
+
+
+class ManifestError(IngestError):
+    """A manifest, or a root's marker, cannot be read or is not what was written."""
+
+
+class JournalError(IngestError):
+    """The journal (the SQLite database) cannot be used."""
+
+
+DENIED: Final = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS})
+ABSENT: Final = frozenset({_errno.ENOENT, _errno.ENOTDIR})
+NO_SPACE: Final = frozenset({_errno.ENOSPC, _errno.EDQUOT})
+
+# The errnos of the specification's section 5 that may go away by themselves.
+TRANSIENT: Final = frozenset(
+    getattr(_errno, name)
+    for name in (
+        "EAGAIN", "ECONNRESET", "ETIMEDOUT", "EBUSY", "EIO", "ENETUNREACH", "EPIPE", "ENOTCONN", "EHOSTDOWN",
+        "EHOSTUNREACH", "ENETDOWN", "ECONNABORTED", "ESTALE",
+    )
+    if hasattr(_errno, name)
+)  # fmt: skip
+
+_ADVICE: Final = {
+    _errno.ENOSPC: "Make room on the disk (blocks and inodes), then: ingest resume",
+    _errno.EDQUOT: "Raise the quota or make room, then: ingest resume",
+    _errno.EROFS: "The disk is mounted read-only: remount it writable, then copy again",
+    _errno.EACCES: "Give this user the right to do it, then copy again",
+    _errno.EPERM: "Give this user the right to do it, then copy again",
+    _errno.ENOENT: "Check that the disk is mounted and the name is right",
+    _errno.EIO: "The device reports an error: try another cable, reader or port, then copy again",
+    _errno.ENAMETOOLONG: "The name is too long for this file system: shorten it, or use another disk",
+    _errno.EILSEQ: "This file system cannot hold the name: rename the file, or use another disk",
+}
+
+
+# What to do about an item that ended for one of these reasons.
+REASON_ADVICE: Final = {
+    "permission": "Give this user the right to read or write it, then copy again",
+    "io": "The device reports errors: try another cable, reader or port, then copy again",
+    "corrupt_destination": "The destination does not keep what is written to it: do not use this disk, cable or port",
+    "unstable_source": "The source reads differently each time: try another reader, keep the card",
+    "changed while it was read": "Something still writes to it: wait until it is done, then copy again",
+    "gone from the source": "It was deleted or moved while the session ran",
+    "no longer a file below the source": "A link or folder took its place while the session ran",
+    "read_only": "The disk is mounted read-only: remount it writable, then copy again",
+    "name": "The destination's file system cannot hold this name: rename it, or use another disk",
+    "outside_root": "A link or another mount stands in its way below the destination: remove it, then copy again",
+    "folder_is_a_file": "A file has the name of a folder it needs: rename that file, or use another --label",
+    "crashed": "A worker died over it twice: read it with --read-mode read, and check the source's disk",
+    "stalled": "No byte moved for minutes: check the disk and its cable, then copy again",
+    "flush": "Its bytes are proven, but its name may not survive a power cut: check the disk, then copy again",
+    "taken": "Something else has its name, a thousand times: use another --label",
+}
+
+
+def advice_for(errno: int) -> str:
+    """The next step for a system error; empty where none is known."""
+    return _ADVICE.get(errno, "The connection may come back: try again later with: ingest resume" if errno in TRANSIENT else "")
+
+
+def from_os_error(error: OSError, operation: str, path: bytes | None = None, advice: str = "") -> IngestError:
+    """The error of this hierarchy that a system error stands for."""
+    code = error.errno or 0
+    if path is None and error.filename is not None:
+        path = os.fsencode(error.filename)
+    kind = (
+        DeniedError if code in DENIED
+        else MissingError if code in ABSENT
+        else PausedError if code in NO_SPACE
+        else IngestError
+    )  # fmt: skip
+    cause = os.strerror(code) if code else str(error)
+    return kind(cause, path=path, operation=operation, errno=code, advice=advice or advice_for(code))

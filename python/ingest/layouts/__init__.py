@@ -1,0 +1,1 @@
+"""Which relative path a file gets in an archive."""

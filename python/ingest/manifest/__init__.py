@@ -1,0 +1,1 @@
+"""What the archive says of itself: manifests in Parquet beside the media, and questions to them."""

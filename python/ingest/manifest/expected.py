@@ -1,0 +1,155 @@
+"""What should stand on a root, as its manifests tell it, and what stands there without any of them naming it.
+
+Promises: both stream, in order of path; memory stays within a limit, whatever the number of files, because DuckDB
+sorts and joins beyond it on disk. The walk for strays holds names of folders still to be listed, never of files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from ingest.manifest import names
+from ingest.manifest.reader import stream
+from ingest.manifest.views import LATEST_FIRST, STANDING
+from ingest.storage.roots import INTERNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+
+    from ingest.engine import Root
+    from ingest.manifest.reader import Manifests
+
+_BATCH: Final = 10_000
+_NAMES: Final = ("_root", "path", "path_raw", "state")
+_NEEDED: Final = (
+    *_NAMES, "session", "item", "size", "blake3", "started_at", "copied_at", "validated_at", "finalized_at", "_part",
+    "_created",
+)  # fmt: skip
+_KINDS: Final[dict[str, pa.DataType]] = {"root": pa.int32(), "name": pa.binary(), "reason": pa.string()}
+_FOUND: Final = pa.schema(_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One file that should be there: `path` below the root with this index, bytes, and its BLAKE3 if it was noted."""
+
+    root: int
+    path: bytes
+    size: int
+    blake3: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A name that no manifest accounts for. `reason` is empty, or says why a folder could not be listed."""
+
+    root: int
+    path: bytes
+    reason: str
+
+
+def expected(
+    connection: duckdb.DuckDBPyConnection, manifests: Manifests, session: str | None = None
+) -> Iterator[Expected]:
+    """The latest row of each path with bytes, in order of root and path.
+
+    Args:
+        connection: from :func:`ingest.manifest.sandbox.sandbox`; it serves nothing else until the end.
+        manifests: whose rows to read.
+        session: only paths that this session has a row for. What should stand there the latest row says,
+            whichever session wrote it.
+    """
+    connection.register("_rows", stream(manifests, _NEEDED))
+    sql = f"""
+        SELECT _root, {names.NAME_SQL} AS name, size, blake3, session
+        FROM _rows WHERE {STANDING} ORDER BY _root, name, {LATEST_FIRST}"""  # noqa: S608 - constants of this program
+    latest: Expected | None = None
+    wanted = False
+    for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+        for root, name, size, digest, by in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if latest is None or (root, name) != (latest.root, latest.path):
+                if latest is not None and wanted:
+                    yield latest
+                latest, wanted = Expected(root, name, size, digest), False
+            wanted = wanted or session in (None, by)
+    if latest is not None and wanted:
+        yield latest
+
+
+def strays(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Iterator[Stray]:
+    """Whatever is no folder and that no row accounts for, in order of root and path.
+
+    A file at a path whose rows all failed is a stray too: nothing proves it. Our own `.ingest` is left out.
+
+    Args:
+        connection: from :func:`ingest.manifest.sandbox.sandbox`; it serves nothing else until the end.
+        manifests: whose rows to read, and whose roots to walk.
+    """
+    connection.execute("CREATE TEMP TABLE found (root INTEGER, name BLOB, reason VARCHAR)")
+    for table in _tables(manifests.roots):
+        connection.register("_some", table)
+        connection.execute("INSERT INTO found SELECT * FROM _some")
+        connection.unregister("_some")
+    connection.register("_rows", stream(manifests, _NAMES))
+    sql = f"""
+        SELECT found.root, found.name, found.reason FROM found
+        ANTI JOIN (SELECT _root, {names.NAME_SQL} AS name FROM _rows WHERE {STANDING}) AS named
+            ON found.root = named._root AND found.name = named.name
+        ORDER BY found.root, found.name"""  # noqa: S608 - constants of this program
+    for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+        for root, name, reason in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield Stray(root, name, reason)
+
+
+def _tables(roots: Sequence[Root]) -> Iterator[pa.Table]:
+    rows: list[tuple[int, bytes, str]] = []
+    for index, root in enumerate(roots):
+        for name, reason in walk(root):
+            rows.append((index, name, reason))
+            if len(rows) == _BATCH:
+                yield _table(rows)
+                rows = []
+    yield _table(rows)
+
+
+def _table(rows: list[tuple[int, bytes, str]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, _FOUND, strict=True)], schema=_FOUND
+    )
+
+
+def walk(root: Root) -> Iterator[tuple[bytes, str]]:
+    """Every name below a root that is no folder, and every folder that cannot be listed, with the reason.
+
+    Symbolic links are names like others; another file system that is mounted below is such a folder.
+    """
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        prefix = folder + b"/" if folder else b""
+        try:
+            descriptor = root.open_folder(folder)
+            try:
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        name = prefix + os.fsencode(entry.name)
+                        if name == INTERNAL:
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(name)
+                        else:
+                            yield name, ""
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            # It went away after its parent was listed; the root itself is checked by whoever walks it.
+            continue
+        except OSError as error:
+            yield folder, f"the folder cannot be listed: {os.strerror(error.errno or 0)}"

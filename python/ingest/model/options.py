@@ -1,0 +1,84 @@
+"""What a user may choose for a copy, checked once and stored with its session."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+BUFFER_MIN: Final = 4 << 10
+BUFFER_MAX: Final = 64 << 20
+
+
+class ReadMode(StrEnum):
+    """How a source is read."""
+
+    AUTO = "auto"
+    MMAP = "mmap"
+    READ = "read"
+    DIRECT = "direct"
+
+
+class Duplicates(StrEnum):
+    """What becomes of a file that its root already holds."""
+
+    SKIP = "skip"
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """The choices of one session. None means: decided from the storage (`storage.tuning`).
+
+    Attributes:
+        label: name of the card's folder; None takes the source's base name.
+        exclude: globs of what stays behind; only: globs of what comes, if any are given.
+        workers: worker processes. buffer: bytes, a power of two from 4 KiB to 64 MiB.
+    """
+
+    label: str | None = None
+    profile: str = "mirror"
+    duplicates: Duplicates = Duplicates.SKIP
+    exclude: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    workers: int | None = None
+    buffer: int | None = None
+    read_mode: ReadMode = ReadMode.AUTO
+
+    def to_json(self) -> str:
+        """For the journal and the manifest."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> CopyOptions:
+        """As stored by any version so far: what an older one did not know has its default."""
+        stored: dict[str, Any] = json.loads(text)
+        return cls(
+            label=stored.get("label"),
+            profile=stored.get("profile", "mirror"),
+            duplicates=Duplicates(stored.get("duplicates", "skip")),
+            exclude=tuple(stored.get("exclude", ())),
+            only=tuple(stored.get("only", ())),
+            workers=stored.get("workers"),
+            buffer=stored.get("buffer"),
+            read_mode=ReadMode(stored.get("read_mode", "auto")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """What the user asked for, before anything was looked at.
+
+    Attributes:
+        sources, destinations: paths as given; the first destination is the main one.
+        create: make missing destination folders. new_root: allow a first use on the system disk below a
+            mount folder.
+        files_from: paths below the one source, to be taken alone; None takes everything.
+    """
+
+    sources: tuple[bytes, ...]
+    destinations: tuple[bytes, ...]
+    options: CopyOptions = field(default_factory=CopyOptions)
+    create: bool = False
+    new_root: bool = False

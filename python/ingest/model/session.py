@@ -1,0 +1,142 @@
+"""A session as others see it: its facts, its counts, its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ingest.model.states import WAITING, ItemState, SessionState
+
+if TYPE_CHECKING:
+    from ingest.errors import ExitCode
+
+# The keys of the `items` object of every report, in order; each is always there.
+COUNTED: Final = (
+    "discovered", "finalized", "duplicate", "excluded", "skipped", "failed", "changed", "removed", "cancelled",
+    "waiting",
+)  # fmt: skip
+
+
+def count_key(state: ItemState) -> str:
+    """The key under which an item of this state is counted: what has not ended is waiting."""
+    return str(state) if state.ended and state not in WAITING else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One source of a session.
+
+    Attributes:
+        path: absolute. single: the name of the one file, if the source is a file (then path is its folder).
+        label: the name its files go under. folder: the card folder chosen for it, None until then.
+        device, inode: identity of the folder when the session began.
+        fs_uuid: of its file system, where known.
+    """
+
+    number: int
+    path: bytes
+    label: bytes
+    single: bytes | None
+    device: int
+    inode: int
+    fs_uuid: str | None
+    folder: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RootFacts:
+    """One destination of a session.
+
+    Attributes:
+        number: its index in the session. key: its row in the journal. path: where it was mounted when the
+            session began, absolute. uuid: its marker's. device, inode: its folder's identity.
+    """
+
+    number: int
+    key: int
+    path: bytes
+    uuid: str
+    fs_uuid: str | None
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What is true of a session from its first moment on.
+
+    Attributes:
+        id: UUID, canonical text. key: its number in the journal. run: counts from 1 each time it is taken up.
+        created_ns: ns since the epoch.
+    """
+
+    id: str
+    key: int
+    run: int
+    options: str
+    label: str | None
+    profile: str
+    version: str
+    host: str
+    operator: str
+    created_ns: int
+    sources: tuple[SourceFacts, ...]
+    roots: tuple[RootFacts, ...]
+
+    @property
+    def short(self) -> str:
+        """Eight characters that name it in staging folders."""
+        return self.id.replace("-", "")[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One item that did not arrive, and why."""
+
+    path: bytes
+    state: ItemState
+    reason: str
+    operation: str
+    errno: int
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootReport:
+    """What one destination got."""
+
+    path: bytes
+    uuid: str
+    state: SessionState
+    copies: dict[str, int]
+    verify_method: dict[str, int]
+    publish_method: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """What a session did, so far.
+
+    Attributes:
+        items: by the keys of COUNTED. bytes: `discovered`, `read` (from sources), `copied`, `verified` (the last
+            two summed over destinations). seconds: `total`, `scan` by the clock; `copy`, `validate` and
+            `finalize` summed over workers, which work at the same time.
+        failures: the first 100. problem: why the session as a whole did not go on.
+        destinations: the card folders. excluded: what stayed behind by rule, by reason.
+    """
+
+    id: str
+    state: SessionState
+    exit_code: ExitCode
+    items: dict[str, int]
+    bytes: dict[str, int]
+    seconds: dict[str, float]
+    roots: tuple[RootReport, ...]
+    manifests: tuple[bytes, ...]
+    failures: tuple[Failure, ...]
+    failures_total: int
+    warnings: tuple[str, ...] = ()
+    problem: str | None = None
+    sources: tuple[bytes, ...] = ()
+    destinations: tuple[bytes, ...] = ()
+    excluded: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,69 @@
+"""What a session says while it works. Nothing below the surfaces prints; everything is told to a Monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ingest.model.item import CopyRecord
+    from ingest.model.session import SessionReport
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a session stands.
+
+    Attributes:
+        phase: the session's state. files_done, files: items that have ended, of those found so far.
+        work_done, work: bytes written and read back, summed over destinations, of what there is to do; never falls.
+        rate: bytes of work per second, lately. eta: seconds, None while unknown.
+        current: paths being worked on.
+    """
+
+    phase: str
+    files_done: int
+    files: int
+    work_done: int
+    work: int
+    rate: float
+    eta: float | None
+    current: tuple[bytes, ...] = ()
+
+
+class Monitor(Protocol):
+    """Somebody who watches. Called from one thread, often; must not block for long and must not raise."""
+
+    def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
+        """A session began or was taken up."""
+
+    def progress(self, progress: Progress) -> None:
+        """At least twice a second while work goes on."""
+
+    def ended(self, record: CopyRecord, root: bytes) -> None:
+        """A copy met its end."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know, that stops nothing."""
+
+    def finished(self, report: SessionReport) -> None:
+        """The session is over, for this run."""
+
+
+class Silent:
+    """Watches nothing."""
+
+    def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
+        """Nothing."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def ended(self, record: CopyRecord, root: bytes) -> None:
+        """Nothing."""
+
+    def warning(self, text: str) -> None:
+        """Nothing."""
+
+    def finished(self, report: SessionReport) -> None:
+        """Nothing."""

@@ -1,0 +1,1 @@
+"""The way of the data: scan, plan, copy, validate, finalize. `run` reads top to bottom."""

@@ -1,0 +1,115 @@
+"""The board: what is on its way in this run, and which destinations and sources still take part in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.errors import shown
+from ingest.model.options import ReadMode
+from ingest.model.states import ItemState, SessionState, advance
+from ingest.storage.tuning import read_mode
+from ingest.workers.sharding import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ingest.model.options import CopyOptions
+    from ingest.model.session import SessionFacts
+    from ingest.pipeline.ledger import Ledger
+    from ingest.pipeline.outbox import Outbox
+    from ingest.pipeline.plan import Transfer
+    from ingest.session.journal import Copy
+    from ingest.storage.volumes import Volume
+
+
+class Board:
+    """Transfers on their way, by item number.
+
+    Attributes:
+        root_states: how each destination stands; `paused(...)` takes it out of this run.
+        lost_sources: sources that are no longer there, with what was found.
+        problems: one sentence for each of them.
+        stopping: the user asked to stop. folders_failed: folders that could not be made.
+    """
+
+    def __init__(
+        self,
+        facts: SessionFacts,
+        options: CopyOptions,
+        volumes: list[Volume],
+        ledger: Ledger,
+        outbox: Outbox,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.facts = facts
+        self.ledger = ledger
+        self.outbox = outbox
+        self.warn = warn
+        self.alive: dict[int, Transfer] = {}
+        self.root_states = [SessionState.COPYING for _ in facts.roots]
+        self.lost_sources: dict[int, str] = {}
+        self.problems: list[str] = []
+        self.stopping = False
+        self.folders_failed = 0
+        self._options = options
+        self._volumes = volumes
+
+    @property
+    def halted(self) -> bool:
+        """Nothing can go on in this run: every destination, or every source, waits."""
+        return all(state.paused for state in self.root_states) or len(self.lost_sources) == len(self.facts.sources)
+
+    def current(self, items: Iterable[int]) -> tuple[bytes, ...]:
+        """The paths of items that are being worked on."""
+        return tuple(self.alive[item].item.path for item in items if item in self.alive)
+
+    def waits(self, source: int, root: int) -> bool:
+        """Whether copies from a source to a root have to be left to a later run."""
+        return self.stopping or self.root_states[root].paused or source in self.lost_sources
+
+    def queue(self, transfer: Transfer, roots: Iterable[int], *, alone: bool = False) -> None:
+        """Have the item copied to these roots, in one read."""
+        item = transfer.item
+        mode = read_mode(self._options, self._volumes[item.source], item.size)
+        if mode is ReadMode.MMAP and not transfer.mapped:
+            mode = ReadMode.READ
+        self.outbox.stage(Key(item.source, tuple(roots), str(mode)), item, alone=alone)
+
+    def plan_again(self, copy: Copy) -> None:
+        """The attempt came to nothing: the copy is to be made from the start."""
+        if copy.state is ItemState.PLANNED:
+            return
+        if copy.state is ItemState.VALIDATED:
+            self.outbox.discard(copy.root, copy.staging)
+        copy.state = advance(copy.state, ItemState.PLANNED)
+        self.ledger.put(copy)
+
+    def hold(self, transfer: Transfer, copy: Copy) -> None:
+        """The copy waits for its root or source; a later run goes on from the journal."""
+        transfer.held = True
+        transfer.copies.pop(copy.root, None)
+
+    def settle(self, transfer: Transfer) -> None:
+        """Close the books of a transfer that has no copy under way."""
+        if transfer.copies or transfer.asking:
+            return
+        if self.alive.pop(transfer.item.number, None) is not None and not transfer.held and transfer.ends:
+            self.ledger.close(transfer)
+
+    def pause_root(self, root: int, state: SessionState, why: str) -> None:
+        """Take a destination out of this run."""
+        if self.root_states[root].paused:
+            return
+        self.root_states[root] = state
+        self._problem(f"{shown(self.facts.roots[root].path)}: {why}")
+
+    def lose_source(self, source: int, why: str) -> None:
+        """A source is no longer there: its items wait for it."""
+        if source in self.lost_sources:
+            return
+        self.lost_sources[source] = why
+        self._problem(f"{shown(self.facts.sources[source].path)}: the source is no longer there ({why})")
+
+    def _problem(self, sentence: str) -> None:
+        self.problems.append(sentence)
+        self.warn(sentence)

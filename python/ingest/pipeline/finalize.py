@@ -1,0 +1,123 @@
+"""Finalize: the folders and their times, the last look at the roots, the last manifest parts, the last word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ingest.engine import failed
+from ingest.errors import IngestError, PausedError, shown
+from ingest.layouts.naming import mirrored
+from ingest.model.item import Folder
+from ingest.model.states import ItemState, SessionState
+from ingest.session.report import counts
+from ingest.storage.roots import check_marker, clear_staging
+from ingest.workers.messages import Folders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.pipeline.board import Board
+    from ingest.pipeline.flow import Flow
+    from ingest.pipeline.scribe import Scribe
+    from ingest.session.journal import Journal
+    from ingest.storage.roots import Destination
+    from ingest.workers.supervisor import Answer, Supervisor
+
+TRIES: Final = 2
+
+
+def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal, chosen: Mapping[int, bytes]) -> None:
+    """Make every folder of the cards on every root, the empty ones too, and give each its time.
+
+    Children come before their parents: what happens inside a folder would change its time again.
+    """
+    tops = [Folder(source.number, b"", -1) for source in board.facts.sources]
+    for root, place in enumerate(board.facts.roots):
+        for page in (*journal.folders(), tops):
+            if board.root_states[root].paused:
+                break
+            paths = [mirrored(chosen[folder.source], folder.path).rstrip(b"/") for folder in page]
+            answer = _ask(board, flow, workers, root, paths, [folder.mtime_ns for folder in page])
+            if answer is None:
+                if not board.root_states[root].paused:
+                    board.pause_root(root, SessionState.PAUSED_NETWORK, "its folders could not be made")
+                continue
+            for fault in answer.reply.faults or []:
+                if fault is not None:
+                    found = failed(fault)
+                    board.folders_failed += found.operation != "utimens"
+                    board.warn(f"{shown(found.path)}: {found.operation}: {found.detail}")
+        del place
+
+
+def _ask(
+    board: Board, flow: Flow, workers: Supervisor, root: int, paths: list[bytes], mtimes: list[int]
+) -> Answer | None:
+    """Ask a worker, and another one if it dies over it; None if there was no answer."""
+    answers: list[Answer] = []
+    for _ in range(TRIES):
+        board.outbox.request(lambda number: Folders(number, root, paths, mtimes), answers.append)
+        while board.outbox.busy:
+            for event in workers.poll(0.2):
+                flow.handle(event)
+        if answers or board.root_states[root].paused:
+            break
+    return answers[0] if answers else None
+
+
+def look_again(board: Board, destinations: list[Destination]) -> None:
+    """Before anything is called done: does each root's path still lead to it, and does it carry its marker?"""
+    for number, destination in enumerate(destinations):
+        if board.root_states[number].paused:
+            continue
+        try:
+            check_marker(destination.root, destination.marker.uuid)
+        except IngestError as error:
+            board.pause_root(number, SessionState.PAUSED_NETWORK, f"the destination is no longer there ({error.cause})")
+
+
+def close_manifests(board: Board, scribes: list[Scribe], journal: Journal) -> None:
+    """Write what is not in a manifest yet, with how the session ended."""
+    told = counts(journal)
+    for number, scribe in enumerate(scribes):
+        if board.root_states[number].paused:
+            continue
+        try:
+            scribe.close(str(final_state(board, journal)), told)
+        except IngestError as error:
+            manifest_failed(board, number, error)
+
+
+def manifest_failed(board: Board, root: int, error: IngestError) -> None:
+    """A manifest that cannot be written stops its root: what is not recorded is not done."""
+    space = isinstance(error, PausedError)
+    state = SessionState.PAUSED_SPACE if space else SessionState.PAUSED_NETWORK
+    board.pause_root(root, state, f"its manifest could not be written ({error.cause})")
+
+
+def final_state(board: Board, journal: Journal) -> SessionState:
+    """How this run ends, from what the board and the journal say."""
+    if board.stopping:
+        return SessionState.PAUSED_USER
+    if SessionState.PAUSED_SPACE in board.root_states:
+        return SessionState.PAUSED_SPACE
+    if SessionState.PAUSED_NETWORK in board.root_states or board.lost_sources:
+        return SessionState.PAUSED_NETWORK
+    if journal.rest():
+        # The books do not close: something was neither finished nor named. Never call that done.
+        return SessionState.INTERRUPTED
+    by_state = journal.count_items()
+    bad = any(state in by_state for state in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED))
+    return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
+
+
+def clean_up(board: Board, destinations: list[Destination], state: SessionState, journal: Journal) -> None:
+    """Remove this session's empty staging folders; what still waits for its name stays."""
+    for number, destination in enumerate(destinations):
+        if board.root_states[number].paused:
+            continue
+        try:
+            kept = set() if state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS) else journal.staged(number)
+            clear_staging(destination.root, board.facts.short, kept)
+        except IngestError as error:
+            board.warn(f"staging was not cleared: {error}")

@@ -1,0 +1,298 @@
+"""The flow of a session: transfers go out to workers in batches, answers come back, each copy takes its next step.
+
+Everything here runs in the supervisor's one thread and waits for nothing. The order that makes a crash safe:
+a batch is staged and proven -> `validated` is committed -> the names are given -> `finalized` is committed.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING, Final
+
+from ingest.engine import Failed, failed
+from ingest.layouts.naming import suffixed
+from ingest.model.states import ItemState, SessionState, advance
+from ingest.pipeline.plan import MOST_NAMES
+from ingest.pipeline.setbacks import Setbacks
+from ingest.storage.roots import staging_folder
+from ingest.workers.messages import Adopt, Prove, Publish, Stage
+from ingest.workers.supervisor import Answer, Died
+
+if TYPE_CHECKING:
+    from ingest.model.item import Item
+    from ingest.pipeline.board import Board
+    from ingest.pipeline.plan import Planner, Transfer
+    from ingest.session.journal import Copy
+    from ingest.workers.sharding import Key
+
+# Transfers on their way at once; with what the intake holds it bounds memory.
+MOST_ALIVE: Final = 4000
+
+
+class Flow:
+    """Takes transfers in, and answers."""
+
+    def __init__(self, board: Board, planner: Planner) -> None:
+        self._board = board
+        self._ledger = board.ledger
+        self._outbox = board.outbox
+        self._planner = planner
+        self._setbacks = Setbacks(board)
+        self._staging = staging_folder(board.facts.short)
+        self._names = 0
+
+    @property
+    def room(self) -> bool:
+        """More transfers may be admitted."""
+        return len(self._board.alive) < MOST_ALIVE and not self._board.stopping and not self._board.halted
+
+    def handle(self, event: Answer | Died) -> None:
+        """Take in what a worker said, or that it died."""
+        if isinstance(event, Died):
+            self._setbacks.bury(event)
+            return
+        handler = self._outbox.handler(event.request)
+        for gone in event.reply.gone:
+            if gone.root is not None:
+                why = f"the destination is no longer there ({gone.detail})"
+                self._board.pause_root(gone.root, SessionState.PAUSED_NETWORK, why)
+            elif gone.source is not None:
+                self._board.lose_source(gone.source, gone.detail)
+        if event.reply.error is not None:
+            self._setbacks.refused(event.request, event.reply)
+        else:
+            handler(event)
+
+    # Admission: to be compared, copied, adopted, or only written down.
+
+    def admit(self, transfers: list[Transfer]) -> None:
+        """Take planned transfers in and send each copy on its way."""
+        for transfer in transfers:
+            self._board.alive[transfer.item.number] = transfer
+            for copy in list(transfer.copies.values()):
+                if transfer.item.state is not ItemState.DISCOVERED:
+                    copy.errno = transfer.item.errno
+                    self._ledger.end(transfer, copy, transfer.item.state, transfer.item.reason)
+                elif self._board.waits(transfer.item.source, copy.root):
+                    self._board.hold(transfer, copy)
+                elif copy.state is ItemState.VALIDATED:
+                    self._outbox.adopt(copy)
+            self._route(transfer)
+
+    def _route(self, transfer: Transfer) -> None:
+        """Send copies that have only just got their path."""
+        for copy in transfer.copies.values():
+            if copy.state is ItemState.DISCOVERED:
+                copy.path = transfer.path
+        for root, error in list(transfer.troubles.items()):
+            if root in transfer.copies:
+                fault = Failed("io", "lstat", error.errno or errno.EIO, transfer.path or b"", str(error))
+                self._setbacks.root_fault(transfer, transfer.copies[root], fault)
+        transfer.troubles.clear()
+        fresh = [copy for copy in transfer.copies.values() if copy.state is ItemState.DISCOVERED]
+        if fresh and transfer.compare:
+            self._compare(transfer)
+            return
+        for copy in fresh:
+            self._board.plan_again(copy)
+        if fresh:
+            self._board.queue(transfer, [copy.root for copy in fresh])
+        self._board.settle(transfer)
+
+    # Comparing with what is there already.
+
+    def _compare(self, transfer: Transfer) -> None:
+        """Find out whether what stands at the path is this item: hash the source, and what is not known by hash."""
+        unknown = [root for root, digest in transfer.compare.items() if digest is None]
+        transfer.asking = len(unknown) + (transfer.digest is None)
+        if not transfer.asking:
+            self._compared(transfer)
+            return
+        if transfer.digest is None:
+            self._outbox.prove(transfer, transfer.item.source, None, transfer.item.path, self._proved)
+        for root in unknown:
+            self._outbox.prove(transfer, None, root, transfer.path or b"", self._proved)
+
+    def _proved(self, answer: Answer) -> None:
+        request = answer.request
+        assert isinstance(request, Prove)  # noqa: S101 - the handler was registered with it
+        for item, proof in zip(request.items, answer.reply.proofs or [], strict=True):
+            digest, size, _, method, fault = proof
+            transfer = self._board.alive.get(item)
+            if transfer is None or not transfer.asking:
+                continue
+            transfer.asking -= 1
+            if request.root is None:
+                self._ledger.count(bytes_read=size)
+                transfer.digest, transfer.fault = digest, failed(fault) if fault else None
+            elif (copy := transfer.copies.get(request.root)) is not None:
+                self._ledger.count(bytes_verified=size)
+                copy.verify_method, copy.validated_at = method, time.time_ns()
+                # What cannot be read cannot be shown to be this item: it is left alone, and the name counts as taken.
+                transfer.compare[request.root] = digest if fault is None else b""
+            if not transfer.asking:
+                self._compared(transfer)
+
+    def _compared(self, transfer: Transfer) -> None:
+        """Every digest is in: equal everywhere is a duplicate there, anything else has taken the name."""
+        if transfer.fault is not None:
+            fault, transfer.fault = transfer.fault, None
+            self._setbacks.source_fault(transfer, fault)
+            return
+        standing = [root for root in transfer.compare if root in transfer.copies]
+        if any(transfer.compare[root] != transfer.digest for root in standing):
+            transfer.tried += 1
+            for root in standing:
+                transfer.copies[root].verify_method = None
+            self._planner.place([transfer])
+        else:
+            for root in standing:
+                copy = transfer.copies[root]
+                copy.blake3, copy.path = transfer.digest, transfer.path
+                self._ledger.end(transfer, copy, ItemState.DUPLICATE)
+            transfer.compare.clear()
+        self._route(transfer)
+
+    # Staging.
+
+    def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
+        """The staging request for a shard, without what has to wait by now; None if nothing is left."""
+        board = self._board
+        roots = tuple(root for root in key.roots if not board.waits(key.source, root))
+        ready = []
+        for transfer in [board.alive[item.number] for item in items if item.number in board.alive]:
+            for root in key.roots:
+                if root not in roots and root in transfer.copies:
+                    board.hold(transfer, transfer.copies[root])
+            if roots:
+                ready.append(transfer)
+            else:
+                board.settle(transfer)
+        names = []
+        for transfer in ready:
+            self._names += 1
+            names.append(b"%s/%d-%d-%d.part" % (self._staging, transfer.item.number, board.facts.run, self._names))
+            for root in roots:
+                copy = transfer.copies[root]
+                copy.state = advance(copy.state, ItemState.COPYING)
+                copy.staging, copy.read_mode, copy.attempts = names[-1], key.mode, copy.attempts + 1
+        if not ready:
+            return None
+        taken = [transfer.item for transfer in ready]
+        return Stage(
+            request_id, key.source, roots, [i.number for i in taken], [i.path for i in taken], [i.size for i in taken],
+            [i.mtime_ns for i in taken], [names for _ in roots], key.mode,
+        )  # fmt: skip
+
+    def staged(self, answer: Answer) -> None:
+        """Copies were made and proven, or not: `validated` with the next commit, and then to be published."""
+        request, reply = answer.request, answer.reply
+        assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
+        copying = 0.0
+        for item, row in zip(request.items, reply.staged or [], strict=True):
+            digest, read, started, copied, source_fault, verdicts = row
+            transfer = self._board.alive[item]
+            copying += max(0, copied - started) / 1e9
+            self._ledger.count(bytes_read=read)
+            if source_fault is not None:
+                self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
+                continue
+            transfer.digest = digest
+            for root, (method, validated, fault) in zip(request.roots, verdicts, strict=True):
+                copy = transfer.copies[root]
+                copy.worker, copy.started_at, copy.copied_at, copy.blake3 = answer.worker, started, copied, digest
+                if fault is not None:
+                    self._setbacks.root_fault(transfer, copy, failed(fault))
+                    continue
+                copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
+                copy.verify_method, copy.validated_at, copy.operation, copy.errno = method, validated, None, 0
+                self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
+                self._ledger.put(copy)
+                self._outbox.publish(copy)
+        self._ledger.count(seconds_copy=copying, seconds_validate=max(0.0, reply.seconds - copying))
+
+    # Publishing.
+
+    def standing(self, root: int, copies: list[Copy]) -> list[Copy]:
+        """Those copies whose root still takes part; the others wait, as the journal has them."""
+        if not self._board.root_states[root].paused:
+            return copies
+        for copy in copies:
+            transfer = self._board.alive[copy.item]
+            self._board.hold(transfer, copy)
+            self._board.settle(transfer)
+        return []
+
+    def published(self, answer: Answer) -> None:
+        """Names were given, or not: `finalized` with the next commit."""
+        request = answer.request
+        assert isinstance(request, Publish)  # noqa: S101 - the handler was registered with it
+        for item, (method, fault) in zip(request.items, answer.reply.published or [], strict=True):
+            transfer = self._board.alive[item]
+            copy = transfer.copies[request.root]
+            if fault is None:
+                copy.publish_method = method
+                self._finalize(transfer, copy)
+            elif fault[2] == errno.EEXIST:
+                # Somebody was here since the plan: perhaps with the very same file.
+                self._outbox.prove(transfer, None, copy.root, copy.path or b"", self._taken)
+            elif fault[1] == "fsync_folder":
+                copy.operation, copy.errno = fault[1], fault[2]
+                self._ledger.end(transfer, copy, ItemState.FAILED, "flush")
+                self._board.settle(transfer)
+            else:
+                self._setbacks.root_fault(transfer, copy, failed(fault))
+        self._ledger.count(seconds_finalize=answer.reply.seconds)
+
+    def _finalize(self, transfer: Transfer, copy: Copy) -> None:
+        copy.finalized_at = time.time_ns()
+        self._ledger.end(transfer, copy, ItemState.FINALIZED)
+        self._board.settle(transfer)
+
+    def _taken(self, answer: Answer) -> None:
+        request = answer.request
+        assert isinstance(request, Prove)  # noqa: S101 - the handler was registered with it
+        for item, (digest, _, _, _, fault) in zip(request.items, answer.reply.proofs or [], strict=True):
+            transfer = self._board.alive[item]
+            copy = transfer.copies[request.root or 0]
+            if fault is None and digest == copy.blake3:
+                self._outbox.discard(copy.root, copy.staging)
+                self._ledger.end(transfer, copy, ItemState.DUPLICATE)
+                self._board.settle(transfer)
+            else:
+                self._rename(transfer, copy)
+
+    def _rename(self, transfer: Transfer, copy: Copy) -> None:
+        """Another name for a proven copy whose own is taken."""
+        transfer.tried += 1
+        if transfer.tried >= MOST_NAMES:
+            self._outbox.discard(copy.root, copy.staging)
+            self._ledger.end(transfer, copy, ItemState.FAILED, "taken")
+            self._board.settle(transfer)
+            return
+        copy.path = self._planner.named(transfer.item, suffixed(transfer.item.path, transfer.tried))
+        self._ledger.put(copy)
+        self._outbox.publish(copy)
+
+    def adopted(self, answer: Answer) -> None:
+        """What an earlier attempt left validated was found, published, or has to be made again."""
+        request = answer.request
+        assert isinstance(request, Adopt)  # noqa: S101 - the handler was registered with it
+        for item, (outcome, method, publish_method, fault) in zip(request.items, answer.reply.adopted or [], strict=True):
+            transfer = self._board.alive[item]
+            copy = transfer.copies[request.root]
+            if outcome in ("adopted", "published"):
+                copy.verify_method, copy.publish_method = method, publish_method
+                self._ledger.count(bytes_verified=transfer.item.size)
+                if outcome == "adopted":
+                    self._outbox.discard(copy.root, copy.staging)
+                self._finalize(transfer, copy)
+            elif outcome == "taken":
+                self._rename(transfer, copy)
+            elif outcome == "lost":
+                self._board.plan_again(copy)
+                self._board.queue(transfer, (copy.root,))
+            else:
+                found = failed(fault) if fault else Failed("io", "adopt", errno.EIO, copy.path or b"", "it could not be read")
+                self._setbacks.root_fault(transfer, copy, found)

@@ -1,0 +1,150 @@
+"""The outbox: what waits to be sent to workers, gathered into batches, and who takes the answer.
+
+Nothing is sent when it is asked for: `flush` sends, after the ledger's commit, so that no name is given before
+its `validated` is durable.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ingest.storage.tuning import SHARD_BYTES, SHARD_FILES
+from ingest.workers.messages import Adopt, Discard, Prove, Publish, Request, Stage
+from ingest.workers.sharding import Key, Sharder
+from ingest.workers.supervisor import Answer
+
+if TYPE_CHECKING:
+    from ingest.model.item import Item
+    from ingest.pipeline.plan import Transfer
+    from ingest.session.journal import Copy
+    from ingest.workers.supervisor import Supervisor
+
+Handler = Callable[[Answer], None]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class Sender(Protocol):
+    """Who fills the outbox: asked, at the moment of sending, what may still be sent."""
+
+    def standing(self, root: int, copies: list[Copy]) -> list[Copy]:
+        """Those copies whose root still takes part."""
+
+    def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
+        """The staging request for a shard, None if nothing of it is left to do."""
+
+    def published(self, answer: Answer) -> None:
+        """Takes the answer to Publish."""
+
+    def adopted(self, answer: Answer) -> None:
+        """Takes the answer to Adopt."""
+
+    def staged(self, answer: Answer) -> None:
+        """Takes the answer to Stage."""
+
+
+class Outbox:
+    """Requests in the making, and those that wait for an answer."""
+
+    def __init__(self, workers: Supervisor) -> None:
+        self._workers = workers
+        self._sharder = Sharder(SHARD_FILES, SHARD_BYTES)
+        self._publish: defaultdict[int, list[Copy]] = defaultdict(list)
+        self._adopt: defaultdict[int, list[Copy]] = defaultdict(list)
+        self._discard: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._prove: defaultdict[tuple[int | None, int | None, Handler], list[tuple[int, bytes]]] = defaultdict(list)
+        self._handlers: dict[int, Handler] = {}
+        self._requests = 0
+
+    @property
+    def busy(self) -> bool:
+        """Something waits to be sent, or to be answered."""
+        return bool(
+            self._handlers or self._publish or self._adopt or self._discard or self._prove or len(self._sharder)
+        )
+
+    def stage(self, key: Key, item: Item, *, alone: bool = False) -> None:
+        """Have an item copied, in company unless it is to be `alone`."""
+        self._sharder.add(key, item, alone=alone)
+
+    def publish(self, copy: Copy) -> None:
+        """Have a proven copy given its name."""
+        self._publish[copy.root].append(copy)
+
+    def adopt(self, copy: Copy) -> None:
+        """Have a copy looked for that an earlier attempt may have given its name."""
+        self._adopt[copy.root].append(copy)
+
+    def discard(self, root: int, staging: bytes | None) -> None:
+        """Have a staging file removed."""
+        if staging:
+            self._discard[root].append(staging)
+
+    def prove(self, transfer: Transfer, source: int | None, root: int | None, path: bytes, handler: Handler) -> None:
+        """Have a file of a source hashed, or one of a root read back cold."""
+        self._prove[source, root, handler].append((transfer.item.number, path))
+
+    def handler(self, request: Request) -> Handler:
+        """Who takes the answer to a request; it is no longer awaited."""
+        return self._handlers.pop(request.id)
+
+    def request(self, make: Callable[[int], Request], handler: Handler) -> None:
+        """Send one request at once; `make` gets its id."""
+        self._requests += 1
+        self._send(make(self._requests), handler)
+
+    def flush(self, sender: Sender, *, stopping: bool) -> None:
+        """Send what may be sent: names first, then proofs, then batches as long as workers want some."""
+        for root, names in _drained(self._discard):
+            self.request(lambda n, r=root, s=names: Discard(n, r, s), lambda _: None)  # type: ignore[misc]
+        for root, copies in _drained(self._publish):
+            for part in _slices(sender.standing(root, copies)):
+                self.request(
+                    lambda n, r=root, p=part: Publish(n, r, [c.item for c in p], _stagings(p), _paths(p)), sender.published  # type: ignore[misc]
+                )
+        for root, copies in _drained(self._adopt):
+            for part in _slices(sender.standing(root, copies)):
+                self.request(
+                    lambda n, r=root, p=part: Adopt(  # type: ignore[misc]
+                        n, r, [c.item for c in p], _stagings(p), _paths(p), [c.blake3 or b"" for c in p]
+                    ),
+                    sender.adopted,
+                )
+        for (source, root_or_none, handler), asked in _drained(self._prove):
+            for some in _slices(asked):
+                self.request(
+                    lambda n, s=source, r=root_or_none, a=some: Prove(n, s, r, [i for i, _ in a], [p for _, p in a]),  # type: ignore[misc]
+                    handler,
+                )
+        while self._workers.hungry or stopping:
+            shard = self._sharder.next(unfilled=self._workers.idle or stopping)
+            if shard is None:
+                break
+            self._requests += 1
+            batch = sender.batch(self._requests, shard.key, shard.items)
+            if batch is not None:
+                self._send(batch, sender.staged)
+
+    def _send(self, request: Request, handler: Handler) -> None:
+        self._handlers[request.id] = handler
+        self._workers.submit(request)
+
+
+def _stagings(copies: list[Copy]) -> list[bytes]:
+    return [copy.staging or b"" for copy in copies]
+
+
+def _paths(copies: list[Copy]) -> list[bytes]:
+    return [copy.path or b"" for copy in copies]
+
+
+def _drained(waiting: defaultdict[_K, list[_V]]) -> list[tuple[_K, list[_V]]]:
+    drained = list(waiting.items())
+    waiting.clear()
+    return drained
+
+
+def _slices(whole: list[_V]) -> list[list[_V]]:
+    return [whole[start : start + SHARD_FILES] for start in range(0, len(whole), SHARD_FILES)]

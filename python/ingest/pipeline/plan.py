@@ -1,0 +1,153 @@
+"""Plan: for each item one relative path that is free, or already right, on every destination.
+
+A path that holds nothing is free. One that holds a file of the same size is looked into: the source is hashed
+and compared with what that root is known to hold there, or with a cold read of it. Equal bytes make a duplicate;
+anything else has taken the name, and ``_1``, ``_2`` … is tried. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ingest.catalog.holdings import Location, managed_at
+from ingest.layouts.naming import mirrored, suffixed
+from ingest.model.options import Duplicates
+from ingest.model.states import ItemState
+from ingest.session.journal import Copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.db.engine import Database
+    from ingest.engine import Failed, Identity, Root
+    from ingest.model.item import Item
+
+# FAT keeps times to 2 s, in local time: a card read in another zone is off by whole quarter hours (facts, rule 3).
+MTIME_GRAIN_NS = 2_000_000_000
+QUARTER_HOUR_NS = 900_000_000_000
+# A name that is taken a thousand times is somebody's mistake, not a conflict.
+MOST_NAMES = 1000
+
+
+def same_mtime(one: int, other: int) -> bool:
+    """Whether two mtimes (ns) may be the same moment, as file systems keep it."""
+    apart = abs(one - other)
+    return apart <= MTIME_GRAIN_NS or (
+        apart <= 26 * 4 * QUARTER_HOUR_NS and min(apart % QUARTER_HOUR_NS, -apart % QUARTER_HOUR_NS) <= MTIME_GRAIN_NS
+    )
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One item on its way, with its copies that have not ended yet, by root.
+
+    Attributes:
+        path: the relative path that was chosen, None until then. tried: how many names were taken.
+        digest: of the source, once it was read.
+        compare: roots where a file of this size stands at the path, with its digest where that is known.
+        troubles: roots that could not be asked.
+        deaths: workers that died over it. mapped: whether it may still be mapped.
+        ends: of the copies that have ended: state, reason, errno.
+        held: some copy waits for its root; the item cannot end in this run.
+        asking: answers that are still awaited before the comparison can be made.
+        fault: what befell the source while it was hashed for it.
+    """
+
+    item: Item
+    copies: dict[int, Copy]
+    path: bytes | None = None
+    tried: int = 0
+    digest: bytes | None = None
+    compare: dict[int, bytes | None] = field(default_factory=dict)
+    troubles: dict[int, OSError] = field(default_factory=dict)
+    deaths: int = 0
+    mapped: bool = True
+    ends: list[tuple[ItemState, str | None, int]] = field(default_factory=list)
+    held: bool = False
+    asking: int = 0
+    fault: Failed | None = None
+
+
+class Planner:
+    """Chooses paths for one session. Asks roots with lstat and the database for locations; keeps nothing."""
+
+    def __init__(
+        self,
+        database: Database | None,
+        roots: Sequence[Root],
+        keys: Sequence[int | None],
+        folders: Callable[[int], bytes],
+        duplicates: Duplicates,
+        source_has: Callable[[int, bytes], bool],
+    ) -> None:
+        self._database = database
+        self._roots = roots
+        self._keys = keys
+        self._folders = folders
+        self._duplicates = duplicates
+        self._source_has = source_has
+
+    def place(self, transfers: Sequence[Transfer]) -> None:
+        """Give each transfer its path, what is to be compared there, and the troubles met on the way."""
+        todo = list(transfers)
+        while todo:
+            for transfer in todo:
+                transfer.path = self._next_name(transfer)
+                transfer.compare.clear()
+            taken: set[int] = set()
+            for number, root in enumerate(self._roots):
+                asked = [t for t in todo if number in t.copies and t.copies[number].state is ItemState.DISCOVERED]
+                paths = [t.path or b"" for t in asked]
+                found = root.lstat(paths) if asked else []
+                known = self._known(number, [p for p, f in zip(paths, found, strict=True) if isinstance(f, tuple)])
+                for transfer, seen in zip(asked, found, strict=True):
+                    if not self._fits(transfer, number, seen, known.get(transfer.path or b"")):
+                        taken.add(transfer.item.number)
+            again = [t for t in todo if t.item.number in taken]
+            for transfer in again:
+                transfer.tried += 1
+            todo = [t for t in again if t.tried < MOST_NAMES]
+            for transfer in again:
+                if transfer.tried >= MOST_NAMES:
+                    transfer.troubles = {r: OSError(errno.EEXIST, os.strerror(errno.EEXIST)) for r in transfer.copies}
+
+    def _next_name(self, transfer: Transfer) -> bytes:
+        """The next name to try; never one that the source itself needs for another file."""
+        item = transfer.item
+        while True:
+            path = suffixed(item.path, transfer.tried)
+            if transfer.tried == 0 or not self._source_has(item.source, path):
+                return self.named(item, path)
+            transfer.tried += 1
+
+    def named(self, item: Item, path: bytes) -> bytes:
+        """The path below a root for an item whose path below its source is (or is changed to) this."""
+        return mirrored(self._folders(item.source), path)
+
+    def _known(self, root: int, paths: list[bytes]) -> dict[bytes, Location]:
+        key = self._keys[root]
+        if self._database is None or key is None or not paths:
+            return {}
+        with self._database.read() as connection:
+            return managed_at(connection, key, paths)
+
+    def _fits(self, transfer: Transfer, root: int, seen: Identity | OSError | None, known: Location | None) -> bool:
+        """Whether the path can be the item's on this root: free, or perhaps there already."""
+        if seen is None:
+            return True
+        if isinstance(seen, OSError):
+            transfer.troubles[root] = seen
+            return True
+        mode, size, mtime, *_ = seen
+        if not stat.S_ISREG(mode) or size != transfer.item.size or self._duplicates is Duplicates.COPY:
+            return False
+        believed = known is not None and known.size == size and same_mtime(known.mtime_ns, mtime)
+        digest = known.blake3 if known is not None and believed else None
+        if digest is not None and transfer.digest is not None and digest != transfer.digest:
+            return False
+        transfer.compare[root] = digest
+        return True

@@ -1,0 +1,166 @@
+"""Scan: what is on a source, item by item, nothing left out without a name for it.
+
+Symbolic links are never followed. Named litter and what the user excluded become items in the state `excluded`,
+links and special files `skipped`, what cannot be read `failed`: so that the books close. A folder is read in
+chunks, in the order of names within each, so that memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from ingest.media.kinds import is_litter, is_staging, kind_of, twin_of
+from ingest.model.item import Folder, Item
+from ingest.model.states import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ingest.engine import Root
+
+CHUNK: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What the user wants of a source: globs on the name or on the path below the source, whatever the case."""
+
+    exclude: tuple[re.Pattern[str], ...]
+    only: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def of(cls, exclude: Sequence[str], only: Sequence[str]) -> Filter:
+        """Compile the globs of the command line."""
+        compiled = lambda globs: tuple(re.compile(fnmatch.translate(glob), re.IGNORECASE) for glob in globs)  # noqa: E731 - said twice
+        return cls(compiled(exclude), compiled(only))
+
+    def excludes(self, path: bytes) -> bool:
+        """Whether an --exclude matches this file or folder."""
+        return _matches(self.exclude, path)
+
+    def leaves_out(self, path: bytes) -> bool:
+        """Whether --only was given and this file is not meant by it."""
+        return bool(self.only) and not _matches(self.only, path)
+
+
+def _matches(globs: tuple[re.Pattern[str], ...], path: bytes) -> bool:
+    if not globs:
+        return False
+    text = os.fsdecode(path)
+    name = text.rpartition("/")[2]
+    return any(glob.match(name) or glob.match(text) for glob in globs)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One chunk of a scan."""
+
+    items: list[Item]
+    folders: list[Folder]
+
+
+def scan(root: Root, source: int, first: int, chosen: Filter, single: bytes | None = None) -> Iterator[Found]:
+    """Walk one source.
+
+    Args:
+        root: the source, pinned. source: its index. first: the number of the next item. single: the one file of
+            it that was asked for.
+
+    Raises:
+        OSError: the source itself cannot be read.
+    """
+    number = first
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        try:
+            descriptor = root.open_folder(folder)
+        except OSError as error:
+            if not folder:
+                raise
+            yield Found([_unread(number, source, folder, error)], [])
+            number += 1
+            continue
+        try:
+            inside: list[bytes] = []
+            with os.scandir(descriptor) as entries:
+                while chunk := sorted(islice(entries, CHUNK), key=lambda entry: entry.name):
+                    items = []
+                    for entry in chunk:
+                        name = os.fsencode(entry.name)
+                        if single is not None and name != single:
+                            continue
+                        path = folder + b"/" + name if folder else name
+                        item = _look(entry, number, source, path, descriptor, chosen)
+                        if item is None:
+                            inside.append(path)
+                        else:
+                            items.append(item)
+                            number += 1
+                    yield Found(items, [])
+            if folder:
+                facts = os.fstat(descriptor)
+                yield Found([], [Folder(source, folder, facts.st_mtime_ns)])
+        except OSError as error:
+            if not folder:
+                raise
+            yield Found([_unread(number, source, folder, error)], [])
+            number += 1
+        finally:
+            os.close(descriptor)
+        if single is None:
+            pending += reversed(inside)
+
+
+def _look(
+    entry: os.DirEntry[str], number: int, source: int, path: bytes, folder: int, chosen: Filter
+) -> Item | None:
+    """The item that an entry is; None for a folder to walk into."""
+    parent, _, name = path.rpartition(b"/")
+    kind = kind_of(name)
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        return _unread(number, source, path, error)
+
+    def ended(state: ItemState, reason: str) -> Item:
+        size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        return Item(number, source, path, size, facts.st_mtime_ns, kind, state, reason)
+
+    if is_litter(name) or is_staging(parent, name):
+        return ended(ItemState.EXCLUDED, "litter")
+    if chosen.excludes(path):
+        return ended(ItemState.EXCLUDED, "--exclude")
+    if stat.S_ISDIR(facts.st_mode):
+        return None
+    if stat.S_ISLNK(facts.st_mode):
+        return ended(ItemState.SKIPPED, "symlink")
+    if not stat.S_ISREG(facts.st_mode):
+        return ended(ItemState.SKIPPED, "special")
+    twin = twin_of(name)
+    if twin is not None and _exists(twin, folder):
+        return ended(ItemState.EXCLUDED, "litter")
+    if chosen.leaves_out(path):
+        return ended(ItemState.EXCLUDED, "--only")
+    return Item(number, source, path, facts.st_size, facts.st_mtime_ns, kind, ItemState.DISCOVERED)
+
+
+def _exists(name: bytes, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unread(number: int, source: int, path: bytes, error: OSError) -> Item:
+    """What cannot even be looked at is an item that failed: it must not be missed."""
+    state = ItemState.REMOVED if isinstance(error, FileNotFoundError) else ItemState.FAILED
+    reason = "permission" if isinstance(error, PermissionError) else "io"
+    return Item(number, source, path, 0, 0, kind_of(path.rpartition(b"/")[2]), state, None if state is ItemState.REMOVED else reason, error.errno or 0)

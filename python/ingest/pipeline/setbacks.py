@@ -1,0 +1,138 @@
+"""Setbacks: faults, refused requests and dead workers, and what becomes of the copies they befell."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ingest.engine import Failed
+from ingest.errors import shown
+from ingest.model.states import ItemState, SessionState
+from ingest.pipeline.verdict import Judgement, Step, judge_root, judge_source
+from ingest.workers.messages import Adopt, Prove, Publish, Stage
+
+if TYPE_CHECKING:
+    from ingest.pipeline.board import Board
+    from ingest.pipeline.outbox import Handler
+    from ingest.pipeline.plan import Transfer
+    from ingest.session.journal import Copy
+    from ingest.workers.messages import Reply, Request
+    from ingest.workers.supervisor import Died
+
+# An item over which two workers died is not given to a third.
+DEATHS: Final = 2
+
+
+class Setbacks:
+    """Acts on the board when something goes wrong."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def source_fault(self, transfer: Transfer, fault: Failed, roots: tuple[int, ...] | None = None) -> None:
+        """Something is wrong on the source's side: it concerns every copy that was asked for."""
+        concerned = [transfer.copies[r] for r in (roots or tuple(transfer.copies)) if r in transfer.copies]
+        again = []
+        for copy in concerned:
+            if transfer.item.source in self._board.lost_sources:
+                self._board.hold(transfer, copy)
+            elif self._apply(transfer, copy, fault, judge_source(fault, max(1, copy.attempts))):
+                again.append(copy.root)
+        if again:
+            self._board.queue(transfer, again)
+        self._board.settle(transfer)
+
+    def root_fault(self, transfer: Transfer, copy: Copy, fault: Failed) -> None:
+        """Something is wrong with one copy at one root."""
+        if self._board.root_states[copy.root].paused:
+            self._board.hold(transfer, copy)
+        elif self._apply(transfer, copy, fault, judge_root(fault, max(1, copy.attempts))):
+            self._board.queue(transfer, (copy.root,))
+        self._board.settle(transfer)
+
+    def _apply(self, transfer: Transfer, copy: Copy, fault: Failed, judgement: Judgement) -> bool:
+        """Do what was judged; True if the copy is to be made again."""
+        board = self._board
+        copy.operation, copy.errno = fault.operation, fault.errno
+        match judgement.step:
+            case Step.RETRY:
+                board.plan_again(copy)
+                return True
+            case Step.CANCELLED:
+                board.hold(transfer, copy)
+            case Step.WAIT_SPACE:
+                board.pause_root(copy.root, SessionState.PAUSED_SPACE, f"no room is left ({fault.detail})")
+                board.hold(transfer, copy)
+            case Step.END:
+                if copy.state is ItemState.VALIDATED:
+                    board.outbox.discard(copy.root, copy.staging)
+                if fault.ranges:
+                    ranges = ", ".join(f"[{start}, {end})" for start, end in fault.ranges)
+                    board.warn(f"{shown(fault.path)}: {judgement.reason}, differing bytes {ranges}")
+                board.ledger.end(transfer, copy, judgement.state, judgement.reason)
+        return False
+
+    def refused(self, request: Request, reply: Reply) -> None:
+        """A whole request failed: a folder could not be opened, or another one has taken its place."""
+        code, detail = reply.error or (errno.EIO, "")
+        fault = Failed("io", "open", code, b"", detail)
+        for item in getattr(request, "items", []):
+            transfer = self._board.alive.get(item)
+            if transfer is None:
+                continue
+            if isinstance(request, Prove):
+                transfer.asking = max(0, transfer.asking - 1)
+                if request.root is None:
+                    self.source_fault(transfer, fault)
+                    continue
+            for root in _roots(request):
+                if root in transfer.copies:
+                    self.root_fault(transfer, transfer.copies[root], fault)
+
+    def bury(self, died: Died) -> None:
+        """A worker died: what it worked on goes to another, and the item it died over is watched."""
+        cause = "stalled" if died.stalled else "crashed"
+        self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
+        for request in died.requests:
+            handler = self._board.outbox.handler(request)
+            items: list[int] = getattr(request, "items", [])
+            # Killed between two items, or before the first: every one of the batch is suspect, and goes alone next.
+            culprits = {died.item} if died.item in items else set(items)
+            for column, item in enumerate(items):
+                transfer = self._board.alive.get(item)
+                if transfer is None:
+                    continue
+                if item in culprits:
+                    transfer.deaths += 1
+                    transfer.mapped = transfer.mapped and not died.bus_error
+                self._requeue(transfer, request, column, handler, cause)
+
+    def _requeue(self, transfer: Transfer, request: Request, column: int, handler: Handler, cause: str) -> None:
+        board = self._board
+        hopeless = transfer.deaths >= DEATHS
+        if isinstance(request, Prove) and not hopeless:
+            board.outbox.prove(transfer, request.source, request.root, request.paths[column], handler)
+            return
+        if isinstance(request, Prove):
+            transfer.asking = 0
+        roots = tuple(transfer.copies) if isinstance(request, Prove) else _roots(request)
+        again = []
+        for copy in [transfer.copies[root] for root in roots if root in transfer.copies]:
+            if isinstance(request, Stage):
+                board.outbox.discard(copy.root, request.staging[0][column])
+            if hopeless:
+                board.ledger.end(transfer, copy, ItemState.FAILED, cause)
+            elif isinstance(request, (Publish, Adopt)):
+                board.outbox.adopt(copy)  # the name may have been given already
+            else:
+                board.plan_again(copy)
+                again.append(copy.root)
+        if again:
+            board.queue(transfer, again, alone=bool(transfer.deaths))
+        board.settle(transfer)
+
+
+def _roots(request: Request) -> tuple[int, ...]:
+    if isinstance(request, Stage):
+        return request.roots
+    return () if request.root is None else (request.root,)

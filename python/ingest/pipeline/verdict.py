@@ -1,0 +1,95 @@
+"""What a fault means for the copy it befell: one table, so that every failure path can be read in one place."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import NO_SPACE
+from ingest.model.states import ItemState
+
+if TYPE_CHECKING:
+    from ingest.engine import Failed
+
+
+class Step(Enum):
+    """What happens next to the copy."""
+
+    END = auto()
+    RETRY = auto()
+    WAIT_SPACE = auto()
+    CANCELLED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The next step; for END the state and the reason to write down."""
+
+    step: Step
+    state: ItemState = ItemState.FAILED
+    reason: str | None = None
+
+
+# Two mismatches of one copy are no accident (the specification's section 3).
+MISMATCHES: Final = 2
+# A device error may pass; a second one is the file's or the disk's.
+TRIES: Final = 2
+# Condemned by its batch: its own turn comes again, in smaller company, before it is given up.
+CONDEMNED_TRIES: Final = 3
+
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+# Names that this file system cannot hold: too long, not its characters.
+_NAMES: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+# A link or a mount inside the folder, where the way must not lead.
+_OUTSIDE: Final = frozenset({errno.ELOOP, errno.EXDEV})
+
+
+def judge_source(fault: Failed, attempts: int) -> Judgement:
+    """What a fault on the source's side means for every copy of the item. `attempts` counts this one."""
+    match fault.kind:
+        case "cancelled":
+            return Judgement(Step.CANCELLED)
+        case "changed":
+            return Judgement(Step.END, ItemState.CHANGED, "changed while it was read")
+        case "unstable":
+            return Judgement(Step.END, ItemState.FAILED, "unstable_source")
+    if fault.errno == errno.ENOENT:
+        return Judgement(Step.END, ItemState.REMOVED, "gone from the source")
+    if fault.errno in _DENIED:
+        return Judgement(Step.END, ItemState.FAILED, "permission")
+    if fault.errno in _OUTSIDE or fault.errno == errno.ENOTDIR:
+        return Judgement(Step.END, ItemState.CHANGED, "no longer a file below the source")
+    return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
+
+
+def judge_root(fault: Failed, attempts: int) -> Judgement:
+    """What a fault on a root's side means for its copy. `attempts` counts this one."""
+    match fault.kind:
+        case "cancelled":
+            return Judgement(Step.CANCELLED)
+        case "changed" | "unstable":
+            return judge_source(fault, attempts)
+        case "mismatch":
+            again = attempts < MISMATCHES
+            return Judgement(Step.RETRY) if again else Judgement(Step.END, ItemState.FAILED, "corrupt_destination")
+        case "condemned":
+            again = attempts < CONDEMNED_TRIES
+            return Judgement(Step.RETRY) if again else Judgement(Step.END, ItemState.FAILED, "io")
+    if fault.errno in NO_SPACE:
+        return Judgement(Step.WAIT_SPACE)
+    if fault.errno == errno.EROFS:
+        return Judgement(Step.END, ItemState.FAILED, "read_only")
+    if fault.errno in _DENIED:
+        return Judgement(Step.END, ItemState.FAILED, "permission")
+    if fault.errno in _NAMES:
+        return Judgement(Step.END, ItemState.FAILED, "name")
+    if fault.errno in _OUTSIDE:
+        return Judgement(Step.END, ItemState.FAILED, "outside_root")
+    if fault.errno == errno.ENOTDIR:
+        return Judgement(Step.END, ItemState.FAILED, "folder_is_a_file")
+    if fault.errno == errno.EEXIST:
+        return Judgement(Step.END, ItemState.FAILED, "taken")
+    return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
+

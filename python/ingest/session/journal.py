@@ -1,0 +1,345 @@
+"""The journal of one session: every item and copy, and how far each got, in the order that makes a crash safe.
+
+Durable steps are `planned`, `validated` (with final path, digest and size, before the name is given) and the
+ends; what lies between lives in memory. Rows are written whole: the last one counts. Each method is one short
+transaction, or takes the connection of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, bindparam, case, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
+from ingest.model.item import CopyRecord, Folder, Item, Kind
+from ingest.model.states import ENDED, ItemState, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from ingest.db.engine import Database
+    from ingest.model.session import SourceFacts
+
+
+@dataclass(slots=True)
+class Copy:
+    """One item at one root while it is on its way: the journal's row, in memory."""
+
+    item: int
+    root: int
+    state: ItemState
+    path: bytes | None = None
+    staging: bytes | None = None
+    reason: str | None = None
+    operation: str | None = None
+    errno: int = 0
+    attempts: int = 0
+    blake3: bytes | None = None
+    read_mode: str | None = None
+    verify_method: str | None = None
+    publish_method: str | None = None
+    worker: int | None = None
+    started_at: int | None = None
+    copied_at: int | None = None
+    validated_at: int | None = None
+    finalized_at: int | None = None
+    sequence: int | None = None
+
+
+_FIELDS: Final = tuple(Copy.__dataclass_fields__)
+_PUT_COPY = insert(copies)
+_PUT_COPY = _PUT_COPY.on_conflict_do_update(
+    index_elements=["session", "item", "root"],
+    set_={name: _PUT_COPY.excluded[name] for name in _FIELDS if name not in ("item", "root")},
+)
+_END_ITEM = (
+    update(items)
+    .where(items.c.session == bindparam("key"), items.c.item == bindparam("number"))
+    .values(state=bindparam("new_state"), reason=bindparam("new_reason"), errno=bindparam("new_errno"))
+)
+_REST = tuple(str(state) for state in ItemState if state not in ENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A manifest part that is durable: the run [first, last] of a root's sequence."""
+
+    number: int
+    path: bytes
+    first: int
+    last: int
+    rows: int
+    blake3: bytes
+
+
+class Journal:
+    """The rows of one session."""
+
+    def __init__(self, database: Database, key: int) -> None:
+        self.database = database
+        self.key = key
+
+    # Scan
+
+    def forget_scan(self) -> None:
+        """Drop what an unfinished scan wrote, so that it can begin again."""
+        with self.database.write() as connection:
+            for table in (items, folders):
+                connection.execute(delete(table).where(table.c.session == self.key))
+
+    def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:
+        """Write down what a scan found."""
+        with self.database.write() as connection:
+            if found:
+                connection.execute(items.insert(), [
+                    {"session": self.key, "item": i.number, "source": i.source, "path": i.path, "size": i.size,
+                     "mtime_ns": i.mtime_ns, "kind": i.kind, "state": i.state, "reason": i.reason, "errno": i.errno}
+                    for i in found
+                ])  # fmt: skip
+            if places:
+                connection.execute(folders.insert(), [
+                    {"session": self.key, "source": f.source, "path": f.path, "mtime_ns": f.mtime_ns} for f in places
+                ])  # fmt: skip
+
+    def scanned(self, seconds: float) -> None:
+        """The scan is whole; it took so long."""
+        values = {"scanned": 1, "seconds_scan": sessions.c.seconds_scan + seconds}
+        with self.database.write() as connection:
+            connection.execute(update(sessions).where(sessions.c.key == self.key).values(values))
+
+    def choose_folder(self, source: int, folder: bytes) -> None:
+        """The card folder of a source is decided."""
+        with self.database.write() as connection:
+            connection.execute(
+                update(session_sources)
+                .where(session_sources.c.session == self.key, session_sources.c.number == source)
+                .values(folder=folder)
+            )
+
+    # Reading
+
+    def has_scan(self) -> bool:
+        """Whether the scan was finished by an earlier run."""
+        with self.database.read() as connection:
+            return bool(connection.scalar(select(sessions.c.scanned).where(sessions.c.key == self.key)))
+
+    def items(self, *, source: int | None = None, page: int = 1000) -> Iterator[list[Item]]:
+        """All items in order, in pages; of one source, if given."""
+        last = 0
+        while True:
+            query = select(items).where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
+            if source is not None:
+                query = query.where(items.c.source == source)
+            with self.database.read() as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            last = rows[-1].item
+            yield [_item(row) for row in rows]
+
+    def copies_of(self, first: int, last: int) -> dict[int, list[Copy]]:
+        """The copies of a run of items, by item."""
+        query = select(*(copies.c[name] for name in _FIELDS)).where(
+            copies.c.session == self.key, copies.c.item.between(first, last)
+        )
+        found: dict[int, list[Copy]] = {}
+        with self.database.read() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.item, []).append(_copy(row))
+        return found
+
+    def staged(self, root: int) -> set[bytes]:
+        """Staging files of a root that are proven and wait for their names (as many as were on their way at once)."""
+        query = select(copies.c.staging).where(
+            copies.c.session == self.key, copies.c.root == root, copies.c.state == ItemState.VALIDATED
+        )
+        with self.database.read() as connection:
+            return {staging for staging in connection.scalars(query) if staging is not None}
+
+    def folders(self, page: int = 1000) -> Iterator[list[Folder]]:
+        """All folders, children before their parents, in pages."""
+        query = select(folders).where(folders.c.session == self.key).order_by(folders.c.source, folders.c.path.desc())
+        start = 0
+        while True:
+            with self.database.read() as connection:
+                rows = connection.execute(query.limit(page).offset(start)).all()
+            if not rows:
+                return
+            start += len(rows)
+            yield [Folder(row.source, row.path, row.mtime_ns) for row in rows]
+
+    # Copies
+
+    def put(self, connection: Connection, changed: Iterable[Copy]) -> None:
+        """Write down copies as they are now."""
+        rows = [{"session": self.key, **{name: getattr(copy, name) for name in _FIELDS}} for copy in changed]
+        if rows:
+            connection.execute(_PUT_COPY, rows)
+
+    def end_items(self, connection: Connection, ended: Sequence[tuple[int, ItemState, str | None, int]]) -> None:
+        """Items have ended: ``(number, state, reason, errno)``."""
+        if ended:
+            connection.execute(_END_ITEM, [
+                {"key": self.key, "number": number, "new_state": state, "new_reason": reason, "new_errno": code}
+                for number, state, reason, code in ended
+            ])  # fmt: skip
+
+    def root_state(self, root: int, state: SessionState) -> None:
+        """How a destination stands in this session."""
+        with self.database.write() as connection:
+            connection.execute(
+                update(session_roots)
+                .where(session_roots.c.session == self.key, session_roots.c.number == root)
+                .values(state=state)
+            )
+
+    def reopen_failed(self) -> None:
+        """Give items that did not arrive another chance: their ended copies are forgotten, the arrived ones kept."""
+        lost = [str(state) for state in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED)]
+        with self.database.write() as connection:
+            failed = select(items.c.item).where(items.c.session == self.key, items.c.state.in_(lost))
+            connection.execute(
+                delete(copies).where(copies.c.session == self.key, copies.c.item.in_(failed), copies.c.state.in_(lost))
+            )
+            connection.execute(
+                update(items).where(items.c.session == self.key, items.c.state.in_(lost))
+                .values(state=ItemState.DISCOVERED, reason=None, errno=0)
+            )  # fmt: skip
+
+    def restat(self, seen: Sequence[tuple[int, int, int]]) -> None:
+        """The source was looked at again: ``(item, size, mtime_ns)``."""
+        if not seen:
+            return
+        statement = (
+            update(items)
+            .where(items.c.session == self.key, items.c.item == bindparam("number"))
+            .values(size=bindparam("new_size"), mtime_ns=bindparam("new_mtime"))
+        )
+        with self.database.write() as connection:
+            connection.execute(
+                statement, [{"number": item, "new_size": size, "new_mtime": mtime} for item, size, mtime in seen]
+            )
+
+    # Manifest parts
+
+    def last_sequence(self, root: int) -> int:
+        """The highest sequence number of a root's ended copies, 0 for none."""
+        query = select(func.max(copies.c.sequence)).where(copies.c.session == self.key, copies.c.root == root)
+        with self.database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def parts(self, root: int) -> list[Part]:
+        """The durable parts of a root, in order."""
+        query = select(parts).where(parts.c.session == self.key, parts.c.root == root).order_by(parts.c.part)
+        with self.database.read() as connection:
+            return [Part(r.part, r.path, r.first, r.last, r.rows, r.blake3) for r in connection.execute(query)]
+
+    def add_part(self, root: int, part: Part) -> None:
+        """A part is durable on its root."""
+        values = {"session": self.key, "root": root, "part": part.number, "path": part.path, "first": part.first,
+                  "last": part.last, "rows": part.rows, "blake3": part.blake3}  # fmt: skip
+        with self.database.write() as connection:
+            connection.execute(parts.insert().values(values))
+
+    def records(self, root: int, after: int, sources: Sequence[SourceFacts]) -> Iterator[list[CopyRecord]]:
+        """The ended copies of a root beyond a sequence number, in that order, in pages of 1,000."""
+        joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
+        query = (
+            select(copies, items.c.path.label("source_path"), items.c.source, items.c.size, items.c.mtime_ns, items.c.kind)
+            .select_from(joined)
+            .where(copies.c.session == self.key, copies.c.root == root, copies.c.sequence > bindparam("after"))
+            .order_by(copies.c.sequence)
+            .limit(1000)
+        )
+        while True:
+            with self.database.read() as connection:
+                rows = connection.execute(query, {"after": after}).all()
+            if not rows:
+                return
+            after = rows[-1].sequence
+            yield [_record(row, sources[row.source].path) for row in rows]
+
+    # Counting
+
+    def count_items(self) -> dict[ItemState, tuple[int, int]]:
+        """Items and bytes by state."""
+        query = (
+            select(items.c.state, func.count(), func.coalesce(func.sum(items.c.size), 0))
+            .where(items.c.session == self.key)
+            .group_by(items.c.state)
+        )
+        with self.database.read() as connection:
+            return {ItemState(state): (count, size) for state, count, size in connection.execute(query)}
+
+    def count_copies(self, root: int) -> dict[str, dict[str, int]]:
+        """Copies of a root: by `state`, and the finalized ones by `verify_method` and `publish_method`."""
+        counted: dict[str, dict[str, int]] = {}
+        arrived = case((copies.c.state == ItemState.FINALIZED, 1), else_=0)
+        with self.database.read() as connection:
+            for column, weight in (("state", None), ("verify_method", arrived), ("publish_method", arrived)):
+                query = (
+                    select(copies.c[column], func.count() if weight is None else func.sum(weight))
+                    .where(copies.c.session == self.key, copies.c.root == root, copies.c[column].is_not(None))
+                    .group_by(copies.c[column])
+                )
+                counted[column] = {value: number for value, number in connection.execute(query) if number}
+        return counted
+
+    def ends(self) -> dict[tuple[ItemState, str | None, int], int]:
+        """How the session's copies ended, and how many so: by state, reason and errno."""
+        query = (
+            select(copies.c.state, copies.c.reason, copies.c.errno, func.count())
+            .where(copies.c.session == self.key)
+            .group_by(copies.c.state, copies.c.reason, copies.c.errno)
+        )
+        with self.database.read() as connection:
+            return {(ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)}
+
+    def unfinished(self, limit: int, states: Sequence[ItemState] | None = None) -> list[tuple[Item, Copy | None]]:
+        """Items that did not arrive, the worst copy of each with them where there is one."""
+        wanted = [str(s) for s in states] if states else [
+            str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
+        ]  # fmt: skip
+        query = (
+            select(items).where(items.c.session == self.key, items.c.state.in_(wanted)).order_by(items.c.item).limit(limit)
+        )
+        with self.database.read() as connection:
+            found = [_item(row) for row in connection.execute(query)]
+            listed = select(*(copies.c[name] for name in _FIELDS)).where(
+                copies.c.session == self.key, copies.c.item.in_([item.number for item in found]), copies.c.state.in_(wanted)
+            )
+            worst: dict[int, Copy] = {}
+            for row in connection.execute(listed):
+                worst.setdefault(row.item, _copy(row))
+        return [(item, worst.get(item.number)) for item in found]
+
+    def rest(self) -> int:
+        """How many items have not ended."""
+        query = select(func.count()).where(items.c.session == self.key, items.c.state.in_(_REST))
+        with self.database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+
+def _item(row: Row[Any]) -> Item:
+    return Item(row.item, row.source, row.path, row.size, row.mtime_ns, Kind(row.kind), ItemState(row.state), row.reason, row.errno)
+
+
+def _copy(row: Row[Any]) -> Copy:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    values["state"] = ItemState(values["state"])
+    return Copy(**values)
+
+
+def _record(row: Row[Any], source: bytes) -> CopyRecord:
+    return CopyRecord(
+        item=row.item, source_path=source.rstrip(b"/") + b"/" + row.source_path, path=row.path, size=row.size,
+        mtime_ns=row.mtime_ns, kind=Kind(row.kind), state=ItemState(row.state), blake3=row.blake3, reason=row.reason,
+        operation=row.operation, errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
+        publish_method=row.publish_method, read_mode=row.read_mode, worker=row.worker, started_ns=row.started_at,
+        copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at,
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""The register of sessions: opened, taken up, let go, listed. Rows of the database, no files."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, select, update
+
+from ingest.db.schema import roots, session_roots, session_sources, sessions
+from ingest.errors import MissingError, PausedError, UsageError
+from ingest.model.session import RootFacts, SessionFacts, SourceFacts
+from ingest.model.states import CLOSED, SessionState, advance
+from ingest.session.owner import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from ingest.db.engine import Database
+    from ingest.model.options import CopyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the register. `alive`: its owner still works on it (None: cannot be told from here)."""
+
+    id: str
+    key: int
+    state: SessionState
+    run: int
+    created_ns: int
+    finished_ns: int | None
+    exit_code: int | None
+    problem: str | None
+    owned: bool
+    alive: bool | None
+    sources: tuple[bytes, ...]
+    roots: tuple[bytes, ...]
+
+    @property
+    def resumable(self) -> bool:
+        """`ingest resume` takes it up without being told its name."""
+        return self.state.resumable and (not self.owned or self.alive is False)
+
+
+def open_session(
+    database: Database, options: CopyOptions, sources: Sequence[SourceFacts], destinations: Sequence[RootFacts], version: str
+) -> SessionFacts:
+    """Write down a new session, held by this process."""
+    identity, now = str(uuid.uuid4()), time.time_ns()
+    host, operator = socket.gethostname(), _operator()
+    with database.write() as connection:
+        values = {
+            "id": identity, "state": SessionState.PENDING, "profile": options.profile, "label": options.label,
+            "options": options.to_json(), "version": version, "host": host, "operator": operator, "created_at": now,
+            "run": 1, **_owner_columns(Owner.this()),
+        }  # fmt: skip
+        key = int(connection.execute(sessions.insert().values(values)).inserted_primary_key[0])
+        connection.execute(session_sources.insert(), [
+            {"session": key, "number": s.number, "path": s.path, "label": s.label, "single": s.single, "folder": s.folder,
+             "device": _signed(s.device), "inode": _signed(s.inode), "fs_uuid": s.fs_uuid} for s in sources
+        ])  # fmt: skip
+        connection.execute(session_roots.insert(), [
+            {"session": key, "number": r.number, "root": r.key, "path": r.path, "state": SessionState.PENDING,
+             "device": _signed(r.device), "inode": _signed(r.inode)} for r in destinations
+        ])  # fmt: skip
+    return SessionFacts(identity, key, 1, options.to_json(), options.label, options.profile, version, host, operator, now,
+                        tuple(sources), tuple(destinations))  # fmt: skip
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, in a container
+        return "unknown"
+
+
+def _signed(number: int) -> int:
+    """Inode and device numbers are unsigned 64-bit, SQLite's integers are signed: the same bits."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number + (1 << 64) if number < 0 else number
+
+
+def _owner_columns(owner: Owner | None) -> dict[str, Any]:
+    return {
+        "owner_machine": owner and owner.machine, "owner_boot": owner and owner.boot, "owner_space": owner and owner.space,
+        "owner_pid": owner and owner.pid, "owner_started": owner and owner.started,
+    }  # fmt: skip
+
+
+def _owner(row: Row[Any]) -> Owner | None:
+    if row.owner_pid is None:
+        return None
+    return Owner(row.owner_machine, row.owner_boot, row.owner_space, row.owner_pid, row.owner_started)
+
+
+def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
+    """Hold a session again: its run counts on. With `retry` one that completed with errors may be taken up too.
+
+    Raises:
+        PausedError: another process holds it, or may hold it. UsageError: it is over.
+    """
+    with database.write() as connection:
+        row = connection.execute(select(sessions).where(sessions.c.key == key)).one()
+        owner, state = _owner(row), SessionState(row.state)
+        if owner is not None and (alive := owner.alive()) is not False:
+            raise PausedError(
+                f"session {row.id} is being worked on by process {owner.pid}" + ("" if alive else f" on {row.host}"),
+                operation="resume", advice="Wait for it, or stop it first",
+            )  # fmt: skip
+        if state in CLOSED and not (retry and state is SessionState.COMPLETED_WITH_ERRORS):
+            raise UsageError(f"session {row.id} is {state}: there is nothing to resume", operation="resume",
+                             advice="To bring home what is new, run ingest copy again")  # fmt: skip
+        values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None}
+        connection.execute(update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(Owner.this())))
+    return session_facts(database, key)
+
+
+def let_go(
+    connection: Connection, key: int, state: SessionState, exit_code: int, problem: str | None, seconds: float
+) -> None:
+    """End this process's hold on a session, in its final state of this run, which took so many seconds."""
+    values = {"state": state, "exit_code": exit_code, "problem": problem, "finished_at": time.time_ns(),
+              "seconds_total": sessions.c.seconds_total + seconds}  # fmt: skip
+    connection.execute(update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(None)))
+
+
+def move_session(connection: Connection, key: int, now: SessionState, then: SessionState) -> SessionState:
+    """Take a legal step and write it down."""
+    state = advance(now, then)
+    connection.execute(update(sessions).where(sessions.c.key == key).values(state=state))
+    return state
+
+
+def session_facts(database: Database, key: int) -> SessionFacts:
+    """The facts of a session, as they were written down."""
+    with database.read() as connection:
+        row = connection.execute(select(sessions).where(sessions.c.key == key)).one()
+        sources = connection.execute(select(session_sources).where(session_sources.c.session == key).order_by("number"))
+        places = connection.execute(
+            select(session_roots, roots.c.uuid, roots.c.fs_uuid).join(roots, roots.c.key == session_roots.c.root)
+            .where(session_roots.c.session == key).order_by("number")
+        )  # fmt: skip
+        return SessionFacts(
+            row.id, key, row.run, row.options, row.label, row.profile, row.version, row.host, row.operator, row.created_at,
+            tuple(SourceFacts(s.number, s.path, s.label, s.single, _unsigned(s.device), _unsigned(s.inode), s.fs_uuid, s.folder)
+                  for s in sources),
+            tuple(RootFacts(p.number, p.root, p.path, p.uuid, p.fs_uuid, _unsigned(p.device), _unsigned(p.inode)) for p in places),
+        )  # fmt: skip
+
+
+def register(database: Database) -> list[Entry]:
+    """Every session, oldest first."""
+    with database.read() as connection:
+        rows = connection.execute(select(sessions).order_by(sessions.c.created_at, sessions.c.key)).all()
+        sources = connection.execute(select(session_sources).order_by("number")).all()
+        places = connection.execute(select(session_roots).order_by("number")).all()
+    entries = []
+    for row in rows:
+        owner = _owner(row)
+        alive = owner.alive() if owner else None
+        state = SessionState(row.state)
+        if owner is not None and alive is False and state.resumable:
+            state = SessionState.INTERRUPTED  # its owner died without a word: this is what it left
+        entries.append(Entry(
+            row.id, row.key, state, row.run, row.created_at, row.finished_at, row.exit_code, row.problem, owner is not None,
+            alive, tuple(s.path for s in sources if s.session == row.key), tuple(p.path for p in places if p.session == row.key),
+        ))  # fmt: skip
+    return entries
+
+
+def find(database: Database, prefix: str) -> Entry:
+    """The session whose id begins so.
+
+    Raises:
+        MissingError: none does. UsageError: several do.
+    """
+    wanted = prefix.replace("-", "").lower()
+    found = [entry for entry in register(database) if entry.id.replace("-", "").startswith(wanted)]
+    if not found or not wanted:
+        raise MissingError(f"no session {prefix!r}", operation="find", advice="List them with: ingest sessions")
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} sessions begin with {prefix!r}", operation="find", advice="Give more of the id")
+    return found[0]

@@ -1,0 +1,103 @@
+"""The report of a session, counted from its rows: the same for the summary, the JSON document and `show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from ingest.db.schema import session_roots, sessions
+from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
+from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
+from ingest.model.states import ItemState, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.model.item import Item
+    from ingest.model.session import SessionFacts
+    from ingest.session.journal import Copy, Journal
+
+FAILURES_SHOWN: Final = 100
+_BAD: Final = (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED)
+
+
+def exit_code(journal: Journal, state: SessionState) -> ExitCode:
+    """What a session in this state, with these items, means for a script (cli.md)."""
+    if state in (SessionState.PAUSED_USER, SessionState.CANCELLED):
+        return ExitCode.CANCELLED
+    if state.paused:
+        return ExitCode.PAUSED
+    if state in (SessionState.INTERRUPTED, SessionState.FAILED):
+        return ExitCode.ERROR
+    ends = journal.ends()
+    bad = {(end, reason, code) for end, reason, code in ends if end in _BAD}
+    if not bad:
+        return ExitCode.OK
+    if any(reason == "corrupt_destination" for _, reason, _ in bad):
+        return ExitCode.VERIFICATION
+    if any(end in (ItemState.FINALIZED, ItemState.DUPLICATE) for end, _, _ in ends):
+        return ExitCode.WITH_ERRORS
+    # Nothing at all arrived: then the cause speaks for itself.
+    if all(code in DENIED for _, _, code in bad):
+        return ExitCode.PERMISSION
+    if all(code in ABSENT or end is ItemState.REMOVED for end, _, code in bad):
+        return ExitCode.NOT_FOUND
+    return ExitCode.ERROR if all(end is ItemState.FAILED and code for end, _, code in bad) else ExitCode.WITH_ERRORS
+
+
+def counts(journal: Journal) -> dict[str, int]:
+    """Items by the keys of every report; `discovered` is their sum."""
+    counted = dict.fromkeys(COUNTED, 0)
+    for state, (number, _) in journal.count_items().items():
+        counted[count_key(state)] += number
+        counted["discovered"] += number
+    return counted
+
+
+def failure(item: Item, copy: Copy | None, source: bytes) -> Failure:
+    """Why an item did not arrive, and what to do."""
+    reason = item.reason or str(item.state)
+    code = (copy.errno if copy else 0) or item.errno
+    advice = REASON_ADVICE.get(reason) or advice_for(code)
+    operation = (copy.operation if copy else None) or "scan"
+    return Failure(source.rstrip(b"/") + b"/" + item.path, item.state, reason, operation, code, advice)
+
+
+def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings: Sequence[str] = ()) -> SessionReport:
+    """Count everything."""
+    by_state = journal.count_items()
+    with journal.database.read() as connection:
+        row = connection.execute(select(sessions).where(sessions.c.key == facts.key)).one()
+        places = connection.execute(
+            select(session_roots.c.number, session_roots.c.state).where(session_roots.c.session == facts.key)
+        )
+        root_states = {place.number: SessionState(place.state) for place in places}
+    roots = []
+    manifests = []
+    for place in facts.roots:
+        counted = journal.count_copies(place.number)
+        parts = journal.parts(place.number)
+        manifests += [place.path.rstrip(b"/") + b"/" + part.path for part in parts]
+        own = root_states[place.number]
+        roots.append(RootReport(
+            place.path, place.uuid, own if own.paused else state, counted["state"],
+            {name: counted["verify_method"].get(name, 0) for name in ("direct", "evicted", "reread")},
+            {name: counted["publish_method"].get(name, 0) for name in ("noreplace", "link", "unguarded")},
+        ))  # fmt: skip
+    lost = journal.unfinished(FAILURES_SHOWN)
+    number = sum(by_state.get(bad, (0, 0))[0] for bad in _BAD)
+    return SessionReport(
+        id=facts.id, state=state, exit_code=exit_code(journal, state), items=counts(journal),
+        bytes={"discovered": sum(size for _, size in by_state.values()), "read": row.bytes_read,
+               "copied": row.bytes_copied, "verified": row.bytes_verified},
+        seconds={name: round(getattr(row, f"seconds_{name}"), 3) for name in ("total", "scan", "copy", "validate", "finalize")},
+        roots=tuple(roots), manifests=tuple(manifests),
+        failures=tuple(failure(item, copy, facts.sources[item.source].path) for item, copy in lost),
+        failures_total=number, warnings=tuple(warnings), problem=row.problem,
+        sources=tuple(source.path for source in facts.sources),
+        destinations=tuple(place.path.rstrip(b"/") + b"/" + (source.folder or source.label)
+                           for place in facts.roots for source in facts.sources),
+        excluded={reason or "": number for (end, reason, _), number in journal.ends().items()
+                  if end in (ItemState.EXCLUDED, ItemState.SKIPPED)},
+    )  # fmt: skip

@@ -1,0 +1,252 @@
+"""Roots: folders that are archives, and how they are known again wherever they are mounted.
+
+A destination carries a marker, ``.ingest/root.json``, written once and never replaced. Sources carry nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from ingest import engine
+from ingest.errors import DeniedError, IngestError, ManifestError, MissingError, UsageError, from_os_error
+from ingest.storage.deposit import deposit
+from ingest.storage.volumes import Volume, volume_of
+
+INTERNAL: Final = b".ingest"
+STAGING: Final = INTERNAL + b"/staging"
+MARKER: Final = INTERNAL + b"/root.json"
+VERSION: Final = 1
+# Where disks are mounted by desktops and by hand: a folder here that lies on the system disk is most likely a
+# mount point whose disk is not there.
+MOUNT_FOLDERS: Final = (b"/mnt/", b"/media/", b"/run/media/", b"/Volumes/")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What root.json says. `created` is ISO 8601, UTC."""
+
+    uuid: str
+    fs_uuid: str | None
+    created: str
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A root that is open for writing.
+
+    Attributes:
+        root: pinned. marker: what it carries. volume: what it is stored on. fresh: its marker was written now.
+    """
+
+    path: bytes
+    root: engine.Root
+    marker: Marker
+    volume: Volume
+    fresh: bool
+
+
+def pin(path: bytes, *, volume: Volume | None = None, source: bool = False) -> engine.Root:
+    """Open a folder to work beneath it.
+
+    Raises:
+        IngestError: it cannot be opened; MissingError if it is not there.
+    """
+    try:
+        volume = volume or volume_of(path)
+        return engine.Root(path, cross=source, served=volume.served)
+    except OSError as error:
+        raise from_os_error(error, "open", path, "Is the disk mounted?" if error.errno == errno.ENOENT else "") from error
+
+
+def read_marker(root: engine.Root) -> Marker | None:
+    """The root's marker, None if it has none.
+
+    Raises:
+        ManifestError: it is not what this program writes, or newer than this program.
+    """
+    where = root.path + b"/" + MARKER
+    try:
+        folder = root.open_folder(INTERNAL)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os_error(error, "open", where) from error
+    try:
+        file = os.open(b"root.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os_error(error, "open", where) from error
+    finally:
+        os.close(folder)
+    try:
+        with os.fdopen(file, "rb") as stream:
+            return _parse(stream.read(1 << 16), where)
+    except OSError as error:
+        raise from_os_error(error, "read", where) from error
+
+
+def _parse(data: bytes, where: bytes) -> Marker:
+    advice = "Look at the file; if its archive is known to you, restore it from a backup, else move it away"
+    try:
+        stored = json.loads(data)
+        version = int(stored["version"])
+        marker = Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), str(stored["created"]), version)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError("it is not a root's marker", path=where, operation="read", advice=advice) from error
+    if version > VERSION:
+        raise ManifestError(f"it has version {version}, newer than this program", path=where, operation="read",
+                            advice="Use a newer version of ingest")  # fmt: skip
+    return marker
+
+
+def _write_marker(root: engine.Root, volume: Volume) -> Marker:
+    marker = Marker(str(uuid.uuid4()), volume.fs_uuid, datetime.now(UTC).isoformat(timespec="seconds"))
+    text = {"version": VERSION, "uuid": marker.uuid, "fs_uuid": marker.fs_uuid, "created": marker.created}
+    data = (json.dumps(text, indent=2) + "\n").encode()
+    if deposit(root, MARKER, STAGING + b"/root-" + marker.uuid[:8].encode() + b".part", data):
+        return marker
+    # Another session was quicker: its marker holds.
+    other = read_marker(root)
+    if other is None:
+        raise ManifestError("its name is taken and cannot be read", path=root.path + b"/" + MARKER, operation="rename")
+    return other
+
+
+def open_destination(path: bytes, *, create: bool = False, new_root: bool = False) -> Destination:
+    """Open a folder as an archive; the first time it gets its marker.
+
+    Args:
+        path: absolute. create: make the folder if it is missing. new_root: allow a first use on the system disk
+            below a folder where disks are mounted.
+
+    Raises:
+        MissingError: it is not there, or it looks like the mount point of a disk that is not there.
+        DeniedError: it cannot be written. UsageError: it is not a folder.
+    """
+    if create:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, "mkdir", path) from error
+    try:
+        volume = volume_of(path)
+    except FileNotFoundError as error:
+        raise MissingError(
+            "no such folder: is the disk mounted?", path=path, operation="open", errno=errno.ENOENT,
+            advice="Mount it, or make the folder with --create",
+        ) from error  # fmt: skip
+    except OSError as error:
+        raise from_os_error(error, "open", path) from error
+    if not os.path.isdir(path):
+        raise UsageError("it is not a folder", path=path, operation="open", errno=errno.ENOTDIR)
+    root = pin(path, volume=volume)
+    marker = read_marker(root)
+    if marker is None:
+        _refuse_empty_mount_point(path, volume, allowed=new_root)
+        _refuse_unwritable(root, volume)
+        return Destination(path, root, _write_marker(root, volume), volume, fresh=True)
+    _refuse_unwritable(root, volume)
+    return Destination(path, root, marker, volume, fresh=False)
+
+
+def reopen_destination(path: bytes, uuid_: str) -> Destination:
+    """Open the archive that a session began with.
+
+    Raises:
+        MissingError: it is not there, or another one, or its marker is gone. DeniedError: it cannot be written.
+    """
+    root = pin(path)
+    marker = read_marker(root)
+    if marker is None or marker.uuid != uuid_:
+        found = "has no marker" if marker is None else f"is the root {marker.uuid}"
+        raise MissingError(f"this folder {found}, the session's root is {uuid_}", path=path, operation="open")
+    volume = volume_of(path)
+    _refuse_unwritable(root, volume)
+    return Destination(path, root, marker, volume, fresh=False)
+
+
+def _refuse_empty_mount_point(path: bytes, volume: Volume, *, allowed: bool) -> None:
+    real = os.path.realpath(path)
+    if allowed or not (real + b"/").startswith(MOUNT_FOLDERS) or volume.memory:
+        return
+    if os.stat(real).st_dev == os.stat(b"/").st_dev:
+        raise MissingError(
+            "this is on the system disk, below a folder where disks are mounted: is the disk mounted?",
+            path=path, operation="open", advice="Mount the disk; if you do mean the system disk, say --new-root",
+        )  # fmt: skip
+
+
+def _refuse_unwritable(root: engine.Root, volume: Volume) -> None:
+    """A root is writable if a folder can be opened in its staging: asked by doing it, not by reading modes."""
+    ((fault),) = engine.make_folders(root, [STAGING], [-1])
+    if fault is not None:
+        failure = engine.failed(fault)
+        raise from_os_error(OSError(failure.errno, failure.detail), "mkdir", root.path + b"/" + STAGING)
+    if not os.access(root.path + b"/" + STAGING, os.W_OK):
+        read_only = volume.mount is not None and volume.mount.read_only
+        code = errno.EROFS if read_only else errno.EACCES
+        raise DeniedError(os.strerror(code), path=root.path, operation="write", errno=code,
+                          advice=str(from_os_error(OSError(code, ""), "").advice))  # fmt: skip
+
+
+def staging_folder(session_short: str) -> bytes:
+    """Where a session stages its files, below each root."""
+    return STAGING + b"/" + session_short.encode("ascii")
+
+
+def check_marker(root: engine.Root, expected: str) -> None:
+    """Require that the root's path still leads to it, and that it still carries its marker.
+
+    Raises:
+        IngestError: the folder is gone, replaced, or carries another marker.
+    """
+    try:
+        root.check()
+    except OSError as error:
+        raise from_os_error(error, "check", root.path, "Is the disk mounted?") from error
+    marker = read_marker(root)
+    if marker is None or marker.uuid != expected:
+        raise IngestError(
+            "the root's marker is gone or another one" if marker is None else f"this is another root ({marker.uuid})",
+            path=root.path + b"/" + MARKER, operation="check",
+            advice="Mount the disk that this session began with, then: ingest resume",
+        )  # fmt: skip
+
+
+def clear_staging(root: engine.Root, session_short: str, kept: set[bytes]) -> None:
+    """Remove a session's staging files, but for those it still needs, and its folder if that leaves it empty.
+
+    Raises:
+        IngestError: the folder cannot be cleared.
+    """
+    folder = staging_folder(session_short)
+    try:
+        descriptor = root.open_folder(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise from_os_error(error, "open", root.path + b"/" + folder) from error
+    try:
+        with os.scandir(descriptor) as entries:
+            names = [os.fsencode(entry.name) for entry in entries]
+        for name in names:
+            if folder + b"/" + name not in kept:
+                os.unlink(name, dir_fd=descriptor)
+        if not kept:
+            parent = root.open_folder(STAGING)
+            try:
+                os.rmdir(os.fsencode(session_short), dir_fd=parent)
+            finally:
+                os.close(parent)
+    except OSError as error:
+        raise from_os_error(error, "unlink", root.path + b"/" + folder) from error
+    finally:
+        os.close(descriptor)

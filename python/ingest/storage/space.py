@@ -1,0 +1,50 @@
+"""Is there room? Asked before the first byte, with a margin; believed only when the last byte is flushed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+# What a file costs beyond its bytes: rounding up to blocks, its folder entry, the manifest row.
+PER_FILE: Final = 4096
+# Left free for the manifests, the marker and the file system itself.
+MARGIN: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a volume has and what is asked of it. Inodes are None where the file system makes them as it goes."""
+
+    needed_bytes: int
+    free_bytes: int
+    needed_inodes: int
+    free_inodes: int | None
+
+    @property
+    def enough(self) -> bool:
+        """Both blocks and inodes suffice."""
+        return self.free_bytes >= self.needed_bytes and (
+            self.free_inodes is None or self.free_inodes >= self.needed_inodes
+        )
+
+    @property
+    def shortage(self) -> str:
+        """What is missing, in words."""
+        if self.free_bytes < self.needed_bytes:
+            return f"{self.needed_bytes:,} bytes are needed and {self.free_bytes:,} are free"
+        return f"{self.needed_inodes:,} inodes (files and folders) are needed and {self.free_inodes:,} are free"
+
+
+def room_for(descriptor: int, files: int, size: int, folders: int = 0) -> Room:
+    """The room on the volume of an open folder for so many files, bytes and folders.
+
+    Raises:
+        OSError: the volume cannot be asked.
+    """
+    volume = os.fstatvfs(descriptor)
+    free = volume.f_bavail * volume.f_frsize
+    # A margin of 16 MiB would refuse small volumes that have room: never more than 1 % of what is there.
+    margin = min(MARGIN, volume.f_blocks * volume.f_frsize // 100)
+    needed = size + (files + folders) * PER_FILE + margin if files else 0
+    return Room(needed, free, files + folders + 8 if files else 0, volume.f_favail if volume.f_files else None)

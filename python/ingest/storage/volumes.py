@@ -1,0 +1,160 @@
+"""What a path is stored on: its mount, its file system, whether it is local, removable or a network away.
+
+Read from the mount table and sysfs, never guessed from a name alone. Where the system does not tell (macOS,
+Windows) the answer is a plain local volume, which chooses the careful defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ingest.errors import shown
+
+
+class Storage(StrEnum):
+    """How far away the bytes are."""
+
+    LOCAL = "local"
+    REMOVABLE = "removable"
+    NETWORK = "network"
+
+
+# Mount types as the kernel names them; what a FUSE daemon forwards stands after the dot.
+NETWORK_TYPES: Final = frozenset(
+    {
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "ceph", "glusterfs", "davfs", "afs", "lustre",
+        "fuse.sshfs", "fuse.rclone", "fuse.smbnetfs", "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.curlftpfs",
+        "fuse.ceph", "fuse.gcsfuse",
+    }
+)  # fmt: skip
+# exFAT and NTFS through FUSE are disks in somebody's hand, not networks.
+REMOVABLE_TYPES: Final = frozenset({"vfat", "exfat", "ntfs", "ntfs3", "msdos", "fuseblk", "udf", "iso9660"})
+MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+URL_PREFIXES: Final = ("smb://", "nfs://", "afp://", "cifs://", "//")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table."""
+
+    device: int
+    point: bytes
+    type: str
+    origin: bytes
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What is known of the storage under a path.
+
+    Attributes:
+        type: the file system, as the kernel names it; empty if unknown.
+        rotational: True for a spinning disk, None if unknown.
+        fs_uuid: the file system's own UUID, None if it has none or the system hides it.
+    """
+
+    mount: Mount | None
+    storage: Storage
+    type: str
+    rotational: bool | None
+    fs_uuid: str | None
+
+    @property
+    def memory(self) -> bool:
+        """Its bytes live in memory only."""
+        return self.type in MEMORY_TYPES
+
+    @property
+    def served(self) -> bool:
+        """A FUSE daemon forwards it to a server, whose memory is out of our reach anyway."""
+        return self.type.startswith("fuse.") and self.type in NETWORK_TYPES
+
+
+def _unescape(field: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), field)
+
+
+def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
+    """The mount table, in the kernel's order (a later line covers an earlier one); empty where there is none."""
+    try:
+        with open(table, "rb") as lines:
+            return [_mount(line) for line in lines if b" - " in line]
+    except OSError:
+        return []
+
+
+def _mount(line: bytes) -> Mount:
+    before, _, after = line.partition(b" - ")
+    fields = before.split()
+    kind, origin, options = (after.split() + [b"", b"", b""])[:3]
+    major, _, minor = fields[2].partition(b":")
+    read_only = b"ro" in fields[5].split(b",") or b"ro" in options.split(b",")
+    return Mount(
+        os.makedev(int(major), int(minor)), _unescape(fields[4]), kind.decode("ascii", "replace"), _unescape(origin), read_only
+    )
+
+
+def mount_of(path: bytes, table: list[Mount]) -> Mount | None:
+    """The mount that a path (absolute, no links) lies on."""
+    best: Mount | None = None
+    for mount in table:
+        point = mount.point.rstrip(b"/")
+        inside = path == point or path.startswith(point + b"/")
+        if inside and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def _block(device: int, attribute: str) -> str | None:
+    """An attribute of the disk that a device number belongs to, partitions looked up at their disk."""
+    where = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    for folder in (where, os.path.join(os.path.realpath(where), "..")):
+        try:
+            with open(os.path.join(folder, attribute), encoding="ascii") as value:
+                return value.read().strip()
+        except OSError:
+            continue
+    return None
+
+
+def _fs_uuid(device: int, folder: str = "/dev/disk/by-uuid") -> str | None:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return None
+    for name in names:
+        try:
+            if os.stat(os.path.join(folder, name)).st_rdev == device:
+                return name
+        except OSError:
+            continue
+    return None
+
+
+def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
+    """What is known of the storage under a path (absolute; links are followed).
+
+    Raises:
+        OSError: the path cannot be looked at.
+    """
+    if shown(path).startswith(URL_PREFIXES):
+        return Volume(None, Storage.NETWORK, "", None, None)
+    device = os.stat(path).st_dev
+    mount = mount_of(os.path.realpath(path), mounts() if table is None else table)
+    kind = mount.type if mount else ""
+    # Btrfs and overlay give files a device number of their own; sysfs knows only the mount's origin.
+    if mount and mount.origin.startswith(b"/dev/"):
+        try:
+            device = os.stat(mount.origin).st_rdev
+        except OSError:
+            device = mount.device
+    spinning = _block(device, "queue/rotational")
+    removable = _block(device, "removable") == "1" or kind in REMOVABLE_TYPES
+    storage = Storage.NETWORK if kind in NETWORK_TYPES else Storage.REMOVABLE if removable else Storage.LOCAL
+    rotational = None if spinning is None or storage is Storage.NETWORK else spinning == "1"
+    return Volume(mount, storage, kind, rotational, _fs_uuid(device))

@@ -1,0 +1,1 @@
+"""Worker processes: what is asked of them, how they are started, watched and replaced."""

@@ -1,0 +1,138 @@
+"""What the supervisor asks of a worker and what it hears back: columns, one message per batch.
+
+Roots and sources are named by their index in :class:`Setup`. Every request carries an id; its reply carries the
+same one. A request that never got a reply is reported as lost with its worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from ingest.engine import Fault, Proof, Published, Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A source or root as a worker has to find it: path and identity of the folder."""
+
+    path: bytes
+    device: int
+    inode: int
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker is told when it starts."""
+
+    sources: tuple[Place, ...]
+    roots: tuple[Place, ...]
+    buffer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Copy these items of one source into staging files on these roots (`staging` has a column per root)."""
+
+    id: int
+    source: int
+    roots: tuple[int, ...]
+    items: list[int]
+    paths: list[bytes]
+    sizes: list[int]
+    mtimes: list[int]
+    staging: list[list[bytes]]
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Give proven staging files of one root their names."""
+
+    id: int
+    root: int
+    items: list[int]
+    staging: list[bytes]
+    paths: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Hash files of a source, or (cold) of a root."""
+
+    id: int
+    source: int | None
+    root: int | None
+    items: list[int]
+    paths: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Finish what a dead run left validated on one root: adopt the name, or publish the staging file."""
+
+    id: int
+    root: int
+    items: list[int]
+    staging: list[bytes]
+    paths: list[bytes]
+    digests: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Make folders of one root and give them their times, deepest first; a time of -1 leaves it."""
+
+    id: int
+    root: int
+    paths: list[bytes]
+    mtimes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove staging files of one root."""
+
+    id: int
+    root: int
+    paths: list[bytes]
+
+
+Request: TypeAlias = Stage | Publish | Prove | Adopt | Folders | Discard
+
+Adopted: TypeAlias = "tuple[str, str | None, str | None, Fault | None]"
+"""``(outcome, verify method, publish method, fault)``; the outcome is ``adopted`` (the name was there and holds
+the bytes), ``published`` (the staging file was proven again and got its name), ``taken`` (other bytes have the
+name), ``lost`` (neither is there) or ``failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A source or root whose path no longer leads to the pinned folder."""
+
+    source: int | None
+    root: int | None
+    errno: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one request; only the field of its kind is filled.
+
+    Attributes:
+        gone: what was found gone while faults were looked into. error: the whole request failed, with errno and
+            sentence. seconds: how long it took in the worker.
+    """
+
+    id: int
+    staged: list[Staged] | None = None
+    published: list[Published] | None = None
+    proofs: list[Proof] | None = None
+    adopted: list[Adopted] | None = None
+    faults: list[Fault | None] | None = None
+    gone: tuple[Gone, ...] = ()
+    error: tuple[int, str] | None = None
+    seconds: float = 0.0

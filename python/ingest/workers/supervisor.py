@@ -1,0 +1,232 @@
+"""The supervisor's side: workers are started, fed, watched, replaced and, if need be, abandoned.
+
+One duplex pipe and one shared page per worker, never a shared queue: a killed process may hold its lock. A
+worker's sentinel tells its death, its page tells a stall. Nothing here waits for a worker without a limit; one
+that is stuck in the kernel is left behind, its requests go to another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, Final
+
+from ingest import engine
+from ingest.workers import worker
+from ingest.workers.messages import Reply, Request, Setup, Stage
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+# No byte and no operation for so long means the worker hangs (seed 000: per-file limits of 300 s and 120 s; here
+# they bound standstill, never total time).
+STALL_SECONDS: Final = 300.0
+# Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
+DEPTH: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker ended without being asked.
+
+    Attributes:
+        requests: what it had not answered. item: what it was working on, None if it was idle.
+        exit_code: as `multiprocessing` gives it (negative: the signal). stalled: it was killed for standing still.
+    """
+
+    worker: int
+    requests: tuple[Request, ...]
+    item: int | None
+    exit_code: int | None
+    stalled: bool
+
+    @property
+    def bus_error(self) -> bool:
+        """A mapped page went away under it."""
+        return self.exit_code == -signal.SIGBUS
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply with the request it belongs to and the worker that did it."""
+
+    worker: int
+    request: Request
+    reply: Reply
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    process: SpawnProcess
+    pipe: Connection
+    words: Any
+    waiting: dict[int, Request] = field(default_factory=dict)
+    seen: tuple[int, ...] = ()
+    moved: float = 0.0
+    stalled: bool = False
+
+    @property
+    def load(self) -> int:
+        return sum(1 for request in self.waiting.values() if isinstance(request, Stage))
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """While a process is spawned: keep Ctrl-C back (the child inherits the mask and ignores it from its first
+    line on), and hide the main module, which spawn would import again in the child with all that it needs."""
+    main_module = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main_module
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Supervisor:
+    """N workers. Use as a context manager: leaving it ends them."""
+
+    def __init__(self, setup: Setup, count: int, *, stall_seconds: float = STALL_SECONDS) -> None:
+        self._setup = setup
+        self._context = multiprocessing.get_context("spawn")
+        self._stall_seconds = stall_seconds
+        self._past = [0] * engine.PAGE_WORDS
+        self._cancelled = False
+        self._events: list[Answer | Died] = []
+        self._slots = [self._start(number) for number in range(count)]
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self, number: int) -> _Slot:
+        words = self._context.RawArray(ctypes.c_uint64, engine.PAGE_WORDS)
+        words[engine.CANCEL] = int(self._cancelled)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=worker.main, args=(theirs, words, self._setup, os.getpid()), name=f"ingest-worker-{number}", daemon=True
+        )
+        with _quiet_start():
+            process.start()
+        theirs.close()
+        return _Slot(number, process, ours, words, moved=time.monotonic())
+
+    @property
+    def count(self) -> int:
+        """How many workers there are."""
+        return len(self._slots)
+
+    @property
+    def hungry(self) -> bool:
+        """Some worker could take another batch."""
+        return any(slot.load < DEPTH for slot in self._slots)
+
+    @property
+    def idle(self) -> bool:
+        """Some worker has nothing to copy."""
+        return any(slot.load == 0 for slot in self._slots)
+
+    @property
+    def pending(self) -> int:
+        """Requests without a reply yet."""
+        return sum(len(slot.waiting) for slot in self._slots) + len(self._events)
+
+    def submit(self, request: Request) -> None:
+        """Give a request to the worker with the least to do."""
+        slot = min(self._slots, key=lambda s: (s.load, len(s.waiting)))
+        slot.waiting[request.id] = request
+        if len(slot.waiting) == 1:
+            slot.moved = time.monotonic()
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: its sentinel says so, the request is in `waiting`
+            slot.pipe.send(request)
+
+    def poll(self, timeout: float) -> list[Answer | Died]:
+        """What happened, waiting for it at most so long (seconds)."""
+        if not self._events:
+            handles: list[Any] = [slot.pipe for slot in self._slots] + [slot.process.sentinel for slot in self._slots]
+            wait(handles, timeout)
+        for slot in list(self._slots):
+            self._receive(slot)
+            if not slot.process.is_alive():
+                self._receive(slot)
+                self._bury(slot)
+            else:
+                self._watch(slot)
+        events, self._events = self._events, []
+        return events
+
+    def _receive(self, slot: _Slot) -> None:
+        with suppress(EOFError, ConnectionResetError):  # it died: what it said before is kept
+            while slot.pipe.poll():
+                reply: Reply = slot.pipe.recv()
+                slot.moved = time.monotonic()
+                self._events.append(Answer(slot.number, slot.waiting.pop(reply.id), reply))
+
+    def _watch(self, slot: _Slot) -> None:
+        now = time.monotonic()
+        seen = tuple(slot.words[engine.READ : engine.CURRENT + 1])
+        if seen != slot.seen or not slot.waiting:
+            slot.seen, slot.moved = seen, now
+        elif now - slot.moved > self._stall_seconds:
+            slot.stalled = True
+            slot.process.kill()  # may not reap it if it hangs in the kernel: it is left behind either way
+            self._bury(slot)
+
+    def _bury(self, slot: _Slot) -> None:
+        item = slot.words[engine.CURRENT]
+        died = Died(
+            slot.number, tuple(slot.waiting.values()), item - 1 if item else None, slot.process.exitcode, slot.stalled
+        )
+        for word in (engine.READ, engine.COPIED, engine.VERIFIED):
+            self._past[word] += slot.words[word]
+        slot.pipe.close()
+        self._events.append(died)
+        self._slots[self._slots.index(slot)] = self._start(slot.number)
+
+    def counters(self) -> tuple[int, int, int]:
+        """Bytes read, written and read back by all workers so far, the dead ones included."""
+        return tuple(  # type: ignore[return-value] - three words, three numbers
+            self._past[word] + sum(slot.words[word] for slot in self._slots)
+            for word in (engine.READ, engine.COPIED, engine.VERIFIED)
+        )
+
+    def current(self) -> list[int]:
+        """The items being worked on now."""
+        return [slot.words[engine.CURRENT] - 1 for slot in self._slots if slot.words[engine.CURRENT]]
+
+    def cancel(self) -> None:
+        """Ask every worker to stop within one buffer; unfinished files are removed and answered as cancelled."""
+        self._cancelled = True
+        for slot in self._slots:
+            slot.words[engine.CANCEL] = 1
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for slot in self._slots:
+            slot.process.kill()
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End every worker; one that does not go within the patience (seconds) is killed and left behind."""
+        for slot in self._slots:
+            with suppress(OSError):  # already gone
+                slot.pipe.send(None)
+        limit = time.monotonic() + patience
+        for slot in self._slots:
+            slot.process.join(max(0.0, limit - time.monotonic()))
+            if slot.process.is_alive():
+                slot.process.kill()
+            slot.pipe.close()

@@ -1,0 +1,192 @@
+"""A worker process: it moves bytes when told to, and knows nothing else.
+
+It ignores Ctrl-C (the supervisor decides), dies with its supervisor, never opens the database, and imports
+nothing heavy. Two threads: one takes messages and gives names, so that a finished batch is published while the
+next one is copied; the other copies and proves. Both live inside engine calls, without the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from ingest import engine
+from ingest.workers.messages import (
+    Adopt,
+    Adopted,
+    Discard,
+    Folders,
+    Gone,
+    Place,
+    Prove,
+    Publish,
+    Reply,
+    Request,
+    Setup,
+    Stage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+
+def main(pipe: Connection, words: Any, setup: Setup, parent: int) -> None:
+    """Serve one supervisor until it says stop (None) or goes away. The entry point of the process.
+
+    Args:
+        pipe: duplex, to the supervisor. words: the shared page. parent: the supervisor's process id.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    engine.die_with_parent()
+    if os.getppid() != parent:
+        return  # it died before the kernel knew
+    # A batch keeps a descriptor per file and destination open; the usual soft limit of 1024 is for shells.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # a container may forbid it: batches then stay within the engine's own bound
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16) if hard > 0 else soft, hard))
+    # ctypes describes its arrays without strides; a cast view has them.
+    Worker(pipe, engine.Page(memoryview(words).cast("B").cast("Q")), setup).serve()
+
+
+class Worker:
+    """The process's one object: pinned folders, the page, the pipe."""
+
+    def __init__(self, pipe: Connection, page: engine.Page, setup: Setup) -> None:
+        self._pipe = pipe
+        self._page = page
+        self._setup = setup
+        self._sources: dict[int, engine.Root] = {}
+        self._roots: dict[int, engine.Root] = {}
+        self._opening = threading.Lock()
+        self._sending = threading.Lock()
+        self._copying: SimpleQueue[Request | None] = SimpleQueue()
+
+    def serve(self) -> None:
+        """Take requests until told to stop."""
+        copier = threading.Thread(target=self._copy_loop, name="copier", daemon=True)
+        copier.start()
+        with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: nothing is left to be told
+            while (request := self._pipe.recv()) is not None:
+                if isinstance(request, (Stage, Prove, Adopt)):
+                    self._copying.put(request)
+                else:
+                    self._answer(request)
+        self._copying.put(None)
+        copier.join()
+
+    def _copy_loop(self) -> None:
+        with contextlib.suppress(OSError):  # as above: the pipe is gone with the supervisor
+            while (request := self._copying.get()) is not None:
+                self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        began = time.monotonic()
+        try:
+            fields = self._do(request)
+        except OSError as error:
+            fields = {"error": (error.errno or errno.EIO, str(error.strerror or error))}
+            fields["gone"] = self._gone(request)
+        reply = Reply(request.id, seconds=time.monotonic() - began, **fields)
+        with self._sending:
+            self._pipe.send(reply)
+
+    def _do(self, request: Request) -> dict[str, Any]:
+        page = self._page
+        match request:
+            case Stage():
+                staged = engine.stage(
+                    self._source(request.source), [self._root(r) for r in request.roots], request.items, request.paths,
+                    request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=self._setup.buffer,
+                    page=page,
+                )  # fmt: skip
+                clean = all(row[4] is None and all(v[2] is None for v in row[5]) for row in staged)
+                return {"staged": staged, "gone": () if clean else self._gone(request)}
+            case Publish():
+                # The last look before a name is given: is this still the disk that was pinned?
+                self._root(request.root).check()
+                published = engine.publish(self._root(request.root), request.staging, request.paths, page=page)
+                clean = all(fault is None for _, fault in published)
+                return {"published": published, "gone": () if clean else self._gone(request)}
+            case Prove():
+                root = self._source(request.source) if request.source is not None else self._root(request.root or 0)
+                proofs = engine.prove(
+                    root, request.paths, cold=request.source is None, items=request.items, buffer=self._setup.buffer,
+                    page=page,
+                )  # fmt: skip
+                clean = all(proof[4] is None for proof in proofs)
+                return {"proofs": proofs, "gone": () if clean else self._gone(request)}
+            case Adopt():
+                root = self._root(request.root)
+                root.check()
+                rows = zip(request.items, request.staging, request.paths, request.digests, strict=True)
+                return {"adopted": [self._adopt(root, *row) for row in rows], "gone": self._gone(request)}
+            case Folders():
+                self._root(request.root).check()
+                faults = engine.make_folders(self._root(request.root), request.paths, request.mtimes)
+                return {"faults": faults, "gone": () if not any(faults) else self._gone(request)}
+            case Discard():
+                return {"faults": engine.discard(self._root(request.root), request.paths)}
+
+    def _adopt(self, root: engine.Root, item: int, staging: bytes, path: bytes, digest: bytes) -> Adopted:
+        prove: Callable[[bytes], list[engine.Proof]] = lambda name: engine.prove(  # noqa: E731 - one call, said twice
+            root, [name], cold=True, items=[item], buffer=self._setup.buffer, page=self._page
+        )
+        ((found, _, _, method, fault),) = prove(path)
+        if fault is None:
+            if found != digest:
+                return ("taken", None, None, None)
+            (unsettled,) = engine.settle(root, [path])
+            return ("failed", None, None, unsettled) if unsettled else ("adopted", method, None, None)
+        if fault[2] != errno.ENOENT:
+            return ("taken" if fault[0] == "io" and fault[2] in (errno.ELOOP, errno.EINVAL, errno.EISDIR) else "failed", None, None, fault)
+        ((found, _, _, method, fault),) = prove(staging)
+        if fault is not None or found != digest:
+            return ("lost", None, None, fault)
+        ((publish_method, fault),) = engine.publish(root, [staging], [path], page=self._page)
+        if fault is not None:
+            return ("taken" if fault[2] == errno.EEXIST else "failed", None, None, fault)
+        return ("published", method, publish_method, None)
+
+    def _gone(self, request: Request) -> tuple[Gone, ...]:
+        """Which of the folders that a request needs no longer are where they were."""
+        gone = []
+        source = getattr(request, "source", None)
+        roots = request.roots if isinstance(request, Stage) else (getattr(request, "root", None),)
+        if source is not None:
+            gone += self._look(source, None)
+        for root in roots:
+            if root is not None:
+                gone += self._look(None, root)
+        return tuple(gone)
+
+    def _look(self, source: int | None, root: int | None) -> list[Gone]:
+        try:
+            (self._source(source) if source is not None else self._root(root or 0)).check()
+        except OSError as error:
+            return [Gone(source, root, error.errno or errno.EIO, str(error.strerror or error))]
+        return []
+
+    def _source(self, number: int) -> engine.Root:
+        return self._open(self._sources, number, self._setup.sources[number], cross=True)
+
+    def _root(self, number: int) -> engine.Root:
+        return self._open(self._roots, number, self._setup.roots[number], cross=False)
+
+    def _open(self, opened: dict[int, engine.Root], number: int, place: Place, *, cross: bool) -> engine.Root:
+        with self._opening:
+            if number not in opened:
+                root = engine.Root(place.path, cross=cross, served=place.served)
+                if (root.dev, root.ino) != (place.device, place.inode):
+                    raise OSError(errno.ESTALE, "another folder has taken its place", place.path)
+                opened[number] = root
+            return opened[number]

@@ -1,0 +1,200 @@
+//! What only Linux has: openat2, statx, the page cache's own account, write-back on request.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+
+use rustix::fs::{self, Advice, AtFlags, FallocateFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::unix::{walk, Dir};
+use super::{retry, Cached};
+
+/// `STATX_MNT_ID_UNIQUE` (Linux 6.8): a mount number that is never used again.
+const MNT_ID_UNIQUE: u32 = 0x4000;
+
+/// How often a path that changes while it is resolved is tried again (openat2(2) asks for it with EAGAIN).
+const RACES: usize = 64;
+
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+/// Opens a path beneath a folder; links, `..` out of it and (unless `cross`) other mounts are refused.
+pub(crate) fn open_at(from: BorrowedFd<'_>, path: &[u8], flags: OFlags, cross: bool) -> io::Result<OwnedFd> {
+    if NO_OPENAT2.load(Ordering::Relaxed) {
+        return walk(from, path, flags, cross);
+    }
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    if !cross {
+        resolve |= ResolveFlags::NO_XDEV;
+    }
+    let mut races = 0;
+    loop {
+        match fs::openat2(from, path, flags, Mode::empty(), resolve) {
+            Ok(fd) => return Ok(fd),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if races < RACES => races += 1,
+            Err(Errno::NOSYS) => {
+                NO_OPENAT2.store(true, Ordering::Relaxed);
+                return walk(from, path, flags, cross);
+            }
+            // Container filters of some years answered EPERM to calls that they did not know.
+            Err(Errno::PERM) => return walk(from, path, flags, cross),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Which mount a descriptor is on; `None` where the kernel does not tell (before 5.8).
+pub(crate) fn mount(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let mask = StatxFlags::from_bits_retain(MNT_ID_UNIQUE) | StatxFlags::MNT_ID;
+    match retry(|| Ok(fs::statx(fd, "", AtFlags::EMPTY_PATH, mask)?)) {
+        Ok(stat) if stat.stx_mask & (MNT_ID_UNIQUE | StatxFlags::MNT_ID.bits()) != 0 => Ok(Some(stat.stx_mnt_id)),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Which mount a folder is on.
+pub(crate) fn mount_of(dir: &Dir) -> io::Result<Option<u64>> {
+    mount(dir.fd())
+}
+
+/// The file system's type as statfs(2) numbers it, 0 where that cannot be told.
+// The field's width and sign differ between architectures; the numbers themselves are 32 bits everywhere.
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+pub(crate) fn magic(dir: &Dir) -> u64 {
+    retry(|| Ok(fs::fstatfs(dir.fd())?)).map_or(0, |stat| u64::from(stat.f_type as u32))
+}
+
+/// fsync(2), once: a second call after an error would say that all is well.
+pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(fs::fsync(fd)?)
+}
+
+/// Reserves blocks for `size` bytes without changing the file's size.
+pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
+    match retry(|| Ok(fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size)?)) {
+        // A favour that many file systems do not know.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) => Ok(()),
+        other => other,
+    }
+}
+
+/// Starts writing a file to the device, and does not wait for its end.
+///
+/// An error that is noticed here is the file's last chance to report it: what fails while blocks are allocated
+/// late (ENOSPC) is not repeated by the fsync that follows on every file system.
+pub(crate) fn write_back(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed from an open file for the length of the call, and no memory is passed.
+    let answer = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if answer == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // Not known here, or disturbed: the fsync does it all.
+        error
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::ENOSYS | libc::ESPIPE | libc::EPERM | libc::EINTR)
+            ) =>
+        {
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// Says that a file will be read from start to end.
+pub(crate) fn sequential(file: &File) {
+    let _hint = fs::fadvise(file, 0, None, Advice::Sequential);
+}
+
+/// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.
+pub(crate) fn evict(file: &File) {
+    let _hint = fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// Switches reads past the page cache on or off (`O_DIRECT`).
+pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {
+    let mut flags = fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, on);
+    Ok(fs::fcntl_setfl(file, flags)?)
+}
+
+/// Whether direct reads of this file reach the device: ext4 and others answer `O_DIRECT` from the page cache
+/// for inline, encrypted, verity or journalled data. `None` where the kernel does not tell (before 6.1).
+pub(crate) fn direct_is_real(file: &File) -> Option<bool> {
+    let stat = fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    (stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0).then_some(stat.stx_dio_offset_align != 0)
+}
+
+#[repr(C)]
+struct Range {
+    offset: u64,
+    bytes: u64,
+}
+
+/// `struct cachestat` of linux/mman.h.
+#[repr(C)]
+#[derive(Default)]
+struct CacheStat {
+    cache: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// What the page cache holds of a file; `None` where the kernel does not tell.
+pub(crate) fn cached(file: &File) -> Option<Cached> {
+    cachestat(file.as_fd().as_raw_fd()).ok().map(|stat| Cached {
+        present: stat.cache,
+        dirty: stat.dirty,
+        writeback: stat.writeback,
+    })
+}
+
+/// Whether this kernel has cachestat(2) (Linux 6.5), and lets us call it.
+pub(crate) fn knows_cached() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    // A bad descriptor is noticed only by a kernel that has the call.
+    *KNOWN.get_or_init(|| cachestat(-1).is_err_and(|error| error.raw_os_error() == Some(libc::EBADF)))
+}
+
+fn cachestat(fd: i32) -> io::Result<CacheStat> {
+    /// The same on every architecture that has it; libc does not name it everywhere.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let range = Range { offset: 0, bytes: 0 };
+    let mut stat = CacheStat::default();
+    // SAFETY: both pointers lead to live values of the layout that the kernel expects, which outlive the call;
+    // the kernel writes nothing but the five words of `stat`. A descriptor that is not open is answered with
+    // EBADF, a kernel without the call with ENOSYS.
+    let answer = unsafe { libc::syscall(SYS_CACHESTAT, fd, &raw const range, &raw mut stat, 0_u32) };
+    if answer == 0 {
+        Ok(stat)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_just_written_is_seen_in_the_page_cache() {
+        if !knows_cached() {
+            eprintln!("skipped: this kernel has no cachestat");
+            return;
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[1; 10_000]).unwrap();
+
+        let pages = cached(&file).unwrap();
+
+        assert!(pages.present > 0 && !pages.none());
+    }
+}

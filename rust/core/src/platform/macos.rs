@@ -1,0 +1,83 @@
+//! What differs on macOS. Written from the system's documentation; type-checked, but never run there by us.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, OFlags};
+
+use super::unix::{walk, Dir};
+use super::{retry, Cached};
+
+/// There is no openat2(2): one component at a time.
+pub(crate) fn open_at(from: BorrowedFd<'_>, path: &[u8], flags: OFlags, cross: bool) -> io::Result<OwnedFd> {
+    walk(from, path, flags, cross)
+}
+
+/// Mounts have no number of their own here; the device stands for it.
+#[allow(clippy::cast_sign_loss)]
+pub(crate) fn mount(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let stat = retry(|| Ok(fs::fstat(fd)?))?;
+    Ok(Some(stat.st_dev as u64))
+}
+
+/// Which mount a folder is on.
+pub(crate) fn mount_of(dir: &Dir) -> io::Result<Option<u64>> {
+    mount(dir.fd())
+}
+
+/// Type numbers of this system's statfs mean something else than those of Linux: unknown.
+pub(crate) fn magic(_dir: &Dir) -> u64 {
+    0
+}
+
+/// `F_FULLFSYNC` asks the drive to empty its own cache, which fsync(2) does not do here. Where a file system
+/// does not know it (network shares), fsync is all there is.
+pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match fs::fcntl_fullfsync(fd) {
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY) => Ok(fs::fsync(fd)?),
+        other => Ok(other?),
+    }
+}
+
+/// Not done: `F_PREALLOCATE` saves nothing that the safety of a copy rests on.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// No such request.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn write_back(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Readahead notices by itself.
+pub(crate) fn sequential(_file: &File) {}
+
+/// Cached pages cannot be dropped by their file; `F_NOCACHE` at least keeps the read from using them where it
+/// can. Nothing tells whether it did, so the result counts as `reread`.
+pub(crate) fn evict(file: &File) {
+    let _hint = fs::fcntl_nocache(file, true);
+}
+
+/// `F_NOCACHE`, as near to `O_DIRECT` as this system gets.
+pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {
+    Ok(fs::fcntl_nocache(file, on)?)
+}
+
+/// Never known to be.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn direct_is_real(_file: &File) -> Option<bool> {
+    Some(false)
+}
+
+/// No call tells.
+pub(crate) fn cached(_file: &File) -> Option<Cached> {
+    None
+}
+
+/// No call tells.
+pub(crate) fn knows_cached() -> bool {
+    false
+}

@@ -1,0 +1,130 @@
+//! A staging file on one root: created exclusively, written once, flushed once, or removed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use crate::error::{Error, Kind, Result};
+use crate::platform::{self, Dir, Stat};
+
+/// Files from this size on get their blocks reserved: below it the call costs more than it saves.
+const PREALLOCATE: u64 = 1 << 20;
+
+/// A file that is being written. Dropping it closes the descriptor and leaves the file: [`Sink::finish`] and
+/// [`Sink::condemn`] are the only two ends.
+pub(crate) struct Sink {
+    place: Place,
+    file: File,
+}
+
+/// Where a staging file is.
+pub(crate) struct Place {
+    pub(crate) dir: Rc<Dir>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) path: Vec<u8>,
+}
+
+/// A file that reached the device, as far as the system says: what is left is to read it back.
+pub(crate) struct Written {
+    pub(crate) place: Place,
+    pub(crate) stat: Stat,
+}
+
+impl Sink {
+    /// Creates the file, which must not exist, and reserves its blocks.
+    pub(crate) fn create(place: Place, size: u64) -> Result<Self> {
+        let file = place.dir.create_new(&place.name).map_err(|error| place.fault("create", &error))?;
+        if size >= PREALLOCATE {
+            if let Err(error) = platform::preallocate(&file, size) {
+                drop(file);
+                return Err(place.remove(place.fault("fallocate", &error)));
+            }
+        }
+        Ok(Self { place, file })
+    }
+
+    /// Appends bytes, all of them.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => {
+                    let detail = "the system accepted no byte and gave no reason";
+                    return Err(Error::found(Kind::Io, "write", self.place.path.clone(), detail));
+                }
+                Ok(bytes) => rest = &rest[bytes..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.place.fault("write", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the file its time and starts its way to the device, without waiting.
+    ///
+    /// Not earlier: with steps of 8 or 32 MiB sent behind the write head, one cold 2 GiB file took 1.3 to 1.6 times
+    /// `cp` and fsync on ext4 (virtual disk), against 1.0 to 1.1 with everything left to this moment, because the
+    /// request waits for room in the device's queue and the copy with it.
+    pub(crate) fn start_flush(&self, mtime_ns: i64) -> Result<()> {
+        match platform::set_mtime(&self.file, mtime_ns) {
+            Ok(()) => {}
+            // Some network and FUSE file systems keep no times, or only for the owner that they made up.
+            Err(error) if matches!(platform::errno(&error), libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {}
+            Err(error) => return Err(self.place.fault("utimens", &error)),
+        }
+        platform::write_back(&self.file).map_err(|error| self.place.fault("write", &error))
+    }
+
+    /// Flushes once and closes. After any error the file is removed and must be copied again from its source:
+    /// the kernel marks pages clean after a failed flush, and a second flush would say that all is well.
+    pub(crate) fn finish(self) -> Result<Written> {
+        let Self { place, file, .. } = self;
+        let stat = platform::stat_file(&file);
+        let flushed = platform::sync_file(&file);
+        let closed = platform::close(file);
+        let outcome = match (flushed, closed, stat) {
+            (Err(error), _, _) => Err(place.fault("fsync", &error)),
+            (_, Err(error), _) => Err(place.fault("close", &error)),
+            (_, _, Err(error)) => Err(place.fault("fstat", &error)),
+            (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
+        };
+        match outcome {
+            Ok(stat) => Ok(Written { place, stat }),
+            Err(error) => Err(place.remove(error)),
+        }
+    }
+
+    /// What this copy ends with when the caller asked to stop.
+    pub(crate) fn cancelled(&self) -> Error {
+        Error::cancelled("fsync", self.place.path.clone())
+    }
+
+    /// Gives the file up, and removes it.
+    pub(crate) fn condemn(self, why: Error) -> Error {
+        drop(self.file);
+        self.place.remove(why)
+    }
+}
+
+impl Place {
+    pub(crate) fn fault(&self, op: &'static str, error: &io::Error) -> Error {
+        Error::io(op, self.path.clone(), error)
+    }
+
+    /// Removes the file and hands the reason back, with a word if it could not be removed.
+    pub(crate) fn remove(&self, why: Error) -> Error {
+        match remove(&self.dir, &self.name) {
+            Ok(()) => why,
+            Err(error) => Error { detail: format!("{} (and its staging file stays: {error})", why.detail), ..why },
+        }
+    }
+}
+
+/// Removes a name; one that is gone afterwards is removed, whatever the system said.
+pub(crate) fn remove(dir: &Dir, name: &[u8]) -> io::Result<()> {
+    let Err(error) = dir.unlink(name) else { return Ok(()) };
+    match dir.stat(name) {
+        Err(look) if platform::errno(&look) == libc::ENOENT => Ok(()),
+        _ => Err(error),
+    }
+}

@@ -1,0 +1,121 @@
+//! What kind of file system a root is on, and how a copy there can be read back from the device.
+//!
+//! A read-back proves something only if it did not come from this machine's memory. Two ways lead past it:
+//! dropping the file's pages and seeing that none is left (`evicted`), and reading around the cache (`direct`).
+//! Each may be claimed only where it is true; the tables below say where, and why. What a drive or a server keeps
+//! in its own memory cannot be excluded from here.
+
+use crate::platform;
+
+/// How a file was read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The kernel confirmed that no page of the file was in its cache, and it was then read.
+    Evicted,
+    /// It was read around the cache (`O_DIRECT`), on a file system where that reaches the device.
+    Direct,
+    /// It was read again, and nothing proves that the bytes came from the device.
+    Reread,
+}
+
+impl Method {
+    /// The word for this method, the same in manifests and Python.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Direct => "direct",
+            Self::Reread => "reread",
+        }
+    }
+}
+
+/// What may be claimed of read-backs on one file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coldness {
+    /// The page cache that cachestat(2) sees is the only one this kernel has of the file.
+    pub evictable: bool,
+    /// `O_DIRECT` reads reach the device.
+    pub direct: bool,
+}
+
+impl Coldness {
+    /// The best that can be hoped for; a file that another process maps may fall back to the next.
+    #[must_use]
+    pub fn best(self) -> Method {
+        match self {
+            Self { evictable: true, .. } if platform::knows_cached() => Method::Evicted,
+            Self { direct: true, .. } => Method::Direct,
+            _ => Method::Reread,
+        }
+    }
+}
+
+/// FUSE: what lies behind it only the mount table knows.
+pub const FUSE: u64 = 0x6573_5546;
+
+// The numbers come from the kernel: include/uapi/linux/magic.h, and each file system's own source.
+
+/// Local file systems whose page cache is the file's own mapping, and whose direct reads go to the device (save
+/// for files that statx says otherwise of): ext2, ext3 and ext4 share a number; xfs; f2fs.
+const DIRECT: &[u64] = &[0xEF53, 0x5846_5342, 0xF2F5_2010];
+
+/// One page cache as well, but no direct reads that could be relied on.
+const EVICTABLE: &[u64] = &[
+    // btrfs: direct reads of compressed or checksummed data go through the page cache (seen: it was filled).
+    0x9123_683E,
+    // vfat, exfat, ntfs3: O_DIRECT falls back to buffered reads where blocks do not line up.
+    0x4D44,
+    0x2011_BAB0,
+    0x7366_746E,
+    // hfsplus, udf, iso9660: as above, or no O_DIRECT at all.
+    0x482B,
+    0x1501_3346,
+    0x9660,
+    // nfs, cifs (both of its numbers), 9p, ceph: this kernel's pages are the only ones on this machine. The
+    // server has a cache of its own, which the documentation names as the limit of what can be proven.
+    0x6969,
+    0xFF53_4D42,
+    0xFE53_4D42,
+    0x0102_1997,
+    0x00C3_6400,
+];
+
+/// What may be claimed on the file system with this statfs(2) number.
+///
+/// Everything else is never cold: tmpfs and ramfs live in memory; overlayfs has an empty mapping while the real
+/// one lies below it; zfs keeps its own cache (ARC); FUSE passes to a process that may keep anything, unless
+/// `served` says that it merely forwards to a server; and of the unknown nothing is known.
+#[must_use]
+pub fn coldness(magic: u64, served: bool) -> Coldness {
+    let direct = DIRECT.contains(&magic);
+    Coldness { evictable: direct || EVICTABLE.contains(&magic) || (magic == FUSE && served), direct }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TMPFS: u64 = 0x0102_1994;
+    const OVERLAY: u64 = 0x794C_7630;
+    const ZFS: u64 = 0x2FC1_2FC1;
+
+    #[test]
+    fn memory_layers_and_unknown_file_systems_are_never_cold() {
+        for magic in [0, TMPFS, OVERLAY, ZFS, FUSE, 0x8584_58F6, 0xDEAD_BEEF] {
+            assert_eq!(coldness(magic, false), Coldness { evictable: false, direct: false }, "{magic:x}");
+        }
+    }
+
+    #[test]
+    fn fuse_counts_only_when_it_forwards_to_a_server() {
+        assert!(coldness(FUSE, true).evictable);
+        assert!(!coldness(TMPFS, true).evictable);
+    }
+
+    #[test]
+    fn direct_reads_are_trusted_on_three_file_systems_only() {
+        assert!(coldness(0xEF53, false).direct && coldness(0x5846_5342, false).direct);
+        assert!(!coldness(0x9123_683E, false).direct, "btrfs fills the page cache");
+    }
+}

@@ -28,10 +28,19 @@ if TYPE_CHECKING:
 
     from ingest.db.engine import Database
     from ingest.engine import Root
-    from ingest.model.session import SessionFacts, SessionReport
+    from ingest.manifest.query import Answer
+    from ingest.model.session import Failure, SessionFacts, SessionReport
+    from ingest.model.states import ItemState
     from ingest.monitor import Monitor
+    from ingest.pipeline.doctor import Health
+    from ingest.pipeline.preview import Preview
+    from ingest.pipeline.verify import VerifyReport
     from ingest.session.journal import Journal
     from ingest.session.register import Entry
+
+
+# Items listed by `show` at most; the manifests answer bigger questions.
+SHOWN = 1000
 
 
 def _never() -> bool:
@@ -317,3 +326,133 @@ def _retry_failed(journal: Journal, sources: list[Root]) -> None:
             own = [item for item in fresh if item.source == number]
             found = zip(own, root.lstat([item.path for item in own]), strict=True)
             journal.restat([(item.number, seen[1], seen[2]) for item, seen in found if isinstance(seen, tuple)])
+
+
+def sessions(home: Path) -> list[Entry]:
+    """Every session of the journal, oldest first: the command ``ingest sessions``."""
+    from ingest.db.engine import existing_database
+    from ingest.session.register import register
+
+    database = existing_database(home)
+    if database is None:
+        return []
+    try:
+        return register(database)
+    finally:
+        database.close()
+
+
+def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[SessionReport, list[Failure]]:
+    """One session, and its items in these states (without any: those that did not arrive).
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    from ingest.db.engine import existing_database
+    from ingest.session.journal import Journal
+    from ingest.session.register import find, session_facts
+    from ingest.session.report import failure, report
+
+    database = existing_database(home)
+    if database is None:
+        raise MissingError(f"no session {session!r}", operation="show", advice="There is no journal yet")
+    try:
+        entry = find(database, session)
+        journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
+        listed = journal.unfinished(SHOWN, states or None) if states else []
+        return report(journal, facts, entry.state), [
+            failure(item, copy, facts.sources[item.source].path) for item, copy in listed
+        ]
+    finally:
+        database.close()
+
+
+def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, home: Path) -> Preview:
+    """What a copy would do, line by line: the command ``ingest scan``.
+
+    Raises:
+        IngestError: a source or destination cannot be opened.
+    """
+    from ingest.catalog.holdings import key_of_root
+    from ingest.db.engine import existing_database
+    from ingest.pipeline.preview import Preview
+    from ingest.storage.roots import read_marker
+
+    opened = open_sources(sources, check_options(options).label)
+    paths = check_destinations(destinations, [facts.path for facts, _, _ in opened])
+    database = existing_database(home)
+    roots = [pin(path) for path in paths]
+    keys: list[int | None] = []
+    for root in roots:
+        marker = read_marker(root)
+        key = None
+        if database is not None and marker is not None:
+            with database.read() as connection:
+                key = key_of_root(connection, marker.uuid)
+        keys.append(key)
+    return Preview([(facts, root) for facts, root, _ in opened], roots, keys, options, database)
+
+
+def verify(
+    roots: Sequence[bytes],
+    *,
+    session: str | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Check archives against their manifests, without the journal: the command ``ingest verify``.
+
+    Raises:
+        MissingError: a root is not there, or has no manifest. IngestError: it cannot be read.
+    """
+    from ingest.pipeline.verify import verify as verify_roots
+
+    return verify_roots([pin(os.path.abspath(path)) for path in roots], session=session, strict=strict, progress=progress)
+
+
+def query(roots: Sequence[bytes], sql: str, home: Path) -> Answer:
+    """Ask manifests in SQL: the command ``ingest query``.
+
+    Args:
+        roots: archives; none takes every archive of the journal that is mounted and has manifests.
+
+    Raises:
+        UsageError: not one SELECT, or one that cannot be answered. MissingError: no manifest.
+    """
+    from ingest.manifest.query import query as ask
+
+    return ask([pin(os.path.abspath(path)) for path in roots] or _known_roots(home), sql)
+
+
+def _known_roots(home: Path) -> list[Root]:
+    from ingest.catalog.holdings import all_roots
+    from ingest.db.engine import existing_database
+    from ingest.manifest.parts import list_parts
+    from ingest.storage.roots import read_marker
+
+    database = existing_database(home)
+    found = []
+    if database is not None:
+        try:
+            with database.read() as connection:
+                known = all_roots(connection)
+        finally:
+            database.close()
+        for uuid, path in known:
+            try:
+                root = pin(path)
+                marker = read_marker(root)
+                if marker is not None and marker.uuid == uuid and list_parts(root):
+                    found.append(root)
+            except IngestError:
+                continue  # it is not mounted: the question goes to those that are
+    if not found:
+        raise MissingError("no archive can be reached", operation="query", advice="Name one with --root")
+    return found
+
+
+def doctor(home: Path) -> list[Health]:
+    """Check the installation, the journal and the archives it knows: the command ``ingest doctor``."""
+    from ingest.pipeline.doctor import examine
+
+    return examine(home)

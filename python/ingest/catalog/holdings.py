@@ -42,6 +42,11 @@ def roots_known_at(connection: Connection, path: bytes) -> list[str]:
     return list(connection.scalars(query))
 
 
+def all_roots(connection: Connection) -> list[tuple[str, bytes]]:
+    """Every root that is known: its UUID, and where it was last seen."""
+    return [(row.uuid, row.path) for row in connection.execute(select(roots.c.uuid, roots.c.path).order_by(roots.c.key))]
+
+
 def key_of_root(connection: Connection, uuid: str) -> int | None:
     """The key of a root that is known already."""
     return connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid))

@@ -63,7 +63,7 @@ def _walk_session(root: Root, parts: Iterator[Listed]) -> Iterator[Part | Damage
             if not unsure and found.facts.previous != (before.blake3 if before else None):
                 yield Damage(
                     before.path if before else found.path,
-                    f"it is sound, but not the part that part {found.number} follows"
+                    f"part {found.number} does not follow from it: one of the two was exchanged for another sound part"
                     if before
                     else "it is the first part, and names one before it",
                 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
 import pyarrow as pa
 
+from ingest.errors import IngestError
 from ingest.manifest import names
 from ingest.manifest.reader import stream
 from ingest.manifest.views import LATEST_FIRST, STANDING
@@ -19,8 +21,6 @@ from ingest.storage.roots import INTERNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import duckdb
 
     from ingest.engine import Root
     from ingest.manifest.reader import Manifests
@@ -71,13 +71,12 @@ def expected(
         FROM _rows WHERE {STANDING} ORDER BY _root, name, {LATEST_FIRST}"""  # noqa: S608 - constants of this program
     latest: Expected | None = None
     wanted = False
-    for batch in connection.sql(sql).to_arrow_reader(_BATCH):
-        for root, name, size, digest, by in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if latest is None or (root, name) != (latest.root, latest.path):
-                if latest is not None and wanted:
-                    yield latest
-                latest, wanted = Expected(root, name, size, digest), False
-            wanted = wanted or session in (None, by)
+    for root, name, size, digest, by in _rows(connection, sql):
+        if latest is None or (root, name) != (latest.root, latest.path):
+            if latest is not None and wanted:
+                yield latest
+            latest, wanted = Expected(root, name, size, digest), False
+        wanted = wanted or session in (None, by)
     if latest is not None and wanted:
         yield latest
 
@@ -102,9 +101,19 @@ def strays(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Itera
         ANTI JOIN (SELECT _root, {names.NAME_SQL} AS name FROM _rows WHERE {STANDING}) AS named
             ON found.root = named._root AND found.name = named.name
         ORDER BY found.root, found.name"""  # noqa: S608 - constants of this program
-    for batch in connection.sql(sql).to_arrow_reader(_BATCH):
-        for root, name, reason in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield Stray(root, name, reason)
+    for root, name, reason in _rows(connection, sql):
+        yield Stray(root, name, reason)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
+    try:
+        for batch in connection.sql(sql).to_arrow_reader(_BATCH):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise IngestError(
+            f"the manifests cannot be read: {str(error).strip().splitlines()[0]}", operation="read",
+            advice="See that the root is mounted, and that the folder for temporary files (TMPDIR) has room",
+        ) from error  # fmt: skip
 
 
 def _tables(roots: Sequence[Root]) -> Iterator[pa.Table]:

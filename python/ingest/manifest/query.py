@@ -36,8 +36,10 @@ _EXPLAIN: Final = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\b(?P<how>\s+analyze\b|\s*\(\s*(?:analyze|format\s+\w+)(?:\s*,\s*(?:analyze|format\s+\w+))*\s*\))?",
     re.IGNORECASE | re.DOTALL,
 )
-# How DuckDB begins the message of an error that came from what it reads, and not from the question.
-_SCAN: Final = re.compile(r"reading the stream|arrow_scan|ArrowInvalid")
+# Errors in the middle of the rows come through Arrow as OSError, with DuckDB's message: only that tells them apart.
+_MEMORY: Final = re.compile(r"^Out of Memory Error")
+_SCAN: Final = re.compile(r"reading the stream registered as '_rows' failed")
+_SYSTEM: Final = re.compile(r"^(IO|INTERNAL|FATAL) Error")
 
 
 class Answer:
@@ -154,13 +156,17 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 def _explained(error: Exception) -> IngestError:
     message = str(error)
     first = message.strip().split("\n", 1)[0]
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if _MEMORY.search(message):
         return IngestError(
             "the question needs more memory than it may have", operation="query",
             advice="Ask for fewer columns or rows, or move TMPDIR to a disk with room",
         )  # fmt: skip
-    if _SCAN.search(message) or isinstance(error, OSError):
+    if _SCAN.search(message):
+        why = re.search(r"ManifestError: (.+)", message)
         return ManifestError(
-            f"a manifest could not be read: {first}", operation="query", advice="Check the root with: ingest verify"
-        )
+            f"a manifest cannot be read: {why[1] if why else first}", operation="query",
+            advice="Check the root with: ingest verify",
+        )  # fmt: skip
+    if _SYSTEM.search(message):
+        return IngestError(first, operation="query", advice="See that the folder for temporary files (TMPDIR) has room")
     return UsageError(first, operation="query", advice=_ADVICE)

@@ -40,6 +40,8 @@ def sandbox(memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     with tempfile.TemporaryDirectory(prefix="ingest-spill-") as folder:
         connection = duckdb.connect(":memory:", config={**_SHUT, "memory_limit": memory, "temp_directory": folder})
         try:
+            # DuckDB takes a process without a main file for an interactive one, and draws a bar on stdout.
+            connection.execute("SET enable_progress_bar = false")
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_external_access = false")
             yield connection

@@ -300,6 +300,17 @@ class Journal:
         with self.database.read() as connection:
             return {(ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)}
 
+    def left_out(self) -> dict[str, int]:
+        """Items that stayed behind by rule (`excluded`, `skipped`), by reason."""
+        rules = [str(ItemState.EXCLUDED), str(ItemState.SKIPPED)]
+        query = (
+            select(items.c.reason, func.count())
+            .where(items.c.session == self.key, items.c.state.in_(rules))
+            .group_by(items.c.reason)
+        )
+        with self.database.read() as connection:
+            return {reason or "": number for reason, number in connection.execute(query)}
+
     def unfinished(self, limit: int, states: Sequence[ItemState] | None = None) -> list[tuple[Item, Copy | None]]:
         """Items that did not arrive, the worst copy of each with them where there is one."""
         wanted = [str(s) for s in states] if states else [

@@ -98,6 +98,5 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
         sources=tuple(source.path for source in facts.sources),
         destinations=tuple(place.path.rstrip(b"/") + b"/" + (source.folder or source.label)
                            for place in facts.roots for source in facts.sources),
-        excluded={reason or "": number for (end, reason, _), number in journal.ends().items()
-                  if end in (ItemState.EXCLUDED, ItemState.SKIPPED)},
+        excluded=journal.left_out(),
     )  # fmt: skip

@@ -80,6 +80,10 @@ fn one(
     if page.cancelled() {
         return Err(Error::cancelled("rename", root.absolute(new)));
     }
+    if old.eq_ignore_ascii_case(new) {
+        // Two spellings of one name, at least on some file systems: neither may be removed for the other.
+        return Err(Error::refused("rename", root.absolute(new), libc::EEXIST, "the file has this name already"));
+    }
     let (old_dir, old_name) = from.of(old)?;
     let stat = old_dir.stat(old_name).map_err(|error| Error::io("stat", root.absolute(old), &error))?;
     if !stat.is_file() {
@@ -107,6 +111,8 @@ impl Names<'_> {
         match self.from.rename_noreplace(self.old, self.to, self.new) {
             Ok(()) => return Ok(Publication::NoReplace),
             Err(_) if self.moved() => return Ok(Publication::NoReplace),
+            // An earlier call made the link, and was interrupted before it removed the old name.
+            Err(_) if self.linked() => return Ok(self.drop_old()),
             Err(error) if !unknown(&error) => return Err(("rename", error)),
             Err(_) => {}
         }

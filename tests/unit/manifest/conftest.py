@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from ingest.manifest.parts import Part, write_part
 from ingest.manifest.query import query
 from ingest.model.item import CopyRecord, Kind
 from ingest.model.states import ItemState, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 SESSION = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 ROOT = "6fa459ea-ee8a-3ca4-894e-db77e160355e"

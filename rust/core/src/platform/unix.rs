@@ -35,11 +35,11 @@ impl Dir {
 
     /// Opens a folder beneath this one, without following a link; an empty path is this folder again.
     pub(crate) fn open_beneath(&self, path: &[u8]) -> io::Result<Self> {
-        let flags = FOLDER | OFlags::NOFOLLOW;
+        // Without O_NOFOLLOW, which would answer ENOTDIR for a link: that links are not followed is said below.
         let mut at = None;
         for piece in pieces(if path.is_empty() { b"." } else { path }, PIECE) {
             let from = at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
-            at = Some(super::open_at(from, piece, flags, self.cross)?);
+            at = Some(super::open_at(from, piece, FOLDER, self.cross)?);
         }
         let fd = at.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
         Ok(Self { fd, cross: self.cross })

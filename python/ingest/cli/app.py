@@ -1,0 +1,71 @@
+"""The command ``ingest``: its subcommands, and the one place that turns an error into an exit code.
+
+Nothing heavy is imported here or in the command modules: each command imports what it needs when it runs, so
+that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from ingest.cli.commands import copy, doctor, query, resume, scan, sessions, show, verify
+from ingest.cli.output import print_error
+from ingest.errors import ExitCode, IngestError
+
+app = typer.Typer(
+    name="ingest", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ingest.engine import __version__
+
+        typer.echo(f"ingest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ingest(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """Bring irreplaceable footage home: hashed in flight, proven on arrival, recorded, resumable.
+
+    Example: ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
+    """
+
+
+for command in (copy, resume, sessions, show, verify, query, scan, doctor):
+    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+
+
+def main() -> NoReturn:
+    """Run the command line; never returns."""
+    try:
+        code = app(standalone_mode=False)
+    except IngestError as error:
+        print_error(error)
+        code = error.exit_code
+    except TyperException as error:
+        print_error(IngestError(error.format_message(), operation="usage", advice="See: ingest --help"), usage=True)
+        code = ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.CANCELLED
+    except BrokenPipeError:
+        # Whoever read our output has gone; what was done stays done, and is in the journal.
+        sys.stderr.close()
+        code = ExitCode.ERROR
+    except Exception as error:  # noqa: BLE001 - the last net: a message and an exit code, never a traceback
+        print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
+                                advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip
+        code = ExitCode.ERROR
+    sys.exit(int(code or 0))
+
+
+if __name__ == "__main__":
+    main()

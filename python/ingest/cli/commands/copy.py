@@ -1,0 +1,78 @@
+"""``ingest copy``: bring sources home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest.cli.commands.scan import print_plan
+from ingest.cli.documents import session_document
+from ingest.cli.options import Events, Json, Quiet, Sources, byte_size, raw
+from ingest.cli.output import print_document, say
+from ingest.errors import UsageError
+from ingest.model.options import CopyOptions, CopyRequest, Duplicates, ReadMode
+
+if TYPE_CHECKING:
+    from ingest.model.session import SessionReport
+
+
+def run(
+    sources: Sources,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="The archive: an existing folder.", show_default=False)],
+    also: Annotated[list[str] | None, typer.Option("--also", metavar="DEST", help="A further archive, from the same read. Repeatable.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Name of the card's folder in the archive. [default: the source's name]", show_default=False)] = None,
+    profile: Annotated[str, typer.Option("--profile", help="Layout and policies.")] = "mirror",
+    duplicates: Annotated[Duplicates, typer.Option("--duplicates", help="What becomes of files that are there already.")] = Duplicates.SKIP,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes. [default: from the storage]", show_default=False)] = None,
+    buffer: Annotated[str | None, typer.Option("--buffer", metavar="SIZE", help="A power of two, 4KiB to 64MiB. [default: from the storage]", show_default=False)] = None,
+    read_mode: Annotated[ReadMode, typer.Option("--read-mode", help="How sources are read.")] = ReadMode.AUTO,
+    create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
+    new_root: Annotated[bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    events: Events = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Copy sources to one or more archives, each file read once, every copy read back from the disk.
+
+    Nothing is ever replaced. What arrived before is compared and not copied again. Stop it, kill it, pull the
+    cable: `ingest resume` completes it.
+
+    Examples:
+
+    ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
+
+    ingest copy A001 A002 /mnt/shoot --json --events log.jsonl
+    """
+    options = CopyOptions(
+        label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
+        workers=workers, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
+    )  # fmt: skip
+    request = CopyRequest(
+        tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root
+    )
+    if dry_run:
+        return print_plan(request.sources, request.destinations, options, as_json=as_json, quiet=quiet)
+    if events == "-" and as_json:
+        raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
+    from ingest import api, config
+    from ingest.cli.progress import opened_events, watcher
+    from ingest.cli.stop import stoppable
+
+    with opened_events(events) as stream, stoppable() as stopped:
+        report = api.copy(request, config.home(), watcher(quiet=quiet, events=stream), stopped)
+    print_report(report, as_json=as_json, quiet=quiet or events == "-")
+    return int(report.exit_code)
+
+
+def print_report(report: SessionReport, *, as_json: bool, quiet: bool) -> None:
+    """The document, or the summary."""
+    if as_json:
+        print_document(session_document(report))
+    elif not quiet:
+        from ingest.cli.summary import summary
+
+        say(*summary(report))

@@ -1,0 +1,49 @@
+"""``ingest resume``: complete what was interrupted or paused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ingest.cli.commands.copy import print_report
+from ingest.cli.documents import session_document
+from ingest.cli.options import Events, Json, Quiet
+from ingest.cli.output import print_document, say
+from ingest.errors import UsageError, worst_exit
+
+
+def run(
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="The beginning of a session's id. [default: all that can be resumed]", show_default=False)] = None,
+    events: Events = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Complete interrupted and paused sessions, oldest first; what is proven is not copied again.
+
+    A session that completed with errors is taken up when it is named: its failed files are tried again.
+
+    Examples:
+
+    ingest resume
+
+    ingest resume 3f2a
+    """
+    if events == "-" and as_json:
+        raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
+    from ingest import api, config
+    from ingest.cli.progress import opened_events, watcher
+    from ingest.cli.stop import stoppable
+
+    with opened_events(events) as stream, stoppable() as stopped:
+        reports = api.resume(config.home(), session, watcher(quiet=quiet, events=stream), stopped)
+    silent = quiet or events == "-"
+    if len(reports) == 1:
+        print_report(reports[0], as_json=as_json, quiet=silent)
+    elif as_json:
+        print_document([session_document(report) for report in reports])
+    elif not reports and not silent:
+        say("Nothing to resume.")
+    for report in reports if len(reports) > 1 and not as_json else []:
+        print_report(report, as_json=False, quiet=silent)
+    return int(worst_exit([report.exit_code for report in reports]))

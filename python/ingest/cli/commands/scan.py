@@ -1,0 +1,77 @@
+"""``ingest scan``: the plan, without writing anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest.cli.options import Json, Quiet, Sources, raw
+from ingest.cli.output import number, path_fields, say, size
+from ingest.errors import shown
+from ingest.model.options import CopyOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def run(
+    sources: Sources,
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="DEST", help="Plan for this archive. Repeatable.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Name of the card's folder in the archive.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Show what a copy would do: what is new, what is there already, what would be left out, what room it needs.
+
+    Nothing is written, neither to the archives nor to the journal.
+
+    Examples:
+
+    ingest scan /media/me/EOS_DIGITAL
+
+    ingest scan /media/me/EOS_DIGITAL --to /mnt/archive --json
+    """
+    options = CopyOptions(label=label, exclude=tuple(exclude or ()), only=tuple(only or ()))
+    return print_plan([raw(s) for s in sources], [raw(d) for d in to or ()], options, as_json=as_json, quiet=quiet)
+
+
+def print_plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, *, as_json: bool, quiet: bool) -> int:
+    """Print the plan, item by item as it is made; the counts come last."""
+    from ingest import api, config
+
+    plan = api.plan(sources, destinations, options, config.home())
+    if as_json:
+        sys.stdout.write('{"items": [')
+    separator = ""
+    for line in plan:
+        if as_json:
+            document = {
+                **path_fields(line.source_path, "source_path"), "decision": line.decision,
+                **(path_fields(line.path) if line.path is not None else {"path": None}), "reason": line.reason, "size": line.size,
+            }  # fmt: skip
+            sys.stdout.write(separator + json.dumps(document, ensure_ascii=False))
+            separator = ",\n"
+        elif not quiet:
+            reason = f" ({line.reason})" if line.reason else ""
+            place = f" -> {shown(line.path)}" if line.path is not None and line.decision != "duplicate" else ""
+            say(f"{line.decision:<10} {shown(line.source_path)}{place}{reason}")
+    told = plan.totals
+    if as_json:
+        rest = {
+            "counts": told.counts, "bytes": told.bytes,
+            "destinations": [{**path_fields(d.path, "root"), "files": d.files, "bytes_needed": d.needed, "bytes_free": d.free,
+                              "enough": d.enough} for d in told.destinations],
+            "exit_code": 0,
+        }  # fmt: skip
+        sys.stdout.write("], " + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
+    elif not quiet:
+        say("", ", ".join(f"{count:,} {decision}" for decision, count in told.counts.items() if count) or "Nothing there.")
+        say(f"{size(told.bytes)} in {number(sum(told.counts.values()), 'entry', 'entries')}.")
+        for place in told.destinations:
+            say(f"{shown(place.path)}: needs {size(place.needed)}, {size(place.free)} free" + ("" if place.enough else ": NOT ENOUGH"))
+    return 0

@@ -1,0 +1,93 @@
+"""The JSON documents of the contract (cli.md), rendered from reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ingest.cli.output import path_fields
+from ingest.model.states import ItemState
+
+if TYPE_CHECKING:
+    from ingest.model.session import Failure, SessionReport
+    from ingest.pipeline.verify import Finding, VerifyReport
+    from ingest.session.register import Entry
+
+# Every end a copy can meet, always there, as for items.
+_COPY_STATES = (
+    ItemState.FINALIZED, ItemState.DUPLICATE, ItemState.EXCLUDED, ItemState.SKIPPED, ItemState.FAILED, ItemState.CHANGED,
+    ItemState.REMOVED, ItemState.CANCELLED,
+)  # fmt: skip
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
+
+
+def session_document(report: SessionReport) -> dict[str, Any]:
+    """The document of copy, resume and show."""
+    document: dict[str, Any] = {
+        "session": report.id,
+        "state": str(report.state),
+        "exit_code": int(report.exit_code),
+        "items": report.items,
+        "bytes": report.bytes,
+        "seconds": report.seconds,
+        "destinations": [
+            {
+                **path_fields(root.path, "root"), "uuid": root.uuid, "state": str(root.state),
+                "copies": {**{str(s): 0 for s in _COPY_STATES}, **root.copies},
+                "verify_method": root.verify_method, "publish_method": root.publish_method,
+            }
+            for root in report.roots
+        ],
+        "manifests": [_text(path) for path in report.manifests],
+        "failures": [failure_document(failure) for failure in report.failures],
+        "failures_total": report.failures_total,
+        "warnings": list(report.warnings),
+    }  # fmt: skip
+    if report.problem:
+        document["problem"] = report.problem
+    return document
+
+
+def failure_document(failure: Failure) -> dict[str, Any]:
+    """One item that did not arrive."""
+    return {
+        **path_fields(failure.path), "state": str(failure.state), "reason": failure.reason, "operation": failure.operation,
+        "errno": failure.errno, "advice": failure.advice,
+    }  # fmt: skip
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """One line of the register."""
+    return {
+        "session": entry.id, "state": str(entry.state), "exit_code": entry.exit_code, "run": entry.run,
+        "created": iso(entry.created_ns), "finished": iso(entry.finished_ns) if entry.finished_ns else None,
+        "resumable": entry.resumable, "problem": entry.problem, "sources": [_text(path) for path in entry.sources],
+        "destinations": [_text(path) for path in entry.roots],
+    }  # fmt: skip
+
+
+def iso(nanoseconds: int) -> str:
+    """A moment, ISO 8601, UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def verify_document(report: VerifyReport, exit_code: int) -> dict[str, Any]:
+    """The document of verify."""
+    return {
+        "checked": report.checked, "ok": report.ok,
+        "missing": [_finding(finding) for finding in report.missing],
+        "changed": [
+            {**_finding(f), "reason": f.reason, "size": f.size, "expected_size": f.expected_size, "ranges": [list(r) for r in f.ranges]}
+            for f in report.changed
+        ],
+        "extra": [_finding(finding) for finding in report.extra],
+        "verify_method": report.verify_method, "bytes": report.bytes, "exit_code": exit_code,
+    }  # fmt: skip
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return path_fields(finding.root.rstrip(b"/") + b"/" + finding.path)

@@ -1,0 +1,35 @@
+"""Options that several commands share, and how sizes are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Final
+
+import typer
+
+from ingest.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary: errors only.")]
+Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write one JSON object per line to FILE (or stdout) while work goes on.")]
+Sources = Annotated[list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)]
+
+_UNITS: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20}
+
+
+def byte_size(text: str) -> int:
+    """``64KiB``, ``1MiB``, ``1m`` or plain bytes.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    match = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(f"{text!r} is no size", operation="--buffer", advice="Write it like 64KiB or 1MiB")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def raw(path: str) -> bytes:
+    """A path from the command line, as the bytes it came as."""
+    return os.fsencode(path)

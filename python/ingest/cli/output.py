@@ -1,0 +1,96 @@
+"""How things are said: one JSON document for machines, sentences for people, errors for both."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ingest.errors import ExitCode, IngestError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def wants_json() -> bool:
+    """Whether the command line asks for JSON; known before it is understood, so that errors obey too."""
+    return "--json" in sys.argv[1:]
+
+
+def print_document(document: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def say(*lines: str) -> None:
+    """Sentences for people, on stdout. What the terminal's encoding cannot show is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in lines:
+        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """A sentence on stderr."""
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stderr.flush()
+
+
+def print_error(error: IngestError, *, usage: bool = False) -> None:
+    """An error: one line on stderr, and with --json the document on stdout."""
+    if os.environ.get("INGEST_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    complain(f"ingest: {error}")
+    if wants_json():
+        code = ExitCode.USAGE if usage else error.exit_code
+        print_document({
+            "error": {
+                **(path_fields(error.path) if error.path is not None else {"path": None}),
+                "operation": error.operation, "errno": error.errno, "cause": error.cause, "advice": error.advice,
+            },
+            "exit_code": int(code),
+        })  # fmt: skip
+
+
+def path_fields(path: bytes, name: str = "path") -> dict[str, str]:
+    """A path for JSON: as text, and where it is not UTF-8 also as base64 of its bytes."""
+    text = path.decode("utf-8", "backslashreplace")
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return {name: text, f"{name}_b64": base64.b64encode(path).decode("ascii")}
+    return {name: text}
+
+
+def size(amount: float) -> str:
+    """Bytes for people, in decimal units as disks are sold."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def number(amount: int, one: str, many: str | None = None) -> str:
+    """`1 file`, `2 files`."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
+def listed(paths: Iterable[bytes]) -> str:
+    """Paths in a sentence."""
+    return ", ".join(shown(path) for path in paths)

@@ -98,8 +98,9 @@ class Root:
         """How copies here can be read back: ``evicted``, ``direct`` or ``reread``."""
     def check(self) -> None:
         """Raise ``OSError`` (ENOENT, ENOTCONN …, or ESTALE if another folder has taken its place) unless the
-        root's path still leads to the pinned folder."""
-    def lstat(self, paths: Sequence[bytes]) -> list[Identity | None | OSError]:
+        root's path still leads to the pinned folder.
+        """
+    def lstat(self, paths: Sequence[bytes]) -> list[Identity | OSError | None]:
         """What stands at each path: None where nothing does, the error where that cannot be told."""
     def open_folder(self, path: bytes) -> int:
         """A new descriptor of a folder beneath the root (``b""`` is the root itself), for use as ``dir_fd``.
@@ -134,7 +135,9 @@ def stage(
     Raises ``ValueError`` for columns of different length or a bad mode or buffer; everything else is a fault.
     """
 
-def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> list[Published]:
+def publish(
+    root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None
+) -> list[Published]:
     """Give proven staging files their final names, without ever replacing one, and make the names durable.
 
     Missing folders are made; after all renames each touched folder and each parent of a new one is flushed once.
@@ -144,7 +147,13 @@ def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, pag
     """
 
 def prove(
-    root: Root, paths: Sequence[bytes], *, cold: bool, items: Sequence[int] = (), buffer: int = 1048576, page: Page | None = None
+    root: Root,
+    paths: Sequence[bytes],
+    *,
+    cold: bool,
+    items: Sequence[int] = (),
+    buffer: int = 1048576,
+    page: Page | None = None,
 ) -> list[Proof]:
     """Hash files where they are; with ``cold``, from the device as far as the file system allows, and say how.
 

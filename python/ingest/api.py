@@ -20,7 +20,7 @@ from ingest.model.session import RootFacts, SourceFacts
 from ingest.model.states import SessionState
 from ingest.monitor import Silent
 from ingest.storage.roots import Destination, open_destination, pin
-from ingest.storage.volumes import Volume, volume_of
+from ingest.storage.volumes import Volume, place_of, volume_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def copy(
             if destination.fresh and before:
                 monitor.warning(f"{shown(path)} was another root before ({before[0]}): from now on it is {marker.uuid}")
             places.append(RootFacts(number, key, path, marker.uuid, marker.fs_uuid, root.dev, root.ino))
-        _check_apart(sources, destinations)
+        _refuse_clones(destinations)
         facts = open_session(database, options, [facts for facts, _, _ in sources], places, engine.__version__)
         return _run(database, facts, sources, destinations, monitor, stopped, SessionState.PENDING)
     finally:
@@ -143,7 +143,10 @@ def _resume_one(
     elif not state.paused:
         state = SessionState.INTERRUPTED
     facts = replace(
-        facts, roots=tuple(replace(p, device=d.root.dev, inode=d.root.ino) for p, d in zip(facts.roots, destinations, strict=True))
+        facts,
+        roots=tuple(
+            replace(p, device=d.root.dev, inode=d.root.ino) for p, d in zip(facts.roots, destinations, strict=True)
+        ),
     )
     return _run(database, facts, sources, destinations, monitor, stopped, state)
 
@@ -191,7 +194,9 @@ def check_options(options: CopyOptions) -> CopyOptions:
     """
     buffer = options.buffer
     if buffer is not None and (not BUFFER_MIN <= buffer <= BUFFER_MAX or buffer & (buffer - 1)):
-        raise UsageError(f"a buffer of {buffer} bytes", operation="--buffer", advice="Take a power of two from 4KiB to 64MiB")
+        raise UsageError(
+            f"a buffer of {buffer} bytes", operation="--buffer", advice="Take a power of two from 4KiB to 64MiB"
+        )
     if options.workers is not None and not 1 <= options.workers <= 64:
         raise UsageError(f"{options.workers} workers", operation="--workers", advice="Take 1 to 64")
     if options.profile != "mirror":
@@ -240,14 +245,17 @@ def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes]) -> list
         UsageError: two are one, or one lies in a source, or a source in one.
     """
     absolute = [os.path.abspath(path) for path in paths]
-    real = [os.path.realpath(path) for path in absolute]
-    for number, one in enumerate(real):
-        if one in real[:number]:
+    places = [place_of(path) for path in absolute]
+    for number, (device, inner) in enumerate(places):
+        if (device, inner) in places[:number]:
             raise UsageError("this destination is given twice", path=absolute[number], operation="copy",
                              advice="Name each destination once")  # fmt: skip
-        for source in map(os.path.realpath, sources):
-            inside = _within(one, source)
-            if inside or _within(source, one):
+        for source in sources:
+            source_device, source_inner = place_of(source)
+            if source_device != device:
+                continue
+            inside = _within(inner, source_inner)
+            if inside or _within(source_inner, inner):
                 raise UsageError(
                     f"it lies inside the source {shown(source)}" if inside else f"the source {shown(source)} lies inside it",
                     path=absolute[number], operation="copy", advice="Choose a destination apart from the source",
@@ -259,15 +267,9 @@ def _within(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _check_apart(sources: Sequence[tuple[SourceFacts, Root, Volume]], destinations: Sequence[Destination]) -> None:
-    """Bind mounts give one folder two paths: the folders themselves must differ, and so must the markers."""
-    seen: dict[tuple[int, int], bytes] = {(root.dev, root.ino): facts.path for facts, root, _ in sources}
+def _refuse_clones(destinations: Sequence[Destination]) -> None:
     markers: dict[str, bytes] = {}
     for destination in destinations:
-        other = seen.setdefault((destination.root.dev, destination.root.ino), destination.path)
-        if other is not destination.path:
-            raise UsageError(f"it is the same folder as {shown(other)}", path=destination.path, operation="copy",
-                             advice="Choose another destination")  # fmt: skip
         twin = markers.setdefault(destination.marker.uuid, destination.path)
         if twin is not destination.path:
             raise UsageError(
@@ -290,7 +292,9 @@ def _reopen_sources(database: Database, facts: SessionFacts) -> list[tuple[Sourc
         try:
             volume = volume_of(source.path)
         except OSError as error:
-            raise _away(from_os_error(error, "open", source.path), "Put the card back in, then: ingest resume") from error
+            raise _away(
+                from_os_error(error, "open", source.path), "Put the card back in, then: ingest resume"
+            ) from error
         root = pin(source.path, volume=volume, source=True)
         require_same_source(Journal(database, facts.key), source, root, volume.fs_uuid)
         opened.append((source, root, volume))
@@ -407,7 +411,9 @@ def verify(
     """
     from ingest.pipeline.verify import verify as verify_roots
 
-    return verify_roots([pin(os.path.abspath(path)) for path in roots], session=session, strict=strict, progress=progress)
+    return verify_roots(
+        [pin(os.path.abspath(path)) for path in roots], session=session, strict=strict, progress=progress
+    )
 
 
 def query(roots: Sequence[bytes], sql: str, home: Path) -> Answer:

@@ -27,7 +27,13 @@ from ingest._native import (
 )
 
 if TYPE_CHECKING:
-    from ingest._native import Fault, Identity, Proof, Published, Staged, Verdict
+    # What the stub alone knows: the shapes of answers.
+    from ingest._native import Fault as Fault
+    from ingest._native import Identity as Identity
+    from ingest._native import Proof as Proof
+    from ingest._native import Published as Published
+    from ingest._native import Staged as Staged
+    from ingest._native import Verdict as Verdict
 
 __all__ = [
     "BUFFER_MAX",
@@ -74,7 +80,3 @@ def failed(fault: Fault) -> Failed:
     """The fault with names to its fields."""
     kind, operation, errno, path, detail, ranges = fault
     return Failed(kind, operation, errno, path, detail, tuple(ranges))
-
-
-if TYPE_CHECKING:
-    __all__ += ["Fault", "Identity", "Proof", "Published", "Staged", "Verdict"]

@@ -167,7 +167,9 @@ REASON_ADVICE: Final = {
 
 def advice_for(errno: int) -> str:
     """The next step for a system error; empty where none is known."""
-    return _ADVICE.get(errno, "The connection may come back: try again later with: ingest resume" if errno in TRANSIENT else "")
+    return _ADVICE.get(
+        errno, "The connection may come back: try again later with: ingest resume" if errno in TRANSIENT else ""
+    )
 
 
 def from_os_error(error: OSError, operation: str, path: bytes | None = None, advice: str = "") -> IngestError:

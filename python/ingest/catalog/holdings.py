@@ -44,7 +44,9 @@ def roots_known_at(connection: Connection, path: bytes) -> list[str]:
 
 def all_roots(connection: Connection) -> list[tuple[str, bytes]]:
     """Every root that is known: its UUID, and where it was last seen."""
-    return [(row.uuid, row.path) for row in connection.execute(select(roots.c.uuid, roots.c.path).order_by(roots.c.key))]
+    return [
+        (row.uuid, row.path) for row in connection.execute(select(roots.c.uuid, roots.c.path).order_by(roots.c.key))
+    ]
 
 
 def key_of_root(connection: Connection, uuid: str) -> int | None:

@@ -12,8 +12,15 @@ from ingest.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary: errors only.")]
-Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write one JSON object per line to FILE (or stdout) while work goes on.")]
-Sources = Annotated[list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events", metavar="FILE|-", help="Write one JSON object per line to FILE (or stdout) while work goes on."
+    ),
+]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)
+]
 
 _UNITS: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20}
 

@@ -96,15 +96,14 @@ class Events(Silent):
 
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """`started`."""
-        text = lambda paths: [path.decode("utf-8", "backslashreplace") for path in paths]  # noqa: E731 - said twice
-        self._write("started", session=session, sources=text(sources), destinations=text(destinations))
+        self._write("started", session=session, sources=_texts(sources), destinations=_texts(destinations))
 
     def progress(self, progress: Progress) -> None:
         """`progress`."""
         self._write(
             "progress", phase=progress.phase, files_done=progress.files_done, files=progress.files, work_done=progress.work_done,
             work=progress.work, rate=round(progress.rate), eta=progress.eta,
-            current=[path.decode("utf-8", "backslashreplace") for path in progress.current],
+            current=_texts(progress.current),
         )  # fmt: skip
 
     def ended(self, record: CopyRecord, root: bytes) -> None:
@@ -121,6 +120,10 @@ class Events(Silent):
     def finished(self, report: SessionReport) -> None:
         """`finished`, with the session's document."""
         self._write("finished", **session_document(report))
+
+
+def _texts(paths: Sequence[bytes]) -> list[str]:
+    return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
 class Both:

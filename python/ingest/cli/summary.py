@@ -1,5 +1,8 @@
-"""The summary of a session, for a person who is tired and has to decide: what arrived, where, how it was proven,
-what did not and why, and whether the source is now fully archived."""
+"""The summary of a session, for a person who is tired and has to decide.
+
+What arrived, where, how it was proven, what did not and why, and whether the source is now fully archived.
+
+"""
 
 from __future__ import annotations
 
@@ -47,20 +50,29 @@ def _arrived(report: SessionReport) -> list[str]:
     elif items["duplicate"]:
         lines.append("  Nothing had to be copied.")
     if items["duplicate"]:
-        there = "was there already, with equal bytes" if items["duplicate"] == 1 else "were there already, with equal bytes"
+        there = (
+            "was there already, with equal bytes" if items["duplicate"] == 1 else "were there already, with equal bytes"
+        )
         lines.append(f"  {number(items['duplicate'], 'file')} {there} (each was read and compared by BLAKE3).")
     for root in report.roots:
         done = root.copies.get("finalized", 0)
         proofs = [f"{number(n, 'file')} {_PROVEN[method]}" for method, n in root.verify_method.items() if n]
         state = "" if not root.state.paused else f" {_stopped(root.state)}"
-        lines.append(f"    {shown(root.path)}: {number(done, 'new copy', 'new copies')}{state}" + (f"; {'; '.join(proofs)}" if proofs else ""))
+        lines.append(
+            f"    {shown(root.path)}: {number(done, 'new copy', 'new copies')}{state}"
+            + (f"; {'; '.join(proofs)}" if proofs else "")
+        )
         if root.publish_method.get("unguarded"):
-            lines.append(f"      {root.publish_method['unguarded']:,} named without the guard against replacing (this file system has none)")
+            lines.append(
+                f"      {root.publish_method['unguarded']:,} named without the guard against replacing (this file system has none)"
+            )
     return lines
 
 
 def _stopped(state: SessionState) -> str:
-    return {SessionState.PAUSED_SPACE: "(stopped: full)", SessionState.PAUSED_NETWORK: "(stopped: not reachable)"}.get(state, "(stopped)")
+    return {SessionState.PAUSED_SPACE: "(stopped: full)", SessionState.PAUSED_NETWORK: "(stopped: not reachable)"}.get(
+        state, "(stopped)"
+    )
 
 
 def _left_out(report: SessionReport) -> list[str]:
@@ -76,9 +88,15 @@ def _lost(report: SessionReport) -> list[str]:
         lines += ["", f"  {number(report.failures_total, 'file')} did NOT arrive:"]
         for failure in report.failures[:_LISTED]:
             why = failure.reason if failure.reason != str(failure.state) else ""
-            lines.append(f"    {shown(failure.path)}: {failure.state}" + (f" ({why})" if why else "") + (f". {failure.advice}" if failure.advice else ""))
+            lines.append(
+                f"    {shown(failure.path)}: {failure.state}"
+                + (f" ({why})" if why else "")
+                + (f". {failure.advice}" if failure.advice else "")
+            )
         if report.failures_total > _LISTED:
-            lines.append(f"    … and {report.failures_total - _LISTED:,} more: ingest show {report.id[:8]} --items failed")
+            lines.append(
+                f"    … and {report.failures_total - _LISTED:,} more: ingest show {report.id[:8]} --items failed"
+            )
     if report.problem:
         lines += ["", f"  {report.problem}"]
     return lines
@@ -97,7 +115,9 @@ def _verdict(report: SessionReport) -> list[str]:
             reread = any(root.verify_method.get("reread") for root in report.roots)
             lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, proven."]
             if reread:
-                lines.append("Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify")
+                lines.append(
+                    "Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify"
+                )
             return lines
         case SessionState.COMPLETED_WITH_ERRORS:
             return ["NOT FULLY ARCHIVED: see above. Keep the source.",

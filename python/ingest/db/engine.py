@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 NAME: Final = "ingest.sqlite3"
 # How long a writer waits for another one; sessions and jobs run side by side.
 BUSY_SECONDS: Final = 30.0
+# As Alembic makes it.
+_VERSION_TABLE: Final = (
+    "CREATE TABLE alembic_version "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
 
 
 class Database:
@@ -42,9 +47,12 @@ class Database:
         Raises:
             JournalError: the database refused; nothing of the block was kept.
         """
-        with self._translated("write"), self._engine.connect().execution_options(immediate=True) as connection:
-            with connection.begin():
-                yield connection
+        with (
+            self._translated("write"),
+            self._engine.connect().execution_options(immediate=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -134,7 +142,7 @@ def _bring_up(engine: Engine, home: Path, path: Path) -> None:
         with engine.connect().execution_options(immediate=True) as connection, connection.begin():
             if version is None and not inspect(connection).get_table_names():
                 schema.metadata.create_all(connection)
-                connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+                connection.execute(text(_VERSION_TABLE))
                 connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.HEAD})
                 return
             from ingest.db.migrations import upgrade

@@ -19,7 +19,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 # The newest migration. An opened database that says so is not looked at further.
@@ -196,6 +195,5 @@ parts: Final = Table(
     Column("last", Integer, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("blake3", LargeBinary, nullable=False),
-    UniqueConstraint("session", "root", "path"),
     sqlite_with_rowid=False,
 )

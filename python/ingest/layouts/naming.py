@@ -32,7 +32,7 @@ def label_of(path: bytes, chosen: str | None) -> bytes:
 
 
 def card_folder(label: bytes, number: int) -> bytes:
-    """The numbered folder of another card with the same label: ``LABEL``, ``LABEL_2``, ``LABEL_3`` …"""
+    """The numbered folder of another card with the same label: ``LABEL``, ``LABEL_2``, ``LABEL_3`` and so on."""
     return label if number == 1 else _fitted(label, b"_%d" % number, b"")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from ingest.model.states import WAITING, ItemState, SessionState
 
 if TYPE_CHECKING:
+    import builtins
+
     from ingest.errors import ExitCode
 
 # The keys of the `items` object of every report, in order; each is always there.
@@ -132,11 +134,11 @@ class SessionReport:
     bytes: dict[str, int]
     seconds: dict[str, float]
     roots: tuple[RootReport, ...]
-    manifests: tuple[bytes, ...]
+    manifests: tuple[builtins.bytes, ...]
     failures: tuple[Failure, ...]
     failures_total: int
     warnings: tuple[str, ...] = ()
     problem: str | None = None
-    sources: tuple[bytes, ...] = ()
-    destinations: tuple[bytes, ...] = ()
+    sources: tuple[builtins.bytes, ...] = ()
+    destinations: tuple[builtins.bytes, ...] = ()
     excluded: dict[str, int] = field(default_factory=dict)

@@ -95,9 +95,7 @@ ITEM_TRANSITIONS: Final[dict[ItemState, frozenset[ItemState]]] = {
     **{state: frozenset({_I.DISCOVERED}) for state in (_I.FAILED, _I.CHANGED, _I.REMOVED)},
 }
 
-_STOPS: Final = frozenset(
-    {_S.PAUSED_NETWORK, _S.PAUSED_SPACE, _S.PAUSED_USER, _S.CANCELLED, _S.FAILED, _S.INTERRUPTED}
-)
+_STOPS: Final = frozenset({_S.PAUSED_NETWORK, _S.PAUSED_SPACE, _S.PAUSED_USER, _S.CANCELLED, _S.FAILED, _S.INTERRUPTED})
 _ENDS: Final = frozenset({_S.COMPLETED, _S.COMPLETED_WITH_ERRORS})
 
 SESSION_TRANSITIONS: Final[dict[SessionState, frozenset[SessionState]]] = {

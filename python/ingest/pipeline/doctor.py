@@ -64,7 +64,11 @@ def _program() -> Iterator[Health]:
     if platform.system() != "Linux":
         yield Health("system", "note", system, "Only Linux has been tested")
         return
-    with tempfile.TemporaryDirectory(dir=".", prefix=".ingest-doctor-") if os.access(".", os.W_OK) else tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=".", prefix=".ingest-doctor-")
+        if os.access(".", os.W_OK)
+        else tempfile.TemporaryDirectory() as folder
+    ):
         cold = engine.Root(os.fsencode(os.path.abspath(folder))).cold
     yield Health("system", "ok", f"{system}; cold read-back where this was asked from: {cold}")
 
@@ -79,7 +83,12 @@ def _home(home: Path) -> Iterator[Health]:
     if volume.storage == "network":
         yield Health("home", "wrong", f"{home} is on a network share", "SQLite needs a local disk: set INGEST_HOME")
     elif free < _LOW:
-        yield Health("home", "wrong", f"{home} has {free >> 20} MiB free", "Make room: a journal that cannot be written stops every session")
+        yield Health(
+            "home",
+            "wrong",
+            f"{home} has {free >> 20} MiB free",
+            "Make room: a journal that cannot be written stops every session",
+        )
     else:
         yield Health("home", "ok", f"{home}, {free >> 30} GiB free")
 
@@ -93,8 +102,15 @@ def _journal(database: Database) -> Iterator[Health]:
     finally:
         connection.close()
     detail = f"{NAME}, {database.path.stat().st_size >> 10} KiB"
-    yield Health("journal", "ok", detail) if verdict == "ok" else Health(
-        "journal", "wrong", f"{detail}: {verdict}", "Move it away to start a new one: the archives describe themselves"
+    yield (
+        Health("journal", "ok", detail)
+        if verdict == "ok"
+        else Health(
+            "journal",
+            "wrong",
+            f"{detail}: {verdict}",
+            "Move it away to start a new one: the archives describe themselves",
+        )
     )
 
 

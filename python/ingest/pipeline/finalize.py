@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from ingest.engine import failed
 from ingest.errors import IngestError, PausedError, shown
 from ingest.layouts.naming import mirrored
-from ingest.model.item import Folder
 from ingest.model.states import ItemState, SessionState
 from ingest.session.report import counts
 from ingest.storage.roots import check_marker, clear_staging
@@ -31,9 +30,8 @@ def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal
 
     Children come before their parents: what happens inside a folder would change its time again.
     """
-    tops = [Folder(source.number, b"", -1) for source in board.facts.sources]
-    for root, place in enumerate(board.facts.roots):
-        for page in (*journal.folders(), tops):
+    for root in range(len(board.facts.roots)):
+        for page in journal.folders():
             if board.root_states[root].paused:
                 break
             paths = [mirrored(chosen[folder.source], folder.path).rstrip(b"/") for folder in page]
@@ -47,7 +45,6 @@ def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal
                     found = failed(fault)
                     board.folders_failed += found.operation != "utimens"
                     board.warn(f"{shown(found.path)}: {found.operation}: {found.detail}")
-        del place
 
 
 def _ask(
@@ -56,7 +53,7 @@ def _ask(
     """Ask a worker, and another one if it dies over it; None if there was no answer."""
     answers: list[Answer] = []
     for _ in range(TRIES):
-        board.outbox.request(lambda number: Folders(number, root, paths, mtimes), answers.append)
+        board.outbox.send(Folders(board.outbox.number(), root, paths, mtimes), answers.append)
         while board.outbox.busy:
             for event in workers.poll(0.2):
                 flow.handle(event)
@@ -80,7 +77,8 @@ def close_manifests(board: Board, scribes: list[Scribe], journal: Journal) -> No
     """Write what is not in a manifest yet, with how the session ended."""
     told = counts(journal)
     for number, scribe in enumerate(scribes):
-        if board.root_states[number].paused:
+        # A disk that is full for footage may still hold a manifest.
+        if board.root_states[number] is SessionState.PAUSED_NETWORK:
             continue
         try:
             scribe.close(str(final_state(board, journal)), told)
@@ -117,7 +115,11 @@ def clean_up(board: Board, destinations: list[Destination], state: SessionState,
         if board.root_states[number].paused:
             continue
         try:
-            kept = set() if state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS) else journal.staged(number)
+            kept = (
+                set()
+                if state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS)
+                else journal.staged(number)
+            )
             clear_staging(destination.root, board.facts.short, kept)
         except IngestError as error:
             board.warn(f"staging was not cleared: {error}")

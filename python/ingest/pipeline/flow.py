@@ -216,7 +216,8 @@ class Flow:
 
     def standing(self, root: int, copies: list[Copy]) -> list[Copy]:
         """Those copies whose root still takes part; the others wait, as the journal has them."""
-        if not self._board.root_states[root].paused:
+        # A name needs no room to speak of: on a full disk what is proven still gets its own.
+        if self._board.root_states[root] is not SessionState.PAUSED_NETWORK:
             return copies
         for copy in copies:
             transfer = self._board.alive[copy.item]
@@ -279,7 +280,9 @@ class Flow:
         """What an earlier attempt left validated was found, published, or has to be made again."""
         request = answer.request
         assert isinstance(request, Adopt)  # noqa: S101 - the handler was registered with it
-        for item, (outcome, method, publish_method, fault) in zip(request.items, answer.reply.adopted or [], strict=True):
+        for item, (outcome, method, publish_method, fault) in zip(
+            request.items, answer.reply.adopted or [], strict=True
+        ):
             transfer = self._board.alive[item]
             copy = transfer.copies[request.root]
             if outcome in ("adopted", "published"):
@@ -294,5 +297,9 @@ class Flow:
                 self._board.plan_again(copy)
                 self._board.queue(transfer, (copy.root,))
             else:
-                found = failed(fault) if fault else Failed("io", "adopt", errno.EIO, copy.path or b"", "it could not be read")
+                found = (
+                    failed(fault)
+                    if fault
+                    else Failed("io", "adopt", errno.EIO, copy.path or b"", "it could not be read")
+                )
                 self._setbacks.root_fault(transfer, copy, found)

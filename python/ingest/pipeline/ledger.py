@@ -7,7 +7,7 @@ to the manifest.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -48,13 +48,14 @@ class Ledger:
         self._locations: list[dict[str, object]] = []
         self._ended: list[tuple[int, ItemState, str | None, int]] = []
         self._records: list[tuple[int, int, CopyRecord]] = []
-        self._counters: Counter[str] = Counter()
+        self._counters: defaultdict[str, float] = defaultdict(float)
         self.items_ended = 0
         self.states: Counter[ItemState] = Counter()
 
     def count(self, **amounts: float) -> None:
         """Add to the session's counters (columns of its row)."""
-        self._counters.update(amounts)  # type: ignore[arg-type] - a Counter adds floats as well
+        for name, amount in amounts.items():
+            self._counters[name] += amount
 
     def put(self, copy: Copy) -> None:
         """A copy took a durable step."""

@@ -56,7 +56,7 @@ class Outbox:
         self._discard: defaultdict[int, list[bytes]] = defaultdict(list)
         self._prove: defaultdict[tuple[int | None, int | None, Handler], list[tuple[int, bytes]]] = defaultdict(list)
         self._handlers: dict[int, Handler] = {}
-        self._requests = 0
+        self._numbers = 0
 
     @property
     def busy(self) -> bool:
@@ -90,46 +90,44 @@ class Outbox:
         """Who takes the answer to a request; it is no longer awaited."""
         return self._handlers.pop(request.id)
 
-    def request(self, make: Callable[[int], Request], handler: Handler) -> None:
-        """Send one request at once; `make` gets its id."""
-        self._requests += 1
-        self._send(make(self._requests), handler)
+    def number(self) -> int:
+        """A fresh id for a request."""
+        self._numbers += 1
+        return self._numbers
+
+    def send(self, request: Request, handler: Handler) -> None:
+        """Send one request at once."""
+        self._handlers[request.id] = handler
+        self._workers.submit(request)
 
     def flush(self, sender: Sender, *, stopping: bool) -> None:
         """Send what may be sent: names first, then proofs, then batches as long as workers want some."""
         for root, names in _drained(self._discard):
-            self.request(lambda n, r=root, s=names: Discard(n, r, s), lambda _: None)  # type: ignore[misc]
+            self.send(Discard(self.number(), root, names), _ignore)
         for root, copies in _drained(self._publish):
             for part in _slices(sender.standing(root, copies)):
-                self.request(
-                    lambda n, r=root, p=part: Publish(n, r, [c.item for c in p], _stagings(p), _paths(p)), sender.published  # type: ignore[misc]
-                )
+                request = Publish(self.number(), root, [c.item for c in part], _stagings(part), _paths(part))
+                self.send(request, sender.published)
         for root, copies in _drained(self._adopt):
             for part in _slices(sender.standing(root, copies)):
-                self.request(
-                    lambda n, r=root, p=part: Adopt(  # type: ignore[misc]
-                        n, r, [c.item for c in p], _stagings(p), _paths(p), [c.blake3 or b"" for c in p]
-                    ),
-                    sender.adopted,
-                )
-        for (source, root_or_none, handler), asked in _drained(self._prove):
+                digests = [copy.blake3 or b"" for copy in part]
+                adopt = Adopt(self.number(), root, [c.item for c in part], _stagings(part), _paths(part), digests)
+                self.send(adopt, sender.adopted)
+        for (source, from_root, handler), asked in _drained(self._prove):
             for some in _slices(asked):
-                self.request(
-                    lambda n, s=source, r=root_or_none, a=some: Prove(n, s, r, [i for i, _ in a], [p for _, p in a]),  # type: ignore[misc]
-                    handler,
-                )
+                prove = Prove(self.number(), source, from_root, [item for item, _ in some], [path for _, path in some])
+                self.send(prove, handler)
         while self._workers.hungry or stopping:
             shard = self._sharder.next(unfilled=self._workers.idle or stopping)
             if shard is None:
                 break
-            self._requests += 1
-            batch = sender.batch(self._requests, shard.key, shard.items)
+            batch = sender.batch(self.number(), shard.key, shard.items)
             if batch is not None:
-                self._send(batch, sender.staged)
+                self.send(batch, sender.staged)
 
-    def _send(self, request: Request, handler: Handler) -> None:
-        self._handlers[request.id] = handler
-        self._workers.submit(request)
+
+def _ignore(_answer: Answer) -> None:
+    """A staging file that could not be removed is cleared with its folder at the end."""
 
 
 def _stagings(copies: list[Copy]) -> list[bytes]:

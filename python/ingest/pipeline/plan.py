@@ -17,7 +17,6 @@ from ingest.catalog.holdings import Location, managed_at
 from ingest.layouts.naming import mirrored, suffixed
 from ingest.model.options import Duplicates
 from ingest.model.states import ItemState
-from ingest.session.journal import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Failed, Identity, Root
     from ingest.model.item import Item
+    from ingest.session.journal import Copy
 
 # FAT keeps times to 2 s, in local time: a card read in another zone is off by whole quarter hours (facts, rule 3).
 MTIME_GRAIN_NS = 2_000_000_000

@@ -101,7 +101,9 @@ class Preview:
                 room = room_for(descriptor, absent.files, absent.size)
             finally:
                 os.close(descriptor)
-            self.totals.destinations.append(Need(root.path, absent.files, room.needed_bytes, room.free_bytes, room.enough))
+            self.totals.destinations.append(
+                Need(root.path, absent.files, room.needed_bytes, room.free_bytes, room.enough)
+            )
 
     def _pages(self, facts: SourceFacts, root: Root) -> Iterable[list[Item]]:
         return (found.items for found in scan(root, facts.number, 1, self._chosen, facts.single) if found.items)
@@ -123,7 +125,8 @@ class Preview:
         )  # fmt: skip
         for page in self._pages(facts, root):
             transfers = [
-                Transfer(item, {r: Copy(item.number, r, ItemState.DISCOVERED) for r in range(len(self._roots))}) for item in page
+                Transfer(item, {r: Copy(item.number, r, ItemState.DISCOVERED) for r in range(len(self._roots))})
+                for item in page
             ]
             planner.place([t for t in transfers if t.item.state is ItemState.DISCOVERED])
             for transfer in transfers:
@@ -143,7 +146,13 @@ class Preview:
             return PlanLine(path, "new", None, None, item.size)
         there = len(transfer.compare)
         if there == len(self._roots):
-            return PlanLine(path, "duplicate", transfer.path, "a file of its size is there; its bytes are compared when it is copied", item.size)
+            return PlanLine(
+                path,
+                "duplicate",
+                transfer.path,
+                "a file of its size is there; its bytes are compared when it is copied",
+                item.size,
+            )
         reason = f"new on {len(self._roots) - there} of {len(self._roots)} destinations" if there else None
         if transfer.tried:
             reason = "its own name is taken by another file"

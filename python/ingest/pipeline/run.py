@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
@@ -184,7 +185,7 @@ class _Run:
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
             try:
                 found = survey(
-                    lambda n=facts.number: self._journal.items(source=n), root, self._roots, facts.label,  # type: ignore[misc]
+                    partial(self._journal.items, source=facts.number), root, self._roots, facts.label,
                     chosen=self._folders.get(facts.number), explicit=self._facts.label is not None,
                     database=self._work.database, keys=self._keys,
                 )  # fmt: skip
@@ -205,10 +206,11 @@ class _Run:
     def _preflight(self, absent: list[Absent]) -> None:
         """Refuse to begin what cannot fit."""
         for number, (destination, one) in enumerate(zip(self._work.destinations, absent, strict=True)):
+            files, size = self._journal.staged_size(number)
             try:
                 descriptor = destination.root.open_folder(b"")
                 try:
-                    room = room_for(descriptor, one.files, one.size)
+                    room = room_for(descriptor, max(0, one.files - files), max(0, one.size - size))
                 finally:
                     os.close(descriptor)
             except OSError as error:
@@ -224,7 +226,10 @@ class _Run:
         """Everything moves here: planned items in, batches out, answers in, names and manifest parts out."""
         work, journal = self._work, self._journal
         self._enter(SessionState.COPYING)
-        scribes = [Scribe(self._facts, place, root, journal) for place, root in zip(self._facts.roots, self._roots, strict=True)]
+        scribes = [
+            Scribe(self._facts, place, root, journal)
+            for place, root in zip(self._facts.roots, self._roots, strict=True)
+        ]
 
         def feed(root: int, sequence: int, record: CopyRecord) -> None:
             scribes[root].add(sequence, record)
@@ -234,11 +239,18 @@ class _Run:
             ledger = Ledger(journal, self._facts.sources, self._facts.roots, feed)
             board = Board(self._facts, work.options, work.volumes, ledger, Outbox(workers), work.warn)
             planner = Planner(
-                work.database, self._roots, self._keys, self._folders.__getitem__, work.options.duplicates, self._source_has
+                work.database,
+                self._roots,
+                self._keys,
+                self._folders.__getitem__,
+                work.options.duplicates,
+                self._source_has,
             )
             flow = Flow(board, planner)
             intake = Intake(journal, planner, len(self._roots))
-            meter = Meter(work.monitor, SessionState.COPYING, counts(journal)["discovered"], sum(2 * a.size for a in absent))
+            meter = Meter(
+                work.monitor, SessionState.COPYING, counts(journal)["discovered"], sum(2 * a.size for a in absent)
+            )
             try:
                 while True:
                     if flow.room:
@@ -296,4 +308,6 @@ class _Run:
 
 
 def _places(roots: Sequence[Root], volumes: Sequence[Volume]) -> tuple[Place, ...]:
-    return tuple(Place(root.path, root.dev, root.ino, volume.served) for root, volume in zip(roots, volumes, strict=True))
+    return tuple(
+        Place(root.path, root.dev, root.ino, volume.served) for root, volume in zip(roots, volumes, strict=True)
+    )

@@ -37,8 +37,7 @@ class Filter:
     @classmethod
     def of(cls, exclude: Sequence[str], only: Sequence[str]) -> Filter:
         """Compile the globs of the command line."""
-        compiled = lambda globs: tuple(re.compile(fnmatch.translate(glob), re.IGNORECASE) for glob in globs)  # noqa: E731 - said twice
-        return cls(compiled(exclude), compiled(only))
+        return cls(_compiled(exclude), _compiled(only))
 
     def excludes(self, path: bytes) -> bool:
         """Whether an --exclude matches this file or folder."""
@@ -47,6 +46,10 @@ class Filter:
     def leaves_out(self, path: bytes) -> bool:
         """Whether --only was given and this file is not meant by it."""
         return bool(self.only) and not _matches(self.only, path)
+
+
+def _compiled(globs: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(fnmatch.translate(glob), re.IGNORECASE) for glob in globs)
 
 
 def _matches(globs: tuple[re.Pattern[str], ...], path: bytes) -> bool:
@@ -104,7 +107,7 @@ def scan(root: Root, source: int, first: int, chosen: Filter, single: bytes | No
                             items.append(item)
                             number += 1
                     yield Found(items, [])
-            if folder:
+            if single is None:
                 facts = os.fstat(descriptor)
                 yield Found([], [Folder(source, folder, facts.st_mtime_ns)])
         except OSError as error:
@@ -118,9 +121,7 @@ def scan(root: Root, source: int, first: int, chosen: Filter, single: bytes | No
             pending += reversed(inside)
 
 
-def _look(
-    entry: os.DirEntry[str], number: int, source: int, path: bytes, folder: int, chosen: Filter
-) -> Item | None:
+def _look(entry: os.DirEntry[str], number: int, source: int, path: bytes, folder: int, chosen: Filter) -> Item | None:
     """The item that an entry is; None for a folder to walk into."""
     parent, _, name = path.rpartition(b"/")
     kind = kind_of(name)
@@ -163,4 +164,14 @@ def _unread(number: int, source: int, path: bytes, error: OSError) -> Item:
     """What cannot even be looked at is an item that failed: it must not be missed."""
     state = ItemState.REMOVED if isinstance(error, FileNotFoundError) else ItemState.FAILED
     reason = "permission" if isinstance(error, PermissionError) else "io"
-    return Item(number, source, path, 0, 0, kind_of(path.rpartition(b"/")[2]), state, None if state is ItemState.REMOVED else reason, error.errno or 0)
+    return Item(
+        number,
+        source,
+        path,
+        0,
+        0,
+        kind_of(path.rpartition(b"/")[2]),
+        state,
+        None if state is ItemState.REMOVED else reason,
+        error.errno or 0,
+    )

@@ -112,8 +112,11 @@ def _alike(item: Item, seen: Identity) -> bool:
 def _equal(
     doubtful: list[tuple[Item, bytes]], source: Root, root: Root, database: Database | None, key: int | None
 ) -> bool:
-    """Whether files of one size but another time hold the same bytes. Unreadable ones do not speak against it:
-    they will be reported when they are copied."""
+    """Whether files of one size but another time hold the same bytes.
+
+    Unreadable ones do not speak against it: they will be reported when they are copied.
+
+    """
     known: dict[bytes, bytes] = {}
     if database is not None and key is not None:
         with database.read() as connection:
@@ -135,7 +138,7 @@ def _equal(
 def _lstat(root: Root, paths: list[bytes]) -> list[Identity | None]:
     """As the root answers; a name that it cannot hold stands nowhere, any other trouble is raised."""
     answers: list[Identity | None] = []
-    for path, seen in zip(paths, root.lstat(paths), strict=True):
+    for seen in root.lstat(paths):
         if isinstance(seen, OSError):
             try:
                 root.check()
@@ -144,5 +147,4 @@ def _lstat(root: Root, paths: list[bytes]) -> list[Identity | None]:
             answers.append(None)
         else:
             answers.append(seen)
-        del path
     return answers

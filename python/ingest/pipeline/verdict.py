@@ -92,4 +92,3 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
     if fault.errno == errno.EEXIST:
         return Judgement(Step.END, ItemState.FAILED, "taken")
     return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
-

@@ -132,7 +132,9 @@ class Journal:
         """All items in order, in pages; of one source, if given."""
         last = 0
         while True:
-            query = select(items).where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
+            query = (
+                select(items).where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
+            )
             if source is not None:
                 query = query.where(items.c.source == source)
             with self.database.read() as connection:
@@ -161,17 +163,34 @@ class Journal:
         with self.database.read() as connection:
             return {staging for staging in connection.scalars(query) if staging is not None}
 
+    def staged_size(self, root: int) -> tuple[int, int]:
+        """How many files, and bytes, of a root are proven and wait for their names: they have their room already."""
+        joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
+        query = (
+            select(func.count(), func.coalesce(func.sum(items.c.size), 0))
+            .select_from(joined)
+            .where(copies.c.session == self.key, copies.c.root == root, copies.c.state == ItemState.VALIDATED)
+        )
+        with self.database.read() as connection:
+            number, size = connection.execute(query).one()
+            return int(number), int(size)
+
     def folders(self, page: int = 1000) -> Iterator[list[Folder]]:
         """All folders, children before their parents, in pages."""
-        query = select(folders).where(folders.c.session == self.key).order_by(folders.c.source, folders.c.path.desc())
-        start = 0
-        while True:
-            with self.database.read() as connection:
-                rows = connection.execute(query.limit(page).offset(start)).all()
-            if not rows:
-                return
-            start += len(rows)
-            yield [Folder(row.source, row.path, row.mtime_ns) for row in rows]
+        with self.database.read() as connection:
+            numbers = connection.scalars(
+                select(session_sources.c.number).where(session_sources.c.session == self.key)
+            ).all()
+        for source in numbers:
+            own = select(folders).where(folders.c.session == self.key, folders.c.source == source)
+            query = own.order_by(folders.c.path.desc()).limit(page)
+            while True:
+                with self.database.read() as connection:
+                    rows = connection.execute(query).all()
+                if not rows:
+                    break
+                yield [Folder(row.source, row.path, row.mtime_ns) for row in rows]
+                query = own.where(folders.c.path < rows[-1].path).order_by(folders.c.path.desc()).limit(page)
 
     # Copies
 
@@ -250,7 +269,9 @@ class Journal:
         """The ended copies of a root beyond a sequence number, in that order, in pages of 1,000."""
         joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
         query = (
-            select(copies, items.c.path.label("source_path"), items.c.source, items.c.size, items.c.mtime_ns, items.c.kind)
+            select(
+                copies, items.c.path.label("source_path"), items.c.source, items.c.size, items.c.mtime_ns, items.c.kind
+            )
             .select_from(joined)
             .where(copies.c.session == self.key, copies.c.root == root, copies.c.sequence > bindparam("after"))
             .order_by(copies.c.sequence)
@@ -298,7 +319,9 @@ class Journal:
             .group_by(copies.c.state, copies.c.reason, copies.c.errno)
         )
         with self.database.read() as connection:
-            return {(ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)}
+            return {
+                (ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)
+            }
 
     def left_out(self) -> dict[str, int]:
         """Items that stayed behind by rule (`excluded`, `skipped`), by reason."""
@@ -317,12 +340,17 @@ class Journal:
             str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
         ]  # fmt: skip
         query = (
-            select(items).where(items.c.session == self.key, items.c.state.in_(wanted)).order_by(items.c.item).limit(limit)
+            select(items)
+            .where(items.c.session == self.key, items.c.state.in_(wanted))
+            .order_by(items.c.item)
+            .limit(limit)
         )
         with self.database.read() as connection:
             found = [_item(row) for row in connection.execute(query)]
             listed = select(*(copies.c[name] for name in _FIELDS)).where(
-                copies.c.session == self.key, copies.c.item.in_([item.number for item in found]), copies.c.state.in_(wanted)
+                copies.c.session == self.key,
+                copies.c.item.in_([item.number for item in found]),
+                copies.c.state.in_(wanted),
             )
             worst: dict[int, Copy] = {}
             for row in connection.execute(listed):
@@ -337,7 +365,17 @@ class Journal:
 
 
 def _item(row: Row[Any]) -> Item:
-    return Item(row.item, row.source, row.path, row.size, row.mtime_ns, Kind(row.kind), ItemState(row.state), row.reason, row.errno)
+    return Item(
+        row.item,
+        row.source,
+        row.path,
+        row.size,
+        row.mtime_ns,
+        Kind(row.kind),
+        ItemState(row.state),
+        row.reason,
+        row.errno,
+    )
 
 
 def _copy(row: Row[Any]) -> Copy:

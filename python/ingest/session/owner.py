@@ -26,7 +26,13 @@ class Owner:
     @classmethod
     def this(cls) -> Owner:
         """This process."""
-        return cls(_machine(), _first_line("/proc/sys/kernel/random/boot_id"), _space(), os.getpid(), _started(os.getpid()) or 0)
+        return cls(
+            _machine(),
+            _first_line("/proc/sys/kernel/random/boot_id"),
+            _space(),
+            os.getpid(),
+            _started(os.getpid()) or 0,
+        )
 
     def alive(self) -> bool | None:
         """Whether the process still runs; None if that cannot be told from here (another machine or container)."""

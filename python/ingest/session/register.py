@@ -50,7 +50,11 @@ class Entry:
 
 
 def open_session(
-    database: Database, options: CopyOptions, sources: Sequence[SourceFacts], destinations: Sequence[RootFacts], version: str
+    database: Database,
+    options: CopyOptions,
+    sources: Sequence[SourceFacts],
+    destinations: Sequence[RootFacts],
+    version: str,
 ) -> SessionFacts:
     """Write down a new session, held by this process."""
     identity, now = str(uuid.uuid4()), time.time_ns()
@@ -61,7 +65,8 @@ def open_session(
             "options": options.to_json(), "version": version, "host": host, "operator": operator, "created_at": now,
             "run": 1, **_owner_columns(Owner.this()),
         }  # fmt: skip
-        key = int(connection.execute(sessions.insert().values(values)).inserted_primary_key[0])
+        connection.execute(sessions.insert().values(values))
+        key = int(connection.scalar(select(sessions.c.key).where(sessions.c.id == identity)) or 0)
         connection.execute(session_sources.insert(), [
             {"session": key, "number": s.number, "path": s.path, "label": s.label, "single": s.single, "folder": s.folder,
              "device": _signed(s.device), "inode": _signed(s.inode), "fs_uuid": s.fs_uuid} for s in sources
@@ -121,7 +126,9 @@ def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
             raise UsageError(f"session {row.id} is {state}: there is nothing to resume", operation="resume",
                              advice="To bring home what is new, run ingest copy again")  # fmt: skip
         values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None}
-        connection.execute(update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(Owner.this())))
+        connection.execute(
+            update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(Owner.this()))
+        )
     return session_facts(database, key)
 
 

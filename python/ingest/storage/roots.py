@@ -62,7 +62,9 @@ def pin(path: bytes, *, volume: Volume | None = None, source: bool = False) -> e
         volume = volume or volume_of(path)
         return engine.Root(path, cross=source, served=volume.served)
     except OSError as error:
-        raise from_os_error(error, "open", path, "Is the disk mounted?" if error.errno == errno.ENOENT else "") from error
+        raise from_os_error(
+            error, "open", path, "Is the disk mounted?" if error.errno == errno.ENOENT else ""
+        ) from error
 
 
 def read_marker(root: engine.Root) -> Marker | None:

@@ -57,7 +57,9 @@ def tune(options: CopyOptions, sources: Sequence[Volume], roots: Sequence[Volume
         reasons.append(f"{workers} workers: asked for")
     elif network or spinning:
         workers = SEQUENTIAL_WORKERS
-        reasons.append("1 worker: " + ("a network share queues requests anyway" if network else "a spinning disk seeks"))
+        reasons.append(
+            "1 worker: " + ("a network share queues requests anyway" if network else "a spinning disk seeks")
+        )
     else:
         workers = min(LOCAL_WORKERS, cores)
         reasons.append(f"{workers} workers: solid-state storage, {cores} cores")

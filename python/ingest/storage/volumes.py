@@ -39,9 +39,10 @@ URL_PREFIXES: Final = ("smb://", "nfs://", "afp://", "cifs://", "//")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of the mount table."""
+    """One line of the mount table. `inner` is what of its file system is mounted: not ``/`` for a bind mount."""
 
     device: int
+    inner: bytes
     point: bytes
     type: str
     origin: bytes
@@ -91,11 +92,16 @@ def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
 def _mount(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")
     fields = before.split()
-    kind, origin, options = (after.split() + [b"", b"", b""])[:3]
+    kind, origin, options = [*after.split(), b"", b"", b""][:3]
     major, _, minor = fields[2].partition(b":")
     read_only = b"ro" in fields[5].split(b",") or b"ro" in options.split(b",")
     return Mount(
-        os.makedev(int(major), int(minor)), _unescape(fields[4]), kind.decode("ascii", "replace"), _unescape(origin), read_only
+        os.makedev(int(major), int(minor)),
+        _unescape(fields[3]),
+        _unescape(fields[4]),
+        kind.decode("ascii", "replace"),
+        _unescape(origin),
+        read_only,
     )
 
 
@@ -108,6 +114,20 @@ def mount_of(path: bytes, table: list[Mount]) -> Mount | None:
         if inside and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
+
+
+def place_of(path: bytes, table: list[Mount] | None = None) -> tuple[int, bytes]:
+    """Where a path (which need not exist) really is: its file system, and the path within that.
+
+    Bind mounts give one folder several paths, but only one place. Where the system has no mount table the place
+    is device 0 and the path without links.
+    """
+    real = os.path.realpath(path)
+    mount = mount_of(real, mounts() if table is None else table)
+    if mount is None:
+        return 0, real
+    below = real[len(mount.point.rstrip(b"/")) :].strip(b"/")
+    return mount.device, (mount.inner.rstrip(b"/") + b"/" + below).rstrip(b"/") or b"/"
 
 
 def _block(device: int, attribute: str) -> str | None:

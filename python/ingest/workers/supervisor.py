@@ -14,17 +14,18 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ingest import engine
+from ingest.errors import IngestError
 from ingest.workers import worker
 from ingest.workers.messages import Reply, Request, Setup, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.context import SpawnProcess
 
 # No byte and no operation for so long means the worker hangs (seed 000: per-file limits of 300 s and 120 s; here
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 STALL_SECONDS: Final = 300.0
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
 DEPTH: Final = 2
+# So many workers in a row that end before their first answer are no accident.
+STILLBORN: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class _Slot:
     pipe: Connection
     words: Any
     waiting: dict[int, Request] = field(default_factory=dict)
+    answered: bool = False
     seen: tuple[int, ...] = ()
     moved: float = 0.0
     stalled: bool = False
@@ -82,8 +86,11 @@ class _Slot:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """While a process is spawned: keep Ctrl-C back (the child inherits the mask and ignores it from its first
-    line on), and hide the main module, which spawn would import again in the child with all that it needs."""
+    """Prepare for a spawn.
+
+    Ctrl-C is kept back: the child inherits the mask and ignores it from its first line on. The main module is
+    hidden: spawn would import it again in the child, with all that it needs.
+    """
     main_module = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
@@ -104,10 +111,11 @@ class Supervisor:
         self._stall_seconds = stall_seconds
         self._past = [0] * engine.PAGE_WORDS
         self._cancelled = False
+        self._stillborn = 0
         self._events: list[Answer | Died] = []
         self._slots = [self._start(number) for number in range(count)]
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,7 +126,10 @@ class Supervisor:
         words[engine.CANCEL] = int(self._cancelled)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=worker.main, args=(theirs, words, self._setup, os.getpid()), name=f"ingest-worker-{number}", daemon=True
+            target=worker.main,
+            args=(theirs, words, self._setup, os.getpid()),
+            name=f"ingest-worker-{number}",
+            daemon=True,
         )
         with _quiet_start():
             process.start()
@@ -151,7 +162,9 @@ class Supervisor:
         slot.waiting[request.id] = request
         if len(slot.waiting) == 1:
             slot.moved = time.monotonic()
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died: its sentinel says so, the request is in `waiting`
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # it died: its sentinel says so, the request is in `waiting`
             slot.pipe.send(request)
 
     def poll(self, timeout: float) -> list[Answer | Died]:
@@ -173,7 +186,7 @@ class Supervisor:
         with suppress(EOFError, ConnectionResetError):  # it died: what it said before is kept
             while slot.pipe.poll():
                 reply: Reply = slot.pipe.recv()
-                slot.moved = time.monotonic()
+                slot.moved, slot.answered, self._stillborn = time.monotonic(), True, 0
                 self._events.append(Answer(slot.number, slot.waiting.pop(reply.id), reply))
 
     def _watch(self, slot: _Slot) -> None:
@@ -188,6 +201,13 @@ class Supervisor:
 
     def _bury(self, slot: _Slot) -> None:
         item = slot.words[engine.CURRENT]
+        self._stillborn += not slot.answered and not item
+        if self._stillborn > STILLBORN:
+            raise IngestError(
+                f"worker processes end as soon as they start (exit {slot.process.exitcode})",
+                operation="start workers",
+                advice="Try: ingest doctor. What is proven is safe; go on with: ingest resume",
+            )
         died = Died(
             slot.number, tuple(slot.waiting.values()), item - 1 if item else None, slot.process.exitcode, slot.stalled
         )
@@ -199,10 +219,11 @@ class Supervisor:
 
     def counters(self) -> tuple[int, int, int]:
         """Bytes read, written and read back by all workers so far, the dead ones included."""
-        return tuple(  # type: ignore[return-value] - three words, three numbers
+        read, copied, verified = (
             self._past[word] + sum(slot.words[word] for slot in self._slots)
             for word in (engine.READ, engine.COPIED, engine.VERIFIED)
         )
+        return read, copied, verified
 
     def current(self) -> list[int]:
         """The items being worked on now."""

@@ -34,7 +34,6 @@ from ingest.workers.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
 
@@ -52,7 +51,9 @@ def main(pipe: Connection, words: Any, setup: Setup, parent: int) -> None:
         return  # it died before the kernel knew
     # A batch keeps a descriptor per file and destination open; the usual soft limit of 1024 is for shells.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # a container may forbid it: batches then stay within the engine's own bound
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # a container may forbid it: batches then stay within the engine's own bound
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16) if hard > 0 else soft, hard))
     # ctypes describes its arrays without strides; a cast view has them.
     Worker(pipe, engine.Page(memoryview(words).cast("B").cast("Q")), setup).serve()
@@ -138,24 +139,30 @@ class Worker:
                 return {"faults": engine.discard(self._root(request.root), request.paths)}
 
     def _adopt(self, root: engine.Root, item: int, staging: bytes, path: bytes, digest: bytes) -> Adopted:
-        prove: Callable[[bytes], list[engine.Proof]] = lambda name: engine.prove(  # noqa: E731 - one call, said twice
-            root, [name], cold=True, items=[item], buffer=self._setup.buffer, page=self._page
-        )
-        ((found, _, _, method, fault),) = prove(path)
+        found, _, _, method, fault = self._prove(root, item, path)
         if fault is None:
             if found != digest:
                 return ("taken", None, None, None)
             (unsettled,) = engine.settle(root, [path])
             return ("failed", None, None, unsettled) if unsettled else ("adopted", method, None, None)
         if fault[2] != errno.ENOENT:
-            return ("taken" if fault[0] == "io" and fault[2] in (errno.ELOOP, errno.EINVAL, errno.EISDIR) else "failed", None, None, fault)
-        ((found, _, _, method, fault),) = prove(staging)
+            return (
+                "taken" if fault[0] == "io" and fault[2] in (errno.ELOOP, errno.EINVAL, errno.EISDIR) else "failed",
+                None,
+                None,
+                fault,
+            )
+        found, _, _, method, fault = self._prove(root, item, staging)
         if fault is not None or found != digest:
             return ("lost", None, None, fault)
         ((publish_method, fault),) = engine.publish(root, [staging], [path], page=self._page)
         if fault is not None:
             return ("taken" if fault[2] == errno.EEXIST else "failed", None, None, fault)
         return ("published", method, publish_method, None)
+
+    def _prove(self, root: engine.Root, item: int, path: bytes) -> engine.Proof:
+        (proof,) = engine.prove(root, [path], cold=True, items=[item], buffer=self._setup.buffer, page=self._page)
+        return proof
 
     def _gone(self, request: Request) -> tuple[Gone, ...]:
         """Which of the folders that a request needs no longer are where they were."""

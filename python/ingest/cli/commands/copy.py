@@ -19,18 +19,51 @@ if TYPE_CHECKING:
 
 def run(
     sources: Sources,
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="The archive: an existing folder.", show_default=False)],
-    also: Annotated[list[str] | None, typer.Option("--also", metavar="DEST", help="A further archive, from the same read. Repeatable.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Name of the card's folder in the archive. [default: the source's name]", show_default=False)] = None,
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="The archive: an existing folder.", show_default=False)
+    ],
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="DEST", help="A further archive, from the same read. Repeatable."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label", help="Name of the card's folder in the archive. [default: the source's name]", show_default=False
+        ),
+    ] = None,
     profile: Annotated[str, typer.Option("--profile", help="Layout and policies.")] = "mirror",
-    duplicates: Annotated[Duplicates, typer.Option("--duplicates", help="What becomes of files that are there already.")] = Duplicates.SKIP,
-    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable.")] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes. [default: from the storage]", show_default=False)] = None,
-    buffer: Annotated[str | None, typer.Option("--buffer", metavar="SIZE", help="A power of two, 4KiB to 64MiB. [default: from the storage]", show_default=False)] = None,
+    duplicates: Annotated[
+        Duplicates, typer.Option("--duplicates", help="What becomes of files that are there already.")
+    ] = Duplicates.SKIP,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Worker processes. [default: from the storage]", show_default=False
+        ),
+    ] = None,
+    buffer: Annotated[
+        str | None,
+        typer.Option(
+            "--buffer",
+            metavar="SIZE",
+            help="A power of two, 4KiB to 64MiB. [default: from the storage]",
+            show_default=False,
+        ),
+    ] = None,
     read_mode: Annotated[ReadMode, typer.Option("--read-mode", help="How sources are read.")] = ReadMode.AUTO,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
-    new_root: Annotated[bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")] = False,
+    new_root: Annotated[
+        bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     events: Events = None,
     as_json: Json = False,
@@ -42,7 +75,6 @@ def run(
     cable: `ingest resume` completes it.
 
     Examples:
-
     ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
 
     ingest copy A001 A002 /mnt/shoot --json --events log.jsonl

@@ -23,5 +23,8 @@ def run(as_json: Json = False, quiet: Quiet = False) -> int:
         })  # fmt: skip
     elif not quiet:
         for finding in findings:
-            say(f"{finding.status:<6} {finding.check}: {finding.detail}" + (f". {finding.advice}" if finding.advice else ""))
+            say(
+                f"{finding.status:<6} {finding.check}: {finding.detail}"
+                + (f". {finding.advice}" if finding.advice else "")
+            )
     return int(code)

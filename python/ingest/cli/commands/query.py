@@ -16,7 +16,15 @@ from ingest.errors import UsageError
 
 def run(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, or EXPLAIN of one.", show_default=False)],
-    root: Annotated[list[str] | None, typer.Option("--root", metavar="ROOT", help="Ask this archive. Repeatable. [default: every archive of the journal that can be reached]", show_default=False)] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root",
+            metavar="ROOT",
+            help="Ask this archive. Repeatable. [default: every archive of the journal that can be reached]",
+            show_default=False,
+        ),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -26,7 +34,6 @@ def run(
     Views: copies (all rows), latest, items, assets, sessions, failures, duplicates, throughput.
 
     Examples:
-
     ingest query "SELECT path, size, blake3_hex FROM copies WHERE size > 1e9" --root /mnt/archive
 
     ingest query "SELECT destination, mb_per_s FROM throughput" --csv
@@ -47,7 +54,9 @@ def run(
             separator = "["
             for batch in answer:
                 for row in batch:
-                    sys.stdout.write(separator + json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False))
+                    sys.stdout.write(
+                        separator + json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False)
+                    )
                     separator = ",\n"
             sys.stdout.write(("[" if separator == "[" else "") + "]\n")
         else:

@@ -14,7 +14,14 @@ from ingest.errors import UsageError, worst_exit
 
 
 def run(
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="The beginning of a session's id. [default: all that can be resumed]", show_default=False)] = None,
+    session: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SESSION]",
+            help="The beginning of a session's id. [default: all that can be resumed]",
+            show_default=False,
+        ),
+    ] = None,
     events: Events = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -24,7 +31,6 @@ def run(
     A session that completed with errors is taken up when it is named: its failed files are tried again.
 
     Examples:
-
     ingest resume
 
     ingest resume 3f2a

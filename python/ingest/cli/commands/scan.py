@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 def run(
     sources: Sources,
-    to: Annotated[list[str] | None, typer.Option("--to", metavar="DEST", help="Plan for this archive. Repeatable.")] = None,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="DEST", help="Plan for this archive. Repeatable.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Name of the card's folder in the archive.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable.")] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable.")] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -31,7 +39,6 @@ def run(
     Nothing is written, neither to the archives nor to the journal.
 
     Examples:
-
     ingest scan /media/me/EOS_DIGITAL
 
     ingest scan /media/me/EOS_DIGITAL --to /mnt/archive --json
@@ -40,7 +47,9 @@ def run(
     return print_plan([raw(s) for s in sources], [raw(d) for d in to or ()], options, as_json=as_json, quiet=quiet)
 
 
-def print_plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, *, as_json: bool, quiet: bool) -> int:
+def print_plan(
+    sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, *, as_json: bool, quiet: bool
+) -> int:
     """Print the plan, item by item as it is made; the counts come last."""
     from ingest import api, config
 
@@ -70,8 +79,14 @@ def print_plan(sources: Sequence[bytes], destinations: Sequence[bytes], options:
         }  # fmt: skip
         sys.stdout.write("], " + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
     elif not quiet:
-        say("", ", ".join(f"{count:,} {decision}" for decision, count in told.counts.items() if count) or "Nothing there.")
+        say(
+            "",
+            ", ".join(f"{count:,} {decision}" for decision, count in told.counts.items() if count) or "Nothing there.",
+        )
         say(f"{size(told.bytes)} in {number(sum(told.counts.values()), 'entry', 'entries')}.")
-        for place in told.destinations:
-            say(f"{shown(place.path)}: needs {size(place.needed)}, {size(place.free)} free" + ("" if place.enough else ": NOT ENOUGH"))
+        for need in told.destinations:
+            say(
+                f"{shown(need.path)}: needs {size(need.needed)}, {size(need.free)} free"
+                + ("" if need.enough else ": NOT ENOUGH")
+            )
     return 0

@@ -14,15 +14,18 @@ from ingest.model.states import ItemState
 
 
 def run(
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="The beginning of a session's id.", show_default=False)],
-    items: Annotated[list[str] | None, typer.Option("--items", metavar="STATE", help="List the items in this state. Repeatable.")] = None,
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="The beginning of a session's id.", show_default=False)
+    ],
+    items: Annotated[
+        list[str] | None, typer.Option("--items", metavar="STATE", help="List the items in this state. Repeatable.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Show a session: what arrived, what did not, why, and what to do about it.
 
     Examples:
-
     ingest show 3f2a
 
     ingest show 3f2a --items failed --items changed

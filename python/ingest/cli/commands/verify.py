@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def run(
     roots: Annotated[list[str], typer.Argument(metavar="ROOT...", help="Archives to check.", show_default=False)],
-    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="Only the files of one session.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Only the files of one session.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Also list files that no manifest names.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -27,7 +29,6 @@ def run(
     Needs nothing but the archive itself: no journal, no other machine. Exit 3 if anything is missing or changed.
 
     Examples:
-
     ingest verify /mnt/archive
 
     ingest verify /mnt/archive /mnt/backup --strict --json
@@ -52,9 +53,13 @@ def _lines(report: VerifyReport) -> list[str]:
             where = shown(finding.root.rstrip(b"/") + b"/" + finding.path)
             lines.append(f"{name}  {where}" + (f": {finding.reason}" if finding.reason else ""))
     methods = ", ".join(f"{n:,} {method}" for method, n in report.verify_method.items() if n)
-    lines.append(f"{number(report.checked, 'file')} checked, {size(report.bytes)} read back ({methods or 'nothing to read'}): {report.ok:,} as they should be.")
+    lines.append(
+        f"{number(report.checked, 'file')} checked, {size(report.bytes)} read back ({methods or 'nothing to read'}): {report.ok:,} as they should be."
+    )
     if report.sound:
         lines.append("SOUND: every file is there, with the bytes that were recorded.")
     else:
-        lines.append(f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. Copy them again from another archive.")
+        lines.append(
+            f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. Copy them again from another archive."
+        )
     return lines

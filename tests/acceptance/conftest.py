@@ -1,0 +1,245 @@
+"""Fixtures of the acceptance tests: cards to bring home, archives to bring them to, and the command line's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+# A camera's clock: an odd number of nanoseconds, so that a time that was rounded anywhere shows.
+FIRST_MTIME = 1_699_999_999_123_456_789
+STEP = 61_000_000_007
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one command with --json said: its exit code, its one document, its stderr."""
+
+    code: int
+    document: Any
+    errors: str
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return self.document["error"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a snapshot notes of one name; two equal ones are the very same untouched thing."""
+
+    mode: int
+    size: int
+    mtime_ns: int
+    inode: int
+    content: bytes
+
+
+def plant(folder: Path, tree: Mapping[str | bytes, bytes | None]) -> Path:
+    """Make files (bytes) and folders (None), with times that are all different, children's before their parents'."""
+    base = os.fsencode(folder)
+    os.makedirs(base, exist_ok=True)
+    for name, content in tree.items():
+        path = base + b"/" + os.fsencode(name)
+        os.makedirs(path if content is None else os.path.dirname(path), exist_ok=True)
+        if content is not None:
+            with open(path, "wb") as file:
+                file.write(content)
+    planted = sorted((path for path, _ in walked(base)), reverse=True)
+    for number, path in enumerate(planted):
+        moment = FIRST_MTIME + number * STEP
+        os.utime(path, ns=(moment, moment), follow_symlinks=False)
+    return folder
+
+
+def walked(base: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+    with os.scandir(base) as entries:
+        for entry in entries:
+            yield entry.path, entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from walked(entry.path)
+
+
+def snapshot(folder: Path) -> dict[bytes, Entry]:
+    """Everything below a folder and the folder itself: types and modes, sizes, times, inodes, bytes."""
+    base = os.fsencode(folder)
+
+    def look(path: bytes) -> Entry:
+        facts = os.lstat(path)
+        content = b""
+        if stat.S_ISREG(facts.st_mode):
+            with open(path, "rb") as file:
+                content = file.read()
+        elif stat.S_ISLNK(facts.st_mode):
+            content = os.readlink(path)
+        size = 0 if stat.S_ISDIR(facts.st_mode) else facts.st_size
+        return Entry(facts.st_mode, size, facts.st_mtime_ns, facts.st_ino, content)
+
+    return {b"": look(base), **{path[len(base) + 1 :]: look(path) for path, _ in walked(base)}}
+
+
+def media(folder: Path) -> dict[bytes, tuple[bytes | None, int]]:
+    """Files (their bytes) and folders (None) below a folder with their mtimes; our own `.ingest` left out."""
+    return {
+        path: (None if stat.S_ISDIR(entry.mode) else entry.content, entry.mtime_ns)
+        for path, entry in snapshot(folder).items()
+        if path and path.split(b"/")[0] != b".ingest"
+    }
+
+
+@pytest.fixture(name="plant")
+def plant_fixture() -> Callable[[Path, Mapping[str | bytes, bytes | None]], Path]:
+    """Make a tree: `plant(folder, {"DCIM/a.jpg": b"...", "EMPTY": None})`."""
+    return plant
+
+
+@pytest.fixture(name="snapshot")
+def snapshot_fixture() -> Callable[[Path], dict[bytes, Entry]]:
+    """Note everything below a folder, to be compared later: `snapshot(folder)`."""
+    return snapshot
+
+
+@pytest.fixture(name="media")
+def media_fixture() -> Callable[[Path], dict[bytes, tuple[bytes | None, int]]]:
+    """Bytes and times of what is below a folder, without `.ingest`: `media(folder)`."""
+    return media
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    """A small card as cameras write them: clips, stills, a sidecar, dot-files, empty folders."""
+    return plant(
+        tmp_path / "EOS_DIGITAL",
+        {
+            "DCIM/100EOSR5/IMG_0001.CR3": bytes(range(256)) * 300,
+            "DCIM/100EOSR5/IMG_0001.JPG": b"\xff\xd8 jpeg \xff\xd9" * 40,
+            "DCIM/100EOSR5/MVI_0002.MP4": b"ftypmp42" * 20_000,
+            "DCIM/100EOSR5/MVI_0002.XMP": b"<x:xmpmeta/>",
+            "DCIM/EOSMISC": None,
+            "MISC/AUTPRINT.MRK": b"",
+            ".cameraid": b"R5-0042\n",
+            "PRIVATE/EMPTY/EMPTIER": None,
+        },
+    )
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """An empty folder to be an archive."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """A second one."""
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def tell(ingest) -> Callable[..., Told]:
+    """Run a command with --json: `tell("copy", card, archive)`; `by=` takes another command line than the fixture's."""
+
+    def run(*arguments: str | bytes | Path, by: Any = None, **options: Any) -> Told:
+        command = by or ingest
+        done = subprocess.run(
+            command.command(*arguments, "--json"),
+            env=command.environment, capture_output=True, timeout=120, check=False, **options,
+        )  # fmt: skip
+        errors = done.stderr.decode("utf-8")
+        assert "Traceback" not in errors, errors
+        # `loads` refuses a second document behind the first, and bytes that are not UTF-8.
+        return Told(done.returncode, json.loads(done.stdout.decode("utf-8")), errors)
+
+    return run
+
+
+@pytest.fixture
+def rows(tell) -> Callable[..., list[dict[str, Any]]]:
+    """Ask an archive's manifests: `rows(archive, "SELECT ...")`."""
+
+    def ask(root: Path, sql: str) -> list[dict[str, Any]]:
+        told = tell("query", sql, "--root", root)
+        assert told.code == 0, told.errors
+        return told.document
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Somebody without root's rights: options for `subprocess`, a folder of their own, a journal of their own."""
+
+    options: dict[str, Any]
+    folder: Path
+    ingest: Any
+
+    def own(self, folder: Path) -> Path:
+        """Give them everything below a folder."""
+        if "user" in self.options:
+            for path in (os.fsencode(folder), *(path for path, _ in walked(os.fsencode(folder)))):
+                os.chown(path, self.options["user"], self.options["group"], follow_symlinks=False)
+        return folder
+
+
+@pytest.fixture
+def stranger(ingest) -> Iterator[Stranger]:
+    """An ordinary user: the one who runs the tests, or nobody where that is root."""
+    folder = Path(tempfile.mkdtemp(prefix="ingest-acceptance-"))
+    options: dict[str, Any] = {"cwd": folder}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    home = folder / "home"
+    home.mkdir()
+    person = Stranger(options, folder, replace(ingest, home=home))
+    person.own(folder)
+    try:
+        able = subprocess.run(
+            [sys.executable, "-c", "import ingest.engine"], env=ingest.environment, capture_output=True, check=False, **options
+        )
+        if able.returncode:
+            pytest.skip("an ordinary user cannot read this installation of ingest")
+        yield person
+    finally:
+        for path, entry in list(walked(os.fsencode(folder))) if os.geteuid() == 0 else []:
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(path, 0o700)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bind(tmp_path: Path) -> Iterator[Callable[[Path, str], Path]]:
+    """Give a folder a second path by a bind mount: `bind(folder, "name")`. Needs root."""
+    if os.geteuid() != 0:
+        pytest.skip("bind mounts need root")
+    mounted: list[Path] = []
+
+    def mount(folder: Path, name: str) -> Path:
+        point = tmp_path / name
+        point.mkdir()
+        done = subprocess.run(["mount", "--bind", folder, point], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no bind mounts here: {done.stderr.strip()}")
+        mounted.append(point)
+        return point
+
+    yield mount
+    for point in reversed(mounted):
+        subprocess.run(["umount", point], check=True)

@@ -1,0 +1,161 @@
+"""Cards and archives on real file systems, for tests of the raw extension."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest import _native
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Place:
+    """A folder, and what tests do with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def root(self, **options: bool) -> _native.Root:
+        return _native.Root(os.fsencode(self.path), **options)
+
+    def write(self, name: str | bytes, data: bytes) -> bytes:
+        """A file, its folders made; the path relative to the place, as bytes."""
+        path = os.path.join(os.fsencode(self.path), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+        return os.fsencode(name)
+
+    def read(self, name: str | bytes) -> bytes:
+        with open(os.path.join(os.fsencode(self.path), os.fsencode(name)), "rb") as file:
+            return file.read()
+
+    def exists(self, name: str) -> bool:
+        return os.path.lexists(self.path / name)
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if not path.is_dir()}
+
+
+class Stager:
+    """``stage`` with the columns that a scan would give it; file ``i`` goes to ``staging/i`` on every archive."""
+
+    def __call__(
+        self, card: Place, archives: list[Place], *names: bytes, cross: bool = False, **options: object
+    ) -> list[_native.Staged]:
+        seen = [os.lstat(os.path.join(os.fsencode(card.path), name)) for name in names]
+        return _native.stage(
+            card.root(cross=cross),
+            [archive.root() for archive in archives],
+            list(range(len(names))),
+            names,
+            [stat.st_size for stat in seen],
+            [stat.st_mtime_ns for stat in seen],
+            [[b"staging/%d" % index for index in range(len(names))] for _ in archives],
+            **options,  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def stage() -> Stager:
+    return Stager()
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Place:
+    (tmp_path / "card").mkdir()
+    return Place(tmp_path / "card")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Place:
+    (tmp_path / "archive").mkdir()
+    return Place(tmp_path / "archive")
+
+
+@pytest.fixture
+def disk() -> Iterator[Place]:
+    """A folder on the disk that holds the repository, whatever the temporary folder is on."""
+    above = REPOSITORY / "target"
+    above.mkdir(exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="native-", dir=above))
+    yield Place(path)
+    shutil.rmtree(path)
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+class Mounts:
+    """File systems mounted for one test, and unmounted after it whatever happens."""
+
+    def __init__(self, above: Path) -> None:
+        self._above = above
+        self._mounted: list[Path] = []
+
+    def tmpfs(self, options: str, at: Path | None = None) -> Place:
+        path = at or self._above / f"mount{len(self._mounted)}"
+        path.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
+        assert os.path.ismount(path)
+        self._mounted.append(path)
+        return Place(path)
+
+    def read_only(self, place: Place) -> None:
+        subprocess.run(["mount", "-o", "remount,ro", place.path], check=True)
+
+    def unmount_all(self) -> None:
+        for path in reversed(self._mounted):
+            if os.path.ismount(path):
+                subprocess.run(["umount", path], check=True)
+            assert not os.path.ismount(path)
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    if sys.platform != "linux" or not is_root():
+        pytest.skip("mounting needs root on Linux")
+    mounts = Mounts(tmp_path)
+    try:
+        yield mounts
+    finally:
+        mounts.unmount_all()
+
+
+class Tracer:
+    """Runs a piece of Python under strace, which can also make system calls fail."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def __call__(self, code: str, *arguments: Path | str, trace: str, inject: str = "") -> tuple[Any, list[str]]:
+        """The value that ``code`` leaves in ``result``, and the calls that were traced."""
+        program = f"import os, sys\nfrom ingest import _native\n{code}\nprint(repr(result))"
+        expressions = [f"-etrace={trace}", *([f"-einject={inject}"] if inject else [])]
+        ran = subprocess.run(
+            ["strace", "-f", "-qq", "-y", "-o", self._log, *expressions, sys.executable, "-c", program, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ast.literal_eval(ran.stdout), self._log.read_text(errors="replace").splitlines()
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Tracer:
+    tracer = ["strace", "-e", "inject=cachestat:error=ENOSYS", "true"]
+    if not shutil.which("strace") or subprocess.run(tracer, check=False, capture_output=True).returncode:
+        pytest.skip("needs strace, allowed to trace, and recent enough to know cachestat")
+    return Tracer(tmp_path / "strace.log")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from mmap import PROT_READ, mmap
 
 import pytest
 
@@ -26,6 +27,20 @@ def test_a_cold_proof_names_its_method_and_counts_what_it_read(disk):
     assert digest == _native.blake3(disk.read("clip.mov"))
     assert (size, method, fault) == (100_001, disk.root().cold, None)
     assert page.words()[1:4] == [0, 0, 100_001]
+
+
+def test_a_file_that_someone_maps_cannot_be_evicted_and_is_read_around(disk):
+    root = disk.root()
+    if root.cold != "evicted" or root.magic != 0xEF53:
+        pytest.skip("needs ext4 and a kernel that tells what its cache holds (Linux 6.5)")
+    path = disk.write("clip.mov", os.urandom(100_001))
+    with open(disk.path / "clip.mov", "rb") as file, mmap(file.fileno(), 0, prot=PROT_READ) as mapped:
+        assert mapped[0] is not None  # a touched page is held
+
+        [(digest, *_, method, fault)] = _native.prove(root, [path], cold=True)
+
+    assert digest == _native.blake3(disk.read("clip.mov"))
+    assert (method, fault) == ("direct", None)
 
 
 def test_one_bad_file_never_hides_the_others(archive):

@@ -39,7 +39,7 @@ def test_nothing_is_ever_replaced(archive):
 def test_where_noreplace_is_unknown_a_link_takes_its_place(archive, traced):
     archive.write("staging/0", b"x")
 
-    result, _ = traced(PUBLISH, archive.path, trace="renameat2", inject="renameat2:error=EINVAL")
+    result, _ = traced(PUBLISH, archive.path, trace="renameat2", inject=("renameat2:error=EINVAL",))
 
     assert result == [("link", None)]
     assert archive.files() == {"2024/06-01/clip.mov"}
@@ -50,7 +50,7 @@ def test_a_link_replaces_nothing_either(archive, traced):
     archive.write("staging/0", b"new")
     archive.write("2024/06-01/clip.mov", b"old")
 
-    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="renameat2", inject="renameat2:error=EINVAL")
+    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="renameat2", inject=("renameat2:error=EINVAL",))
 
     assert how is None
     assert fault[:3] == ("io", "link", errno.EEXIST)
@@ -64,12 +64,10 @@ def test_where_links_are_missing_too_a_look_and_a_rename_say_so(archive, traced,
     archive.write("staging/0", b"new")
     if taken:
         archive.write("2024/06-01/clip.mov", b"old")
-    # The plain rename is the same call on some architectures' libraries, without the flag: the first one only.
-    inject = f"linkat:error={refusal}", "renameat2:error=EINVAL:when=1"
+    # Only the first: the plain rename may be the same call, without the flag.
+    inject = (f"linkat:error={refusal}", "renameat2:error=EINVAL:when=1")
 
-    [(how, fault)], _ = traced(
-        PUBLISH, archive.path, trace="renameat2,linkat", inject=inject[0] + " -einject=" + inject[1]
-    )
+    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="renameat2,linkat", inject=inject)
 
     if taken:
         assert (how, fault[:3]) == (None, ("io", "rename", errno.EEXIST))
@@ -92,7 +90,7 @@ def test_every_touched_folder_and_every_parent_of_a_new_one_is_flushed_once(arch
 def test_a_folder_that_cannot_be_flushed_is_a_fault_of_its_files(archive, traced):
     archive.write("staging/0", b"x")
 
-    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="fsync", inject="fsync:error=EIO")
+    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="fsync", inject=("fsync:error=EIO",))
 
     assert how is None
     assert fault[:3] == ("io", "fsync_folder", errno.EIO)
@@ -102,7 +100,7 @@ def test_a_folder_that_cannot_be_flushed_is_a_fault_of_its_files(archive, traced
 def test_a_file_system_without_folder_flushes_is_no_fault(archive, traced):
     archive.write("staging/0", b"x")
 
-    result, _ = traced(PUBLISH, archive.path, trace="fsync", inject="fsync:error=EINVAL")
+    result, _ = traced(PUBLISH, archive.path, trace="fsync", inject=("fsync:error=EINVAL",))
 
     assert result == [("noreplace", None)]
 

@@ -87,10 +87,10 @@ def test_the_source_is_opened_once_for_reading_only_and_each_byte_is_read_once(c
     result, calls = traced(STAGE, card.path, archive.path, trace="openat,openat2,read,pread64,readv,mmap")
 
     assert result[0][4] is None
-    opened = [call for call in calls if "open" in call and '"clip.mov"' in call]
+    opened = [call for call in calls if call.startswith("open") and '"clip.mov"' in call]
     assert len(opened) == 1
     assert "O_RDONLY" in opened[0]
-    read = [call for call in calls if "/card/clip.mov>" in call and "open" not in call]
+    read = [call for call in calls if "/card/clip.mov>" in call and not call.startswith("open")]
     assert sum(int(call.rsplit("= ", 1)[1]) for call in read) == 3 * MIB + 1
 
 
@@ -116,7 +116,7 @@ def test_a_failed_flush_condemns_the_copy_and_is_never_tried_again(card, archive
     card.write("clip.mov", b"x")
     (archive.path / "staging").mkdir()
 
-    result, calls = traced(STAGE, card.path, archive.path, trace="fsync", inject="fsync:error=EIO")
+    result, calls = traced(STAGE, card.path, archive.path, trace="fsync", inject=("fsync:error=EIO",))
 
     [(digest, _, _, _, fault, [(method, _, copy_fault)])] = result
     assert digest == _native.blake3(b"x")
@@ -129,26 +129,17 @@ def test_a_failed_flush_condemns_the_copy_and_is_never_tried_again(card, archive
 def test_space_refused_in_advance_is_a_fault_and_unknown_preallocation_is_none(card, archive, traced):
     card.write("clip.mov", pattern(2 * MIB))
 
-    full, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject="fallocate:error=ENOSPC")
-    unknown, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject="fallocate:error=EOPNOTSUPP")
+    full, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject=("fallocate:error=ENOSPC",))
+    unknown, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject=("fallocate:error=EOPNOTSUPP",))
 
     assert full[0][5][0][2][:3] == ("io", "fallocate", errno.ENOSPC)
     assert unknown[0][5][0][2] is None
 
 
-def test_a_kernel_that_tells_nothing_of_its_cache_is_read_around_or_admits_it(card, disk, traced):
-    card.write("clip.mov", pattern(MIB + 1))
-
-    result, _ = traced(STAGE, card.path, disk.path, trace="cachestat", inject="cachestat:error=ENOSYS")
-
-    expected = "direct" if disk.root().magic == 0xEF53 else "reread"
-    assert result[0][5][0][0] == expected
-
-
 def test_a_kernel_without_openat2_is_walked_component_by_component(card, archive, traced):
     card.write("clip.mov", b"x")
 
-    result, calls = traced(STAGE, card.path, archive.path, trace="openat2", inject="openat2:error=ENOSYS")
+    result, calls = traced(STAGE, card.path, archive.path, trace="openat2", inject=("openat2:error=ENOSYS",))
 
     assert result[0][5][0][2] is None
     assert len(calls) == 1, "asked once, and then no more"
@@ -281,23 +272,23 @@ def test_an_unreadable_file_is_a_fault_with_its_path():
     code = """if True:
         import os, sys
         from ingest import _native
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
         place = os.fsencode(sys.argv[1])
         seen = os.stat(place + b"/secret")
         root = _native.Root(place)
         [(*_, fault, _)] = _native.stage(root, [root], [0], [b"secret"], [1], [seen.st_mtime_ns], [[b"part"]])
         print(fault[:4] == ("io", "open", 13, place + b"/secret"))
     """
-    user = {"user": "nobody"} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         secret = Path(folder, "secret")
         secret.write_bytes(b"x")
         secret.chmod(0)
 
-        ran = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False, **user)
+        ran = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
 
-    if "ModuleNotFoundError" in ran.stderr or "Permission denied" in ran.stderr:
-        pytest.skip("the interpreter or the extension is out of reach for an ordinary user")
     assert ran.stdout == "True\n", ran.stderr
 
 

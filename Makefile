@@ -1,0 +1,48 @@
+# Two commands on a fresh machine that has Python 3.11+, Rust and make:
+#   make demo [CARD=folder]   sets everything up and brings a card home, twice
+#   make test                 sets everything up and runs every test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CARD ?=
+SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') Cargo.toml pyproject.toml
+
+.PHONY: install demo test lint bench wheel clean
+
+install: $(VENV)/.installed
+
+$(BIN)/maturin:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+
+$(VENV)/.installed: $(BIN)/maturin $(SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --extras demo,test
+	touch $@
+
+demo: install
+	VENV=$(VENV) benches/demo.sh '$(CARD)'
+
+test: install
+	cargo test --quiet --workspace
+	cargo test --quiet --package ingest-core --features portable
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff mypy import-linter pyarrow-stubs
+	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy.stubtest ingest._native --allowlist tests/native/stubtest.allowlist
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --package ingest-core --all-targets --features portable -- -D warnings
+
+bench: install
+	$(BIN)/python -m pytest benches --benchmark-columns=median,min,max,rounds
+
+wheel: $(BIN)/maturin
+	$(BIN)/maturin build --release --out dist
+
+clean:
+	rm -rf $(VENV) target dist demo

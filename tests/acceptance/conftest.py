@@ -152,22 +152,54 @@ def backup(tmp_path: Path) -> Path:
     return folder
 
 
+def told_by(command: list[str | bytes], environment: Mapping[str, str], **options: Any) -> Told:
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False, **options)
+    errors = done.stderr.decode("utf-8")
+    assert "Traceback" not in errors, errors
+    # `loads` refuses a second document behind the first, and bytes that are not UTF-8.
+    return Told(done.returncode, json.loads(done.stdout.decode("utf-8")), errors)
+
+
 @pytest.fixture
 def tell(ingest) -> Callable[..., Told]:
     """Run a command with --json: `tell("copy", card, archive)`; `by=` takes another command line than the fixture's."""
 
     def run(*arguments: str | bytes | Path, by: Any = None, **options: Any) -> Told:
         command = by or ingest
-        done = subprocess.run(
-            command.command(*arguments, "--json"),
-            env=command.environment, capture_output=True, timeout=120, check=False, **options,
-        )  # fmt: skip
-        errors = done.stderr.decode("utf-8")
-        assert "Traceback" not in errors, errors
-        # `loads` refuses a second document behind the first, and bytes that are not UTF-8.
-        return Told(done.returncode, json.loads(done.stdout.decode("utf-8")), errors)
+        return told_by([*command.command(*arguments), "--json"], command.environment, **options)
 
     return run
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A folder and a journal for tests that only look: made once for their file."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "INGEST_HOME": str(self.folder / "home")}
+
+    def command(self, *arguments: str | bytes | Path) -> list[str | bytes]:
+        return [sys.executable, "-m", "ingest", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
+
+    def tell(self, *arguments: str | bytes | Path, **options: Any) -> Told:
+        return told_by([*self.command(*arguments), "--json"], self.environment, **options)
+
+    def run(self, *arguments: str | bytes | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def plant(self, name: str, tree: Mapping[str | bytes, bytes | None]) -> Path:
+        return plant(self.folder / name, tree)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Made once for each file; whoever uses it leaves it as it was."""
+    return Shared(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

@@ -11,14 +11,20 @@ ITEMS = ["discovered", "finalized", "duplicate", "excluded", "skipped", "failed"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@pytest.fixture
-def copied(tell, plant, tmp_path, archive, backup):
+@pytest.fixture(scope="module")
+def places(shared):
+    """Two archives."""
+    return [shared.plant("archive", {}), shared.plant("backup", {})]
+
+
+@pytest.fixture(scope="module")
+def copied(shared, places):
     """A copy in which every quiet end of an item occurs."""
-    source = plant(tmp_path / "CARD", {"clip.mp4": b"clip" * 5000, "note.txt": b"note", ".DS_Store": b"", "out.tmp": b"x"})
+    source = shared.plant("CARD", {"clip.mp4": b"clip" * 5000, "note.txt": b"note", ".DS_Store": b"", "out.tmp": b"x"})
     (source / "link").symlink_to("clip.mp4")
     os.mkfifo(source / "pipe")
-    assert tell("copy", source, archive, "--only", "note.txt").code == 0
-    return tell("copy", source, archive, "--also", backup, "--exclude", "*.tmp")
+    assert shared.tell("copy", source, places[0], "--only", "note.txt").code == 0
+    return shared.tell("copy", source, places[0], "--also", places[1], "--exclude", "*.tmp")
 
 
 def test_a_copys_document_has_the_keys_of_the_contract(copied):
@@ -38,21 +44,21 @@ def test_a_copys_document_has_the_keys_of_the_contract(copied):
     assert document["failures_total"] == 0
 
 
-def test_each_destination_tells_its_copies_and_how_they_were_proven_and_named(copied, archive, backup):
-    places = copied.document["destinations"]
+def test_each_destination_tells_its_copies_and_how_they_were_proven_and_named(copied, places):
+    destinations = copied.document["destinations"]
 
-    assert [place["root"] for place in places] == [str(archive), str(backup)]
-    for place in places:
+    assert [place["root"] for place in destinations] == [str(path) for path in places]
+    for place in destinations:
         assert set(place) == {"root", "uuid", "state", "copies", "verify_method", "publish_method"}
         assert UUID.fullmatch(place["uuid"])
         assert place["state"] == "completed"
         assert {"finalized", "duplicate", "excluded", "skipped", "failed"} <= set(place["copies"])
         assert set(place["verify_method"]) == {"direct", "evicted", "reread"}
         assert set(place["publish_method"]) == {"noreplace", "link", "unguarded"}
-    assert places[0]["uuid"] != places[1]["uuid"]
-    assert [place["copies"]["finalized"] for place in places] == [1, 2]
-    assert [place["copies"]["duplicate"] for place in places] == [1, 0]
-    assert sum(places[1]["publish_method"].values()) == 2
+    assert destinations[0]["uuid"] != destinations[1]["uuid"]
+    assert [place["copies"]["finalized"] for place in destinations] == [1, 2]
+    assert [place["copies"]["duplicate"] for place in destinations] == [1, 0]
+    assert sum(destinations[1]["publish_method"].values()) == 2
 
 
 def test_the_books_close(copied):
@@ -62,26 +68,26 @@ def test_the_books_close(copied):
     assert {state: number for state, number in items.items() if number} == {"finalized": 2, "excluded": 2, "skipped": 2}
 
 
-def test_every_manifest_that_is_named_exists_one_for_each_destination(copied, archive, backup):
+def test_every_manifest_that_is_named_exists_one_for_each_destination(copied, places):
     manifests = copied.document["manifests"]
 
     assert all(os.path.isfile(path) for path in manifests)
     session = copied.document["session"]
     assert manifests == [
-        f"{root}/.ingest/manifests/session={session}/items-0001.parquet" for root in (archive, backup)
+        f"{root}/.ingest/manifests/session={session}/items-0001.parquet" for root in places
     ]
 
 
-def test_the_state_in_the_manifest_is_the_state_in_the_document(copied, backup, rows):
-    (session,) = rows(backup, "SELECT session, state, counts FROM sessions")
+def test_the_state_in_the_manifest_is_the_state_in_the_document(shared, copied, places):
+    (session,) = shared.tell("query", "SELECT session, state, counts FROM sessions", "--root", places[1]).document
 
     assert session["session"] == copied.document["session"]
     assert session["state"] == copied.document["state"]
     assert session["counts"] == copied.document["items"]
 
 
-def test_the_manifest_has_the_columns_of_the_contract(copied, backup, rows):
-    (first, *_) = rows(backup, "SELECT * FROM copies LIMIT 1")
+def test_the_manifest_has_the_columns_of_the_contract(shared, copied, places):
+    (first, *_) = shared.tell("query", "SELECT * FROM copies", "--root", places[1]).document
 
     contract = """session item source_path source_path_raw destination_root destination_path path path_raw size mtime_ns
         blake3 blake3_hex state reason attempts verify_method publish_method read_mode worker capture_time capture_offset

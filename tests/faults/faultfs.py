@@ -44,7 +44,7 @@ class Rules:
     """What goes wrong next, and what has gone wrong so far."""
 
     def __init__(self, file: str, log: str) -> None:
-        self._file = file
+        self._file = os.path.abspath(file)  # the library changes to the root folder
         self._log = open(log, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the process
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None

@@ -1,0 +1,182 @@
+"""Opening: what the user named becomes pinned folders, or an error before anything is written.
+
+Sources are opened read-only and carry nothing; destinations get their marker only when it is certain that none of
+them is a source, or lies in one, under whatever name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, TypeAlias
+
+from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
+from ingest.layouts.naming import label_of
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions
+from ingest.model.session import RootFacts, SourceFacts
+from ingest.model.states import ItemState
+from ingest.session.recognise import require_same_source
+from ingest.storage import roots
+from ingest.storage.roots import Destination, pin
+from ingest.storage.volumes import Volume, place_of, volume_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.engine import Root
+    from ingest.session.journal import Journal
+
+Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
+"""A source: its facts, the pinned folder, what it is stored on."""
+
+# More processes than this is a slip of the finger.
+MOST_WORKERS = 64
+
+
+def check_options(options: CopyOptions) -> CopyOptions:
+    """The options, if they make sense.
+
+    Raises:
+        UsageError: one does not.
+    """
+    buffer = options.buffer
+    if buffer is not None and (not BUFFER_MIN <= buffer <= BUFFER_MAX or buffer & (buffer - 1)):
+        raise UsageError(
+            f"a buffer of {buffer} bytes", operation="--buffer", advice="Take a power of two from 4KiB to 64MiB"
+        )
+    if options.workers is not None and not 1 <= options.workers <= MOST_WORKERS:
+        raise UsageError(f"{options.workers} workers", operation="--workers", advice=f"Take 1 to {MOST_WORKERS}")
+    if options.profile != "mirror":
+        raise UsageError(f"no profile {options.profile!r}", operation="--profile", advice="There is: mirror")
+    return options
+
+
+def open_sources(paths: Sequence[bytes], label: str | None) -> list[Opened]:
+    """Pin the sources and name their folders.
+
+    Raises:
+        MissingError, DeniedError: one cannot be opened. UsageError: one is no file or folder, or two would go
+            under one label.
+    """
+    opened = []
+    labels: dict[bytes, bytes] = {}
+    for number, given in enumerate(paths):
+        path, single = os.path.abspath(given), None
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            raise from_os_error(error, "open", path, "Is the card in the reader, and mounted?") from error
+        if stat.S_ISREG(mode):
+            path, single = os.path.split(path)
+        elif not stat.S_ISDIR(mode):
+            raise UsageError("it is neither a file nor a folder", path=path, operation="open")
+        own = label_of(path, label)
+        if own in labels:
+            raise UsageError(
+                f"two sources would go to the folder {shown(own)}: {shown(labels[own])} is the other", path=path,
+                operation="label", advice="Copy them one after the other, use --label",
+            )  # fmt: skip
+        labels[own] = path
+        volume = volume_of(path)
+        root = pin(path, volume=volume, source=True)
+        opened.append((SourceFacts(number, path, own, single, root.dev, root.ino, volume.fs_uuid), root, volume))
+    if not opened:
+        raise UsageError("no source was given", operation="copy", advice="Name the card's folder")
+    return opened
+
+
+def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes]) -> list[bytes]:
+    """The destinations as absolute paths.
+
+    Raises:
+        UsageError: two are one, or one lies in a source, or a source in one.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    places = [place_of(path) for path in absolute]
+    for number, (device, inner) in enumerate(places):
+        if (device, inner) in places[:number]:
+            raise UsageError("this destination is given twice", path=absolute[number], operation="copy",
+                             advice="Name each destination once")  # fmt: skip
+        for source in sources:
+            source_device, source_inner = place_of(source)
+            if source_device != device:
+                continue
+            inside = _within(inner, source_inner)
+            if inside or _within(source_inner, inner):
+                raise UsageError(
+                    f"it lies inside the source {shown(source)}" if inside else f"the source {shown(source)} lies inside it",
+                    path=absolute[number], operation="copy", advice="Choose a destination apart from the source",
+                )  # fmt: skip
+    return absolute
+
+
+def given(source: SourceFacts) -> bytes:
+    """What the user named: the folder, or the one file in it."""
+    return source.path if source.single is None else source.path.rstrip(b"/") + b"/" + source.single
+
+
+def _within(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def refuse_clones(destinations: Sequence[Destination]) -> None:
+    """Require that every destination carries a marker of its own.
+
+    Raises:
+        UsageError: two carry the same one.
+    """
+    markers: dict[str, bytes] = {}
+    for destination in destinations:
+        twin = markers.setdefault(destination.marker.uuid, destination.path)
+        if twin is not destination.path:
+            raise UsageError(
+                f"it carries the same marker as {shown(twin)}: one is a clone of the other", path=destination.path,
+                operation="copy", advice="Remove .ingest/root.json from the clone to make it a root of its own",
+            )  # fmt: skip
+
+
+def reopen_sources(journal: Journal, sources: Sequence[SourceFacts]) -> list[Opened]:
+    """Pin the sources of a session again, if they are the same ones.
+
+    Raises:
+        IngestError: one is away; PausedError if another folder stands in its place.
+    """
+    opened = []
+    for source in sources:
+        try:
+            volume = volume_of(source.path)
+        except OSError as error:
+            raise _away(
+                from_os_error(error, "open", source.path), "Put the card back in, then: ingest resume"
+            ) from error
+        root = pin(source.path, volume=volume, source=True)
+        require_same_source(journal, source, root, volume.fs_uuid)
+        opened.append((source, root, volume))
+    return opened
+
+
+def _away(error: IngestError, advice: str) -> IngestError:
+    return PausedError(error.cause, path=error.path, operation=error.operation, errno=error.errno, advice=advice)
+
+
+def reopen_destination(place: RootFacts) -> Destination:
+    """Open a session's root again: the very one, by its marker.
+
+    Raises:
+        PausedError: it is away, or another one stands in its place.
+    """
+    try:
+        return roots.reopen_destination(place.path, place.uuid)
+    except MissingError as error:
+        raise _away(error, "Mount the disk that this session began with, then: ingest resume") from error
+
+
+def restat_failed(journal: Journal, sources: Sequence[Root]) -> None:
+    """Give items that failed another chance, as they are on the source now."""
+    journal.reopen_failed()
+    for page in journal.items():
+        fresh = [item for item in page if item.state is ItemState.DISCOVERED]
+        for number, root in enumerate(sources):
+            own = [item for item in fresh if item.source == number]
+            found = zip(own, root.lstat([item.path for item in own]), strict=True)
+            journal.restat([(item.number, seen[1], seen[2]) for item, seen in found if isinstance(seen, tuple)])

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import blake3
 import pytest
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds, for anything that is waited for
 ARRIVED = ("finalized", "duplicate")
+T = TypeVar("T")
 TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
 
 
@@ -58,7 +58,7 @@ def tally(request: pytest.FixtureRequest) -> Counter[str]:
     return request.config.stash[TALLY].setdefault(name, Counter())
 
 
-def until[T](found: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+def until(found: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Poll until something is true, and return it."""
     limit = time.monotonic() + seconds
     while not (value := found()):
@@ -171,8 +171,9 @@ class Journal:
             try:
                 return connection.execute(query, values).fetchall()
             except sqlite3.OperationalError as error:
-                assert "no such table" in str(error)
-                return []
+                if "no such table" not in str(error):
+                    raise
+                return []  # it was interrupted before there were tables
             finally:
                 connection.close()
 
@@ -200,7 +201,7 @@ def journal(ingest: Any) -> Journal:
 # The checker
 
 
-class Broken(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise was broken."""
 
 
@@ -259,16 +260,16 @@ class Checker:
                 for path, blake in acknowledged.items():
                     checked += 1
                     if seen.get(path) != blake:
-                        raise Broken(f"{source}: {path} was acknowledged, and is {seen.get(path, 'not there')}")
+                        raise BrokenPromiseError(f"{source}: {path} was acknowledged, and is {seen.get(path, 'not there')}")
                 if complete and wanted - set(acknowledged):
-                    raise Broken(f"{source}: not acknowledged: {sorted(wanted - set(acknowledged))[:5]}")
+                    raise BrokenPromiseError(f"{source}: not acknowledged: {sorted(wanted - set(acknowledged))[:5]}")
             if complete:
                 if gone := wanted - set(seen):
-                    raise Broken(f"lost: {sorted(gone)[:5]}")
+                    raise BrokenPromiseError(f"lost: {sorted(gone)[:5]}")
                 if left := sorted((root / ".ingest/staging").rglob("*")):
-                    raise Broken(f"staging was not cleared: {left[:5]}")
+                    raise BrokenPromiseError(f"staging was not cleared: {left[:5]}")
         if complete and not checked:
-            raise Broken("nothing was acknowledged: this proves nothing")
+            raise BrokenPromiseError("nothing was acknowledged: this proves nothing")
         self._tally["acknowledgements checked"] += checked
         return checked
 
@@ -278,17 +279,17 @@ class Checker:
         for name in names(root):
             top, _, path = name.partition("/")
             if top != label or path not in card.versions:
-                raise Broken(f"a name that nothing on the card explains: {name}")
+                raise BrokenPromiseError(f"a name that nothing on the card explains: {name}")
             seen[name] = digest(root / name)
             self._tally["names compared"] += 1
             if seen[name] not in card.versions[path]:
-                raise Broken(f"wrong bytes under a final name: {name}")
+                raise BrokenPromiseError(f"wrong bytes under a final name: {name}")
         return seen
 
     def nothing(self, root: Path) -> None:
         """No name was given at all."""
         if found := list(names(root)):
-            raise Broken(f"names were given: {found[:5]}")
+            raise BrokenPromiseError(f"names were given: {found[:5]}")
 
 
 @pytest.fixture
@@ -303,5 +304,348 @@ def children(pid: int) -> list[int]:
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
         return [int(c) for task in tasks for c in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
-    except FileNotFoundError, ProcessLookupError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_alive(pid: int) -> bool:
+    """It runs, or could: not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_frozen(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+
+
+def positions(pid: int, wanted: Callable[[str], bool]) -> list[int]:
+    """How far a process is in each open file of these paths."""
+    found = []
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            if wanted(os.readlink(f"/proc/{pid}/fd/{descriptor}")):
+                lines = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().splitlines()
+                found.append(int(lines[0].split()[1]))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it was closed, or the process ended, while we looked
+    return found
+
+
+@dataclass
+class Ended:
+    """A command that has ended. `document`: its JSON."""
+
+    code: int
+    document: dict[str, Any]
+    errors: str
+
+
+class Running:
+    """A command that moves bytes: watched from outside, and interfered with."""
+
+    def __init__(self, process: subprocess.Popen[str], traced: bool = False) -> None:
+        self.process = process
+        self._traced = traced
+
+    @property
+    def supervisor(self) -> int:
+        """The process of the command itself, below its tracer if there is one."""
+        if not self._traced:
+            return self.process.pid
+        return until(lambda: children(self.process.pid), "the traced command")[0]
+
+    def workers(self) -> list[int]:
+        return [pid for pid in children(self.supervisor) if is_worker(pid)]
+
+    def end(self, seconds: float = 90) -> Ended:
+        """Wait for it."""
+        out, errors = self.process.communicate(timeout=seconds)
+        return Ended(self.process.returncode, json.loads(out or "{}"), errors)
+
+    def kill(self) -> None:
+        """kill -9, proven to have hit."""
+        os.kill(self.supervisor, signal.SIGKILL)
+        self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == -signal.SIGKILL
+
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """What a terminal does: the whole group gets it."""
+        os.killpg(self.process.pid, number)
+
+    def catch(self, source: Path) -> Frozen:
+        """Freeze the worker that is in the middle of a file: opened, some of it moved, more of it to come."""
+        size = source.stat().st_size
+
+        def middle(pid: int) -> bool:
+            reading = positions(pid, str(source).__eq__)
+            moved = reading + positions(pid, lambda path: "/.ingest/staging/" in path) if reading else []
+            return bool(moved) and 0 < max(moved) <= size - (4 << 20)
+
+        def caught() -> Frozen | None:
+            assert self.process.poll() is None, f"it ended before {source.name} was caught: {self.process.communicate()}"
+            for pid in self.workers():
+                if middle(pid):
+                    frozen = Frozen([pid])
+                    if middle(pid):
+                        return frozen
+                    frozen.thaw()
+            return None
+
+        return until(caught, f"a worker in the middle of {source.name}")
+
+    def freeze(self) -> Frozen:
+        """Freeze every worker, wherever it is."""
+        return Frozen(until(self.workers, "a worker"))
+
+
+class Frozen:
+    """Workers that were stopped; as a context manager they go on at its end."""
+
+    def __init__(self, workers: list[int]) -> None:
+        self.workers = workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda pid=pid: is_frozen(pid), "a frozen worker")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thaw()
+
+    def thaw(self) -> None:
+        for pid in self.workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+class Shell:
+    """The command line of one journal, as these tests use it. Whatever still runs at the end is killed."""
+
+    def __init__(self, ingest: Any) -> None:
+        self._ingest = ingest
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str | Path) -> Running:
+        return self._keep(self._ingest.start(*arguments, "--json", start_new_session=True))
+
+    def traced(self, *arguments: str | Path, strace: list[str], home: Path | None = None) -> Running:
+        """Start under strace, which follows the supervisor's threads and leaves its workers alone."""
+        if shutil.which("strace") is None:
+            pytest.skip("needs strace")
+        command = [
+            "strace", "-f", "-b", "execve", "-qq", *strace,
+            *self._ingest.command(*arguments, "--json"),
+        ]  # fmt: skip
+        environment = {**self._ingest.environment, **({"INGEST_HOME": str(home)} if home else {})}
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+        return self._keep(process, traced=True)
+
+    def _keep(self, process: subprocess.Popen[str], *, traced: bool = False) -> Running:
+        self._started.append(process)
+        return Running(process, traced)
+
+    def run(self, *arguments: str | Path, home: Path | None = None, seconds: float = 90) -> Ended:
+        """Run to the end."""
+        environment = {**self._ingest.environment, **({"INGEST_HOME": str(home)} if home else {})}
+        done = subprocess.run(
+            self._ingest.command(*arguments, "--json"), env=environment, capture_output=True, text=True, timeout=seconds,
+            check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        assert '"internal"' not in done.stdout, done.stdout
+        found = json.loads(done.stdout or "{}")
+        return Ended(done.returncode, found if isinstance(found, dict) else {"reports": found}, done.stderr)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def shell(ingest: Any) -> Iterator[Shell]:
+    made = Shell(ingest)
+    yield made
+    made.close()
+
+
+# Mounts
+
+
+class Mounts:
+    """Small disks. Nothing is ever filled, or shut down, that is not known to be one of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._points: list[Path] = []
+        self._loops: list[str] = []
+
+    def _run(self, *command: str | Path) -> str:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    def tmpfs(self, point: Path, options: str) -> Path:
+        point.mkdir(parents=True, exist_ok=True)
+        self._run("mount", "-t", "tmpfs", "-o", options, "tmpfs", point)
+        return self._mounted(point)
+
+    def image(self, name: str, megabytes: int) -> str:
+        """A disk: a loop device with ext4 on it, not mounted."""
+        file = self._folder / f"{name}.img"
+        with file.open("wb") as stream:
+            stream.truncate(megabytes << 20)
+        self._run("mkfs.ext4", "-q", "-F", "-m", "0", file)
+        self._loops.append(self._run("losetup", "--find", "--show", file))
+        return self._loops[-1]
+
+    def mount(self, device: str, point: Path, options: str = "rw") -> Path:
+        point.mkdir(parents=True, exist_ok=True)
+        self._run("mount", "-o", options, device, point)
+        return self._mounted(point)
+
+    def _mounted(self, point: Path) -> Path:
+        assert os.path.ismount(point), f"{point} is no mount point"
+        self._points.append(point)
+        return point
+
+    def remount(self, point: Path, options: str) -> bool:
+        """False while somebody writes to it."""
+        assert os.path.ismount(point)
+        command = ["mount", "-o", f"remount,{options}", str(point)]
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+
+    def vanish(self, point: Path) -> None:
+        """Pull it out: the path leads to the folder underneath at once."""
+        assert os.path.ismount(point)
+        self._run("umount", "--lazy", point)
+        assert not os.path.ismount(point)
+        self._points.remove(point)
+
+    def break_down(self, point: Path) -> None:
+        """The device is gone: everything that is still open on it answers EIO. Only for our own loop devices."""
+        assert os.path.ismount(point)
+        line = next(line.split() for line in Path("/proc/self/mounts").read_text().splitlines() if f" {point} " in line)
+        assert line[0] in self._loops, line
+        import fcntl
+
+        folder = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(folder, 0x8004587D, (2).to_bytes(4, "little"))  # EXT4_IOC_SHUTDOWN, the log not flushed
+        finally:
+            os.close(folder)
+
+    def fill(self, point: Path, *, inodes: bool = False) -> list[Path]:
+        """Another writer takes all the room there is: bytes, or names."""
+        assert os.path.ismount(point)
+        facts = os.statvfs(point)
+        assert facts.f_blocks * facts.f_frsize <= 1 << 30, "this is no small disk"
+        made: list[Path] = []
+        try:
+            while True:
+                made.append(point / f".filler-{len(made)}")
+                with made[-1].open("xb", buffering=0) as stream:
+                    while not inodes:
+                        # The last bytes too: a smaller piece fits where a larger one did not.
+                        for piece in (1 << 20, 4096, 1):
+                            try:
+                                while stream.write(bytes(piece)):
+                                    pass
+                            except OSError as error:
+                                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop goes on with less
+                        return made
+        except OSError as error:
+            assert error.errno == errno.ENOSPC  # noqa: PT017 - what was wanted
+            return made[:-1]
+
+    def close(self) -> None:
+        for point in reversed(self._points):
+            subprocess.run(["umount", "--lazy", str(point)], capture_output=True, timeout=PATIENCE, check=False)
+        for loop in self._loops:
+            subprocess.run(["losetup", "--detach", loop], capture_output=True, timeout=PATIENCE, check=False)
+        assert not [point for point in self._points if os.path.ismount(point)]
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounts")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount, which this container does not have")
+    made = Mounts(tmp_path)
+    yield made
+    made.close()
+
+
+class FaultyDisk:
+    """A folder behind :mod:`faultfs`. `backing` is what the disk really holds."""
+
+    def __init__(self, folder: Path, library: str) -> None:
+        self.backing = folder / "backing"
+        self.mount = folder / "disk"
+        self._rules = folder / "rules.json"
+        self._log = folder / "hits.jsonl"
+        self._library = library
+        for place in (self.backing, self.mount):
+            place.mkdir(parents=True)
+        self._log.touch()
+        self.rules()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the daemon (again)."""
+        script = Path(__file__).with_name("faultfs.py")
+        command = [sys.executable, script, self.backing, self.mount, self._rules, self._log]
+        environment = {**os.environ, "FUSE_LIBRARY_NAME": self._library}
+        self._daemon = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: os.path.ismount(self.mount), "the faulty disk")
+
+    def rules(self, *rules: dict[str, Any]) -> None:
+        """What goes wrong from now on."""
+        new = self._rules.with_suffix(".new")
+        new.write_text(json.dumps(rules))
+        new.replace(self._rules)
+
+    def hits(self, **wanted: str) -> list[dict[str, Any]]:
+        """The faults that were met."""
+        lines = map(json.loads, self._log.read_text().splitlines())
+        return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+
+    def end(self) -> None:
+        """The daemon's end, and the mount's."""
+        self.rules()
+        subprocess.run(["umount", "--lazy", str(self.mount)], capture_output=True, timeout=PATIENCE, check=False)
+        if self._daemon.poll() is None:
+            self._daemon.kill()
+        self._daemon.wait(PATIENCE)
+
+
+@pytest.fixture
+def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
+    pytest.importorskip("mfusepy", exc_type=(ImportError, OSError), reason="needs mfusepy and libfuse")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
+        pytest.skip("needs root and /dev/fuse")
+    made: list[FaultyDisk] = []
+
+    def make(name: str = "faulty", library: str = "fuse3") -> FaultyDisk:
+        disk = FaultyDisk(tmp_path / name, library)
+        made.append(disk)
+        return disk
+
+    yield make
+    for disk in made:
+        disk.end()
+        assert not os.path.ismount(disk.mount)

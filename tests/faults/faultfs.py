@@ -4,7 +4,7 @@ Usage: ``python faultfs.py BACKING MOUNT RULES LOG``, in the foreground. RULES i
 the file changes (replace it in one rename). A call takes the first rule that fits it and is still good:
 
 =========  ==================================================================================================
-op         one of `CALLS` or several in a list; ``flush`` is what close(2) waits for
+op         the name of a method of `FaultFS`, or several in a list; ``flush`` is what close(2) waits for
 path       glob on the path inside the mount, either one of a rename or link (default ``*``)
 nth        the first fitting call that fires (default 1)
 count      how many fire from then on (default 1; 0: all)
@@ -33,12 +33,6 @@ import mfusepy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CALLS = (
-    "getattr open create read write truncate flush fsync fsyncdir rename link unlink mkdir rmdir readdir statfs utimens "
-    "fallocate"
-).split()
-
 
 class Rules:
     """What goes wrong next, and what has gone wrong so far."""
@@ -144,7 +138,7 @@ class FaultFS(mfusepy.Operations):
 
         return self._do("getattr", (path,), real)
 
-    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
+    def readdir(self, path: str, _fh: int) -> list[tuple[str, dict[str, int], int]]:
         def entry(name: str, facts: os.stat_result) -> tuple[str, dict[str, int], int]:
             return name, {"st_ino": facts.st_ino, "st_mode": facts.st_mode}, 0
 
@@ -226,10 +220,10 @@ class FaultFS(mfusepy.Operations):
     def flush(self, path: str, fh: int) -> int:
         return self._do("flush", (path,), lambda _: os.close(os.dup(fh))) or 0
 
-    def fsync(self, path: str, datasync: int, fh: int) -> int:
+    def fsync(self, path: str, _datasync: int, fh: int) -> int:
         return self._do("fsync", (path,), lambda _: os.fsync(fh)) or 0
 
-    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+    def fsyncdir(self, path: str, _datasync: int, _fh: int) -> int:
         def real(_: object) -> None:
             folder = os.open(self._at(path), os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -239,7 +233,7 @@ class FaultFS(mfusepy.Operations):
 
         return self._do("fsyncdir", (path,), real) or 0
 
-    def release(self, path: str, fh: int) -> int:
+    def release(self, _path: str, fh: int) -> int:
         return os.close(fh) or 0
 
 

@@ -47,13 +47,17 @@ def suffixed(path: bytes, number: int) -> bytes:
     stem, dot, extension = name.rpartition(b".")
     if not stem:  # no dot, or only a leading one
         stem, dot, extension = name, b"", b""
-    return folder + slash + _fitted(stem, b"_%d" % number, dot + extension)
+    longest = NAME_MAX
+    # A stem that was cut may give the very name back: then it is cut shorter.
+    while (fitted := _fitted(stem, b"_%d" % number, dot + extension, longest)) == name:
+        longest -= 1
+    return folder + slash + fitted
 
 
-def _fitted(stem: bytes, suffix: bytes, extension: bytes) -> bytes:
-    room = NAME_MAX - len(suffix) - len(extension)
+def _fitted(stem: bytes, suffix: bytes, extension: bytes, longest: int = NAME_MAX) -> bytes:
+    room = longest - len(suffix) - len(extension)
     if room < 1:  # an extension of 250 bytes is a name, not an extension
-        return _fitted(stem + extension, suffix, b"")
+        return _fitted(stem + extension, suffix, b"", longest)
     if len(stem) > room:
         cut = room
         while cut > 1 and stem[cut] & 0xC0 == 0x80:  # never inside a UTF-8 sequence

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
-from ingest.layouts.naming import suffixed
 from ingest.model.states import ItemState, SessionState, advance
 from ingest.pipeline.plan import MOST_NAMES
 from ingest.pipeline.setbacks import Setbacks
@@ -20,6 +19,7 @@ from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
 
 if TYPE_CHECKING:
+    from ingest.engine import Fault
     from ingest.model.item import Item
     from ingest.pipeline.board import Board
     from ingest.pipeline.plan import Planner, Transfer
@@ -60,7 +60,7 @@ class Flow:
             elif gone.source is not None:
                 self._board.lose_source(gone.source, gone.detail)
         if event.reply.error is not None:
-            self._setbacks.refused(event.request, event.reply)
+            self._setbacks.refused(event, handler)
         else:
             handler(event)
 
@@ -128,17 +128,27 @@ class Flow:
                 transfer.digest, transfer.fault = digest, failed(fault) if fault else None
             elif (copy := transfer.copies.get(request.root)) is not None:
                 self._ledger.count(bytes_verified=size)
-                copy.verify_method, copy.validated_at = method, time.time_ns()
-                # What cannot be read cannot be shown to be this item: it is left alone, and the name counts as taken.
-                transfer.compare[request.root] = digest if fault is None else b""
+                if fault is not None and self._gone(request.root, fault):
+                    del transfer.compare[request.root]
+                    self._board.hold(transfer, copy)
+                else:
+                    copy.verify_method, copy.validated_at = method, time.time_ns()
+                    # What cannot be read cannot be shown to be this item: it is left alone, its name is taken.
+                    transfer.compare[request.root] = digest if fault is None else b""
             if not transfer.asking:
                 self._compared(transfer)
+
+    def _gone(self, root: int, fault: Fault) -> bool:
+        """Whether a fault says nothing about the file: its root is away, or the user asked to stop."""
+        return self._board.root_states[root].paused or fault[0] == "cancelled"
 
     def _compared(self, transfer: Transfer) -> None:
         """Every digest is in: equal everywhere is a duplicate there, anything else has taken the name."""
         if transfer.fault is not None:
             fault, transfer.fault = transfer.fault, None
-            self._setbacks.source_fault(transfer, fault)
+            # Copies that are being adopted need nothing of the source.
+            comparing = tuple(r for r, copy in transfer.copies.items() if copy.state is ItemState.DISCOVERED)
+            self._setbacks.source_fault(transfer, fault, comparing)
             return
         standing = [root for root in transfer.compare if root in transfer.copies]
         if any(transfer.compare[root] != transfer.digest for root in standing):
@@ -257,7 +267,10 @@ class Flow:
         for item, (digest, _, _, _, fault) in zip(request.items, answer.reply.proofs or [], strict=True):
             transfer = self._board.alive[item]
             copy = transfer.copies[request.root or 0]
-            if fault is None and digest == copy.blake3:
+            if fault is not None and self._gone(copy.root, fault):
+                self._board.hold(transfer, copy)
+                self._board.settle(transfer)
+            elif fault is None and digest == copy.blake3:
                 self._outbox.discard(copy.root, copy.staging)
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)
                 self._board.settle(transfer)
@@ -272,7 +285,7 @@ class Flow:
             self._ledger.end(transfer, copy, ItemState.FAILED, "taken")
             self._board.settle(transfer)
             return
-        copy.path = self._planner.named(transfer.item, suffixed(transfer.item.path, transfer.tried))
+        copy.path = self._planner.next_name(transfer)
         self._ledger.put(copy)
         self._outbox.publish(copy)
 

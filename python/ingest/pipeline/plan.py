@@ -96,7 +96,7 @@ class Planner:
         todo = list(transfers)
         while todo:
             for transfer in todo:
-                transfer.path = self._next_name(transfer)
+                transfer.path = self.next_name(transfer)
                 transfer.compare.clear()
             taken: set[int] = set()
             for number, root in enumerate(self._roots):
@@ -115,18 +115,14 @@ class Planner:
                 if transfer.tried >= MOST_NAMES:
                     transfer.troubles = {r: OSError(errno.EEXIST, os.strerror(errno.EEXIST)) for r in transfer.copies}
 
-    def _next_name(self, transfer: Transfer) -> bytes:
+    def next_name(self, transfer: Transfer) -> bytes:
         """The next name to try; never one that the source itself needs for another file."""
         item = transfer.item
         while True:
             path = suffixed(item.path, transfer.tried)
             if transfer.tried == 0 or not self._source_has(item.source, path):
-                return self.named(item, path)
+                return mirrored(self._folders(item.source), path)
             transfer.tried += 1
-
-    def named(self, item: Item, path: bytes) -> bytes:
-        """The path below a root for an item whose path below its source is (or is changed to) this."""
-        return mirrored(self._folders(item.source), path)
 
     def _known(self, root: int, paths: list[bytes]) -> dict[bytes, Location]:
         key = self._keys[root]

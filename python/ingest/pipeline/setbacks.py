@@ -9,14 +9,15 @@ from ingest.engine import Failed
 from ingest.errors import shown
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.verdict import Judgement, Step, judge_root, judge_source
-from ingest.workers.messages import Adopt, Prove, Publish, Stage
+from ingest.workers.messages import Adopt, Prove, Publish, Reply, Stage
+from ingest.workers.supervisor import Answer
 
 if TYPE_CHECKING:
     from ingest.pipeline.board import Board
     from ingest.pipeline.outbox import Handler
     from ingest.pipeline.plan import Transfer
     from ingest.session.journal import Copy
-    from ingest.workers.messages import Reply, Request
+    from ingest.workers.messages import Request
     from ingest.workers.supervisor import Died
 
 # An item over which two workers died is not given to a third.
@@ -72,19 +73,18 @@ class Setbacks:
                 board.ledger.end(transfer, copy, judgement.state, judgement.reason)
         return False
 
-    def refused(self, request: Request, reply: Reply) -> None:
+    def refused(self, answer: Answer, handler: Handler) -> None:
         """A whole request failed: a folder could not be opened, or another one has taken its place."""
-        code, detail = reply.error or (errno.EIO, "")
+        request = answer.request
+        code, detail = answer.reply.error or (errno.EIO, "")
         fault = Failed("io", "open", code, b"", detail)
+        if isinstance(request, Prove):
+            handler(_unproven(answer.worker, request, fault))
+            return
         for item in getattr(request, "items", []):
             transfer = self._board.alive.get(item)
             if transfer is None:
                 continue
-            if isinstance(request, Prove):
-                transfer.asking = max(0, transfer.asking - 1)
-                if request.root is None:
-                    self.source_fault(transfer, fault)
-                    continue
             for root in _roots(request):
                 if root in transfer.copies:
                     self.root_fault(transfer, transfer.copies[root], fault)
@@ -93,16 +93,17 @@ class Setbacks:
         """A worker died: what it worked on goes to another, and the item it died over is watched."""
         cause = "stalled" if died.stalled else "crashed"
         self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
-        for request in died.requests:
+        known = any(died.item in getattr(request, "items", []) for request in died.requests)
+        for number, request in enumerate(died.requests):
             handler = self._board.outbox.handler(request)
             items: list[int] = getattr(request, "items", [])
-            # Killed between two items, or before the first: every one of the batch is suspect, and goes alone next.
-            culprits = {died.item} if died.item in items else set(items)
+            # It died between two items, or before the first: every one of its oldest batch is suspect, and goes alone.
+            suspects = {died.item} if known else set(items) if number == 0 else set()
             for column, item in enumerate(items):
                 transfer = self._board.alive.get(item)
                 if transfer is None:
                     continue
-                if item in culprits:
+                if item in suspects:
                     transfer.deaths += 1
                     transfer.mapped = transfer.mapped and not died.bus_error
                 self._requeue(transfer, request, column, handler, cause)
@@ -110,14 +111,16 @@ class Setbacks:
     def _requeue(self, transfer: Transfer, request: Request, column: int, handler: Handler, cause: str) -> None:
         board = self._board
         hopeless = transfer.deaths >= DEATHS
-        if isinstance(request, Prove) and not hopeless:
-            board.outbox.prove(transfer, request.source, request.root, request.paths[column], handler)
-            return
         if isinstance(request, Prove):
-            transfer.asking = 0
-        roots = tuple(transfer.copies) if isinstance(request, Prove) else _roots(request)
+            path = request.paths[column]
+            if hopeless:
+                one = Prove(request.id, request.source, request.root, [transfer.item.number], [path])
+                handler(_unproven(0, one, Failed(cause, "prove", 0, path, "a worker died over it twice")))
+            else:
+                board.outbox.prove(transfer, request.source, request.root, path, handler)
+            return
         again = []
-        for copy in [transfer.copies[root] for root in roots if root in transfer.copies]:
+        for copy in [transfer.copies[root] for root in _roots(request) if root in transfer.copies]:
             if isinstance(request, Stage):
                 board.outbox.discard(copy.root, request.staging[0][column])
             if hopeless:
@@ -130,6 +133,12 @@ class Setbacks:
         if again:
             board.queue(transfer, again, alone=bool(transfer.deaths))
         board.settle(transfer)
+
+
+def _unproven(worker: int, request: Prove, fault: Failed) -> Answer:
+    """The answer to a Prove that failed as a whole: the same fault for each of its files."""
+    told = (fault.kind, fault.operation, fault.errno, fault.path, fault.detail, list(fault.ranges))
+    return Answer(worker, request, Reply(request.id, proofs=[(None, 0, 0, None, told) for _ in request.items]))
 
 
 def _roots(request: Request) -> tuple[int, ...]:

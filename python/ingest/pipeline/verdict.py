@@ -55,6 +55,8 @@ def judge_source(fault: Failed, attempts: int) -> Judgement:
             return Judgement(Step.END, ItemState.CHANGED, "changed while it was read")
         case "unstable":
             return Judgement(Step.END, ItemState.FAILED, "unstable_source")
+        case "crashed" | "stalled":
+            return Judgement(Step.END, ItemState.FAILED, fault.kind)
     if fault.errno == errno.ENOENT:
         return Judgement(Step.END, ItemState.REMOVED, "gone from the source")
     if fault.errno in _DENIED:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
 from ingest.model.item import CopyRecord, Folder, Item, Kind
-from ingest.model.states import ENDED, ItemState, SessionState
+from ingest.model.states import ENDED, RANK, ItemState, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -249,8 +249,10 @@ class Journal:
     def last_sequence(self, root: int) -> int:
         """The highest sequence number of a root's ended copies, 0 for none."""
         query = select(func.max(copies.c.sequence)).where(copies.c.session == self.key, copies.c.root == root)
+        # Copies that a retry has forgotten are still in a part: their numbers are not given again.
+        told = select(func.max(parts.c.last)).where(parts.c.session == self.key, parts.c.root == root)
         with self.database.read() as connection:
-            return int(connection.scalar(query) or 0)
+            return max(connection.scalar(query) or 0, connection.scalar(told) or 0)
 
     def parts(self, root: int) -> list[Part]:
         """The durable parts of a root, in order."""
@@ -353,8 +355,10 @@ class Journal:
                 copies.c.state.in_(wanted),
             )
             worst: dict[int, Copy] = {}
-            for row in connection.execute(listed):
-                worst.setdefault(row.item, _copy(row))
+            for copy in map(_copy, connection.execute(listed)):
+                other = worst.get(copy.item)
+                if other is None or RANK[copy.state] < RANK[other.state]:
+                    worst[copy.item] = copy
         return [(item, worst.get(item.number)) for item in found]
 
     def rest(self) -> int:

@@ -24,7 +24,7 @@ def require_same_source(journal: Journal, source: SourceFacts, root: Root, fs_uu
     An empty mount point must never be taken for a card whose files were all deleted.
 
     Raises:
-        PausedError: it is another folder.
+        PausedError: it is another folder, or may be.
     """
     if (root.dev, root.ino) == (source.device, source.inode) or (fs_uuid is not None and fs_uuid == source.fs_uuid):
         return
@@ -36,7 +36,7 @@ def require_same_source(journal: Journal, source: SourceFacts, root: Root, fs_uu
     for item, seen in zip(sample, found, strict=True):
         if isinstance(seen, tuple) and stat.S_ISREG(seen[0]) and seen[1] == item.size:
             return
-    if sample:
+    if sample or not journal.has_scan():
         raise PausedError(
             "this is not the source that the session began with", path=source.path, operation="open",
             advice="Put that card back in, then: ingest resume",

@@ -33,7 +33,8 @@ def exit_code(journal: Journal, state: SessionState) -> ExitCode:
     ends = journal.ends()
     bad = {(end, reason, code) for end, reason, code in ends if end in _BAD}
     if not bad:
-        return ExitCode.OK
+        # Folders are no items: one that could not be made still makes the session end with errors.
+        return ExitCode.WITH_ERRORS if state is SessionState.COMPLETED_WITH_ERRORS else ExitCode.OK
     if any(reason == "corrupt_destination" for _, reason, _ in bad):
         return ExitCode.VERIFICATION
     if any(end in (ItemState.FINALIZED, ItemState.DUPLICATE) for end, _, _ in ends):

@@ -97,16 +97,19 @@ def read_marker(root: engine.Root) -> Marker | None:
 
 def _parse(data: bytes, where: bytes) -> Marker:
     advice = "Look at the file; if its archive is known to you, restore it from a backup, else move it away"
+    wrong = ManifestError("it is not a root's marker", path=where, operation="read", advice=advice)
     try:
         stored = json.loads(data)
         version = int(stored["version"])
-        marker = Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), str(stored["created"]), version)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError("it is not a root's marker", path=where, operation="read", advice=advice) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise wrong from error
     if version > VERSION:
         raise ManifestError(f"it has version {version}, newer than this program", path=where, operation="read",
                             advice="Use a newer version of ingest")  # fmt: skip
-    return marker
+    try:
+        return Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), str(stored["created"]), version)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise wrong from error
 
 
 def _write_marker(root: engine.Root, volume: Volume) -> Marker:
@@ -133,11 +136,8 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
         MissingError: it is not there, or it looks like the mount point of a disk that is not there.
         DeniedError: it cannot be written. UsageError: it is not a folder.
     """
-    if create:
-        try:
-            os.makedirs(path, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, "mkdir", path) from error
+    if create and not os.path.lexists(path):
+        _create(path, new_root=new_root)
     try:
         volume = volume_of(path)
     except FileNotFoundError as error:
@@ -157,6 +157,19 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
         return Destination(path, root, _write_marker(root, volume), volume, fresh=True)
     _refuse_unwritable(root, volume)
     return Destination(path, root, marker, volume, fresh=False)
+
+
+def _create(path: bytes, *, new_root: bool) -> None:
+    """Make a destination's folder with its parents, durably: an archive must not vanish with its name."""
+    parent = os.path.dirname(path)
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    volume = volume_of(parent)
+    _refuse_empty_mount_point(path, volume, allowed=new_root)
+    ((fault),) = engine.make_folders(pin(parent, volume=volume), [os.path.relpath(path, parent)], [-1])
+    if fault is not None:
+        failure = engine.failed(fault)
+        raise from_os_error(OSError(failure.errno, failure.detail), "mkdir", path)
 
 
 def reopen_destination(path: bytes, uuid_: str) -> Destination:
@@ -179,7 +192,10 @@ def _refuse_empty_mount_point(path: bytes, volume: Volume, *, allowed: bool) -> 
     real = os.path.realpath(path)
     if allowed or not (real + b"/").startswith(MOUNT_FOLDERS) or volume.memory:
         return
-    if os.stat(real).st_dev == os.stat(b"/").st_dev:
+    standing = real
+    while not os.path.exists(standing):
+        standing = os.path.dirname(standing)
+    if os.stat(standing).st_dev == os.stat(b"/").st_dev:
         raise MissingError(
             "this is on the system disk, below a folder where disks are mounted: is the disk mounted?",
             path=path, operation="open", advice="Mount the disk; if you do mean the system disk, say --new-root",

@@ -12,11 +12,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import types
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ingest import engine
@@ -73,6 +75,7 @@ class _Slot:
     process: SpawnProcess
     pipe: Connection
     words: Any
+    outgoing: SimpleQueue[Request | None] = field(default_factory=SimpleQueue)
     waiting: dict[int, Request] = field(default_factory=dict)
     answered: bool = False
     seen: tuple[int, ...] = ()
@@ -82,6 +85,20 @@ class _Slot:
     @property
     def load(self) -> int:
         return sum(1 for request in self.waiting.values() if isinstance(request, Stage))
+
+
+def _deliver(pipe: Connection, outgoing: SimpleQueue[Request | None]) -> None:
+    """Send what is put in the queue, up to None, which is sent too (it means: end).
+
+    A thread of its own, because a worker that hangs in the kernel stops emptying its pipe: whoever writes to it
+    waits. When the worker dies the pipe breaks; its sentinel says so, and what it had not answered is known.
+    """
+    with suppress(OSError):
+        while True:
+            request = outgoing.get()
+            pipe.send(request)
+            if request is None:
+                return
 
 
 @contextmanager
@@ -134,7 +151,9 @@ class Supervisor:
         with _quiet_start():
             process.start()
         theirs.close()
-        return _Slot(number, process, ours, words, moved=time.monotonic())
+        slot = _Slot(number, process, ours, words, moved=time.monotonic())
+        threading.Thread(target=_deliver, args=(ours, slot.outgoing), name=f"to-worker-{number}", daemon=True).start()
+        return slot
 
     @property
     def count(self) -> int:
@@ -162,10 +181,7 @@ class Supervisor:
         slot.waiting[request.id] = request
         if len(slot.waiting) == 1:
             slot.moved = time.monotonic()
-        with suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # it died: its sentinel says so, the request is in `waiting`
-            slot.pipe.send(request)
+        slot.outgoing.put(request)
 
     def poll(self, timeout: float) -> list[Answer | Died]:
         """What happened, waiting for it at most so long (seconds)."""
@@ -213,7 +229,8 @@ class Supervisor:
         )
         for word in (engine.READ, engine.COPIED, engine.VERIFIED):
             self._past[word] += slot.words[word]
-        slot.pipe.close()
+        slot.outgoing.put(None)
+        self._abandon(slot)
         self._events.append(died)
         self._slots[self._slots.index(slot)] = self._start(slot.number)
 
@@ -243,11 +260,21 @@ class Supervisor:
     def stop(self, patience: float = 5.0) -> None:
         """End every worker; one that does not go within the patience (seconds) is killed and left behind."""
         for slot in self._slots:
-            with suppress(OSError):  # already gone
-                slot.pipe.send(None)
+            slot.outgoing.put(None)
         limit = time.monotonic() + patience
         for slot in self._slots:
             slot.process.join(max(0.0, limit - time.monotonic()))
             if slot.process.is_alive():
                 slot.process.kill()
-            slot.pipe.close()
+                slot.process.join(0.5)
+            self._abandon(slot)
+
+    @staticmethod
+    def _abandon(slot: _Slot) -> None:
+        """Forget a process: one that the kernel does not let go must not hold up our own end.
+
+        `multiprocessing` waits at exit for every child it knows, without a limit.
+        """
+        if slot.process.is_alive():
+            children: set[object] = getattr(multiprocessing.process, "_children", set())
+            children.discard(slot.process)

@@ -12,6 +12,7 @@ import errno
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -35,6 +36,9 @@ from ingest.workers.messages import (
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+# How a worker ends that met a bug: EX_SOFTWARE of sysexits.h.
+BUG = 70
 
 
 def main(pipe: Connection, words: Any, setup: Setup, parent: int) -> None:
@@ -86,9 +90,15 @@ class Worker:
         copier.join()
 
     def _copy_loop(self) -> None:
-        with contextlib.suppress(OSError):  # as above: the pipe is gone with the supervisor
+        try:
             while (request := self._copying.get()) is not None:
                 self._answer(request)
+        except OSError:
+            return  # as above: the pipe is gone with the supervisor
+        except BaseException as error:  # noqa: BLE001 - a bug ends the process, so that the supervisor sees it
+            sys.stderr.write(f"ingest worker: {type(error).__name__}: {error}\n")
+            sys.stderr.flush()
+            os._exit(BUG)
 
     def _answer(self, request: Request) -> None:
         began = time.monotonic()

@@ -10,6 +10,7 @@ use crate::progress::Page;
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
 use crate::source::{Mode, Source};
+use crate::transfer::{StageOptions, Staged, Transfer, Verdict};
 use crate::verify;
 use crate::volume::Method;
 
@@ -20,60 +21,6 @@ const OPEN: usize = 128;
 /// A part of a batch ends after this many bytes, so that proof follows the copy soon, and a failing device is
 /// noticed before much is written to it in vain.
 const BYTES: u64 = 1 << 30;
-
-/// One file to copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Transfer<'a> {
-    /// The item's number, for the page.
-    pub item: u64,
-    /// Path beneath the source root.
-    pub path: &'a [u8],
-    /// Bytes, as the scan saw them.
-    pub size: u64,
-    /// Modification time, as the scan saw it, in nanoseconds since the Unix epoch.
-    pub mtime_ns: i64,
-}
-
-/// How a batch is copied.
-#[derive(Clone, Copy, Debug)]
-pub struct StageOptions {
-    /// How source bytes are fetched.
-    pub mode: Mode,
-    /// Bytes moved at a time: a power of two from [`crate::BUFFER_MIN`] to [`crate::BUFFER_MAX`].
-    pub buffer: usize,
-}
-
-impl Default for StageOptions {
-    fn default() -> Self {
-        Self { mode: Mode::Read, buffer: 1 << 20 }
-    }
-}
-
-/// What became of one transfer.
-#[derive(Clone, Debug)]
-pub struct Staged {
-    /// The digest of what was read from the source; none if it was not read to its end.
-    pub digest: Option<Digest>,
-    /// Bytes read from the source.
-    pub bytes_read: u64,
-    /// When work on this file began, in nanoseconds since the Unix epoch.
-    pub started_ns: i64,
-    /// When its last byte was hashed and written (and not yet flushed); 0 if that did not happen.
-    pub copied_ns: i64,
-    /// What was wrong with the source; every copy then has the same fault.
-    pub fault: Option<Error>,
-    /// One verdict per root.
-    pub copies: Vec<Verdict>,
-}
-
-/// What became of one copy.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    /// How it was read back, or why it is gone.
-    pub outcome: Result<Method>,
-    /// When it was proven, in nanoseconds since the Unix epoch; 0 if it was not.
-    pub validated_ns: i64,
-}
 
 /// Copies a batch of files into staging files on every root, and proves them.
 ///

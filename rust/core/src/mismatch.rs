@@ -29,17 +29,22 @@ pub(crate) enum Blame {
 /// Reads the source once more, from the device as far as possible, beside the copy.
 ///
 /// A source that is not what it was is `changed`; one that hashes differently now is `unstable`; otherwise the
-/// copy is wrong, and the error names where.
+/// copy is wrong, and the error names where. A source that cannot be read again (a card that was pulled) speaks
+/// against nobody: the other copies of this transfer keep what they have proven.
 pub(crate) fn examine(source: Result<Source>, digest: &Digest, copy: &Place, coldness: Coldness, page: &Page) -> Blame {
+    let mismatch = |detail: String, ranges| {
+        let error = Error::found(Kind::Mismatch, "verify", copy.path.clone(), detail);
+        Blame::Copy(Error { ranges, ..error })
+    };
     match compare(source, digest, copy, coldness, page) {
-        Ok(ranges) => {
-            let detail = if ranges.is_empty() {
-                "the copy read back differently from what was written, and equal when it was read again"
-            } else {
-                "the copy does not read back as it was written"
-            };
-            let error = Error::found(Kind::Mismatch, "verify", copy.path.clone(), detail);
-            Blame::Copy(Error { ranges, ..error })
+        Ok(ranges) if ranges.is_empty() => {
+            let detail = "the copy read back differently from what was written, and equal when it was read again";
+            mismatch(detail.to_owned(), ranges)
+        }
+        Ok(ranges) => mismatch("the copy does not read back as it was written".to_owned(), ranges),
+        Err(Blame::Source(error)) if matches!(error.kind, Kind::Io | Kind::Cancelled) => {
+            let why = "the copy does not read back as it was written, and its source cannot be read again";
+            mismatch(format!("{why}: {}", error.detail), Vec::new())
         }
         Err(blame) => blame,
     }
@@ -127,7 +132,25 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::platform::Dir;
+
+    #[test]
+    fn a_source_that_cannot_be_read_again_speaks_against_the_copy_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Rc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
+        let copy = Place { dir, name: b"part".to_vec(), path: b"/archive/part".to_vec() };
+        let pulled = Error::refused("open", b"/card/clip.mov".to_vec(), libc::ENODEV, "no such device");
+        let coldness = Coldness { evictable: false, direct: false };
+
+        let blame = examine(Err(pulled), &[0; 32], &copy, coldness, &Page::private());
+
+        let Blame::Copy(error) = blame else { panic!("the source was blamed") };
+        assert_eq!((error.kind, error.path.as_slice()), (Kind::Mismatch, &b"/archive/part"[..]));
+        assert!(error.detail.ends_with("no such device"));
+    }
 
     #[test]
     fn ranges_are_exact_within_a_block_and_join_across_blocks() {

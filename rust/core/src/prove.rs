@@ -1,6 +1,6 @@
 //! Hashing files where they are.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, BUFFER_MAX, BUFFER_MIN};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Page;
@@ -23,7 +23,7 @@ pub struct Proof {
 }
 
 /// Hashes files, from the device if `cold`, as far as the file system allows. `items`, if there are any, name
-/// the files on the page. A file that changes while it is read is a fault.
+/// the files on the page. A file that changes while it is read is a fault. The buffer is brought within its limits.
 pub fn prove<P: AsRef<[u8]>>(
     root: &Root,
     paths: &[P],
@@ -32,7 +32,7 @@ pub fn prove<P: AsRef<[u8]>>(
     buffer: usize,
     page: &Page,
 ) -> Vec<Result<Proof>> {
-    let mut buffer = Buffer::new(buffer);
+    let mut buffer = Buffer::new(buffer.clamp(BUFFER_MIN, BUFFER_MAX));
     let mut parents = Parents::new(root);
     let warmth = if cold { Warmth::Found(root.coldness()) } else { Warmth::Any };
     let mut one = |(index, path): (usize, &P)| {

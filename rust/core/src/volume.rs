@@ -3,7 +3,8 @@
 //! A read-back proves something only if it did not come from this machine's memory. Two ways lead past it:
 //! dropping the file's pages and seeing that none is left (`evicted`), and reading around the cache (`direct`).
 //! Each may be claimed only where it is true; the tables below say where, and why. What a drive or a server keeps
-//! in its own memory cannot be excluded from here.
+//! in its own memory cannot be excluded from here; nor what lies beneath a file system within this kernel, as the file
+//! behind a loop device does.
 
 use crate::platform;
 

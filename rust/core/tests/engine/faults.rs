@@ -210,13 +210,10 @@ fn a_source_that_grows_while_it_is_copied_is_changed() {
 fn a_source_that_is_replaced_while_it_is_copied_is_changed() {
     let places = Places::new(2);
     let transfer = places.file("clip.mov", &pattern(64 * MIB));
-    let path = places.card().join("clip.mov");
+    let (path, twin) = (places.card().join("clip.mov"), places.card().join("twin"));
+    fs::copy(&path, &twin).unwrap();
 
-    let staged = disturbed(&places, transfer, || {
-        let twin = places.card().join("twin");
-        fs::copy(&path, &twin).unwrap();
-        fs::rename(&twin, &path).unwrap();
-    });
+    let staged = disturbed(&places, transfer, || fs::rename(&twin, &path).unwrap());
 
     everything_failed(&staged, Kind::Changed);
 }

@@ -48,8 +48,8 @@ class Entry:
     content: bytes
 
 
-def plant(folder: Path, tree: Mapping[str | bytes, bytes | None]) -> Path:
-    """Make files (bytes) and folders (None), with times that are all different, children's before their parents'."""
+def plant(folder: Path, tree: Mapping[str | bytes, bytes | None], *, later: int = 0) -> Path:
+    """Make files (bytes) and folders (None), with times that are all different, and so many seconds later than usual."""
     base = os.fsencode(folder)
     os.makedirs(base, exist_ok=True)
     for name, content in tree.items():
@@ -60,7 +60,7 @@ def plant(folder: Path, tree: Mapping[str | bytes, bytes | None]) -> Path:
                 file.write(content)
     planted = sorted((path for path, _ in walked(base)), reverse=True)
     for number, path in enumerate(planted):
-        moment = FIRST_MTIME + number * STEP
+        moment = FIRST_MTIME + number * STEP + later * 1_000_000_000
         os.utime(path, ns=(moment, moment), follow_symlinks=False)
     return folder
 
@@ -101,8 +101,8 @@ def media(folder: Path) -> dict[bytes, tuple[bytes | None, int]]:
 
 
 @pytest.fixture(name="plant")
-def plant_fixture() -> Callable[[Path, Mapping[str | bytes, bytes | None]], Path]:
-    """Make a tree: `plant(folder, {"DCIM/a.jpg": b"...", "EMPTY": None})`."""
+def plant_fixture() -> Callable[..., Path]:
+    """Make a tree: `plant(folder, {"DCIM/a.jpg": b"...", "EMPTY": None})`, with the same times for the same names."""
     return plant
 
 

@@ -371,6 +371,12 @@ class Running:
         out, errors = self.process.communicate(timeout=seconds)
         return Ended(self.process.returncode, json.loads(out or "{}"), errors)
 
+    def end_killed(self, seconds: float = 90) -> bool:
+        """Wait for it; whether SIGKILL ended it. It may not end in any other way but well."""
+        out, errors = self.process.communicate(timeout=seconds)
+        assert self.process.returncode in (0, -signal.SIGKILL), (self.process.returncode, out, errors)
+        return self.process.returncode == -signal.SIGKILL
+
     def kill(self) -> None:
         """kill -9, proven to have hit."""
         os.kill(self.supervisor, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import time
 import uuid
@@ -59,9 +60,11 @@ def open_session(
     """Write down a new session, held by this process."""
     identity, now = str(uuid.uuid4()), time.time_ns()
     host, operator = socket.gethostname(), _operator()
+    # For eyes: the label itself, bytes and all, is in the options and with each source.
+    label = None if options.label is None else os.fsencode(options.label).decode("utf-8", "backslashreplace")
     with database.write() as connection:
         values = {
-            "id": identity, "state": SessionState.PENDING, "profile": options.profile, "label": options.label,
+            "id": identity, "state": SessionState.PENDING, "profile": options.profile, "label": label,
             "options": options.to_json(), "version": version, "host": host, "operator": operator, "created_at": now,
             "run": 1, **_owner_columns(Owner.this()),
         }  # fmt: skip
@@ -75,7 +78,7 @@ def open_session(
             {"session": key, "number": r.number, "root": r.key, "path": r.path, "state": SessionState.PENDING,
              "device": _signed(r.device), "inode": _signed(r.inode)} for r in destinations
         ])  # fmt: skip
-    return SessionFacts(identity, key, 1, options.to_json(), options.label, options.profile, version, host, operator, now,
+    return SessionFacts(identity, key, 1, options.to_json(), label, options.profile, version, host, operator, now,
                         tuple(sources), tuple(destinations))  # fmt: skip
 
 

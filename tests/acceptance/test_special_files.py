@@ -1,0 +1,95 @@
+"""What is no regular file is neither followed nor read: it is skipped, with the reason, and that is no error."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+
+def reasons(rows, archive):
+    listed = rows(archive, "SELECT source_path, state, reason FROM copies WHERE state NOT IN ('finalized')")
+    return {os.path.basename(row["source_path"]): (row["state"], row["reason"]) for row in listed}
+
+
+def test_links_are_skipped_wherever_they_lead(tell, card, tmp_path, archive, rows):
+    (tmp_path / "secret").write_bytes(b"not on the card")
+    (card / "to_file").symlink_to("DCIM/100EOSR5/MVI_0002.MP4")
+    (card / "to_folder").symlink_to("DCIM")
+    (card / "dangling").symlink_to("nowhere")
+    (card / "outside").symlink_to(tmp_path / "secret")
+    (card / "round").symlink_to(".")
+
+    told = tell("copy", card, archive)
+
+    assert told.code == 0, told.errors
+    assert told.document["items"]["skipped"] == 5
+    assert told.document["items"]["finalized"] == 6
+    assert set(reasons(rows, archive).values()) == {("skipped", "symlink")}
+    assert not any(os.path.lexists(archive / "EOS_DIGITAL" / name) for name in ("to_file", "to_folder", "dangling", "outside"))
+    assert not any(path.is_symlink() for path in archive.rglob("*"))
+
+
+def test_pipes_and_sockets_are_skipped_without_waiting_for_their_other_end(ingest, tell, card, archive, rows, monkeypatch):
+    os.mkfifo(card / "fifo.mp4")
+    monkeypatch.chdir(card)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+
+        told = tell("copy", card, archive)
+        said = ingest.run("copy", card, archive)
+
+    assert told.code == 0, told.errors
+    assert told.document["items"]["skipped"] == 2
+    assert reasons(rows, archive) == {"fifo.mp4": ("skipped", "special"), "sock": ("skipped", "special")} or (
+        set(reasons(rows, archive)) >= {"fifo.mp4", "sock"}
+    )
+    assert "2 entries skipped: sockets, pipes and devices hold no footage." in said.stdout
+
+
+@pytest.mark.root
+def test_devices_are_skipped(tell, card, archive, rows):
+    if os.geteuid() != 0:
+        pytest.skip("device nodes need root")
+    os.mknod(card / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(card / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 0))
+
+    told = tell("copy", card, archive)
+
+    assert told.code == 0, told.errors
+    assert reasons(rows, archive) == {"null": ("skipped", "special"), "disk": ("skipped", "special")}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_a_source_that_is_no_file_and_no_folder_is_refused(tell, tmp_path, archive, make):
+    make(tmp_path / "odd")
+
+    told = tell("copy", tmp_path / "odd", archive)
+
+    assert told.code in (2, 4)
+    assert told.error["path"] == str(tmp_path / "odd")
+
+
+def test_hard_links_arrive_as_files_each(tell, card, archive):
+    os.link(card / "DCIM/100EOSR5/MVI_0002.MP4", card / "DCIM/100EOSR5/SAME.MP4")
+
+    told = tell("copy", card, archive)
+
+    assert told.document["items"]["finalized"] == 7
+    folder = archive / "EOS_DIGITAL/DCIM/100EOSR5"
+    assert (folder / "SAME.MP4").read_bytes() == (folder / "MVI_0002.MP4").read_bytes()
+
+
+def test_a_sparse_file_arrives_with_all_its_zeros(tell, tmp_path, archive):
+    (tmp_path / "card").mkdir()
+    with (tmp_path / "card" / "sparse.r3d").open("wb") as file:
+        file.truncate(3_000_000)
+        file.seek(1_500_000)
+        file.write(b"in the middle")
+
+    told = tell("copy", tmp_path / "card", archive)
+
+    assert told.code == 0, told.errors
+    assert (archive / "card/sparse.r3d").read_bytes() == (tmp_path / "card/sparse.r3d").read_bytes()

@@ -154,7 +154,7 @@ def backup(tmp_path: Path) -> Path:
 
 def told_by(command: list[str | bytes], environment: Mapping[str, str], **options: Any) -> Told:
     done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False, **options)
-    errors = done.stderr.decode("utf-8")
+    errors = done.stderr.decode("utf-8", "backslashreplace")
     assert "Traceback" not in errors, errors
     # `loads` refuses a second document behind the first, and bytes that are not UTF-8.
     return Told(done.returncode, json.loads(done.stdout.decode("utf-8")), errors)

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 
@@ -111,20 +110,21 @@ def test_escape_sequences_in_names_never_reach_the_terminal(ingest, plant, tmp_p
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_json_document_is_utf8_whatever_the_terminals_encoding(ingest, plant, tmp_path, archive, encoding):
-    (tmp_path / "äöü 🎬").mkdir()
-    arguments = ingest.command("copy", tmp_path / "äöü 🎬", archive, "--json")
-    environment = {**ingest.environment, "PYTHONIOENCODING": encoding}
+def test_a_json_document_is_utf8_whatever_the_terminals_encoding(tell, plant, tmp_path, encoding, monkeypatch):
+    card = plant(tmp_path / "card", {"clé 🎬.mov": b"x"})
+    archive = plant(tmp_path / "Archiv Süd 🎬", {})
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
 
-    done = subprocess.run(arguments, env=environment, capture_output=True, check=False)
-    failed = subprocess.run(
-        ingest.command("copy", tmp_path / "nö 🎬", archive, "--json"), env=environment, capture_output=True, check=False
-    )
+    plan = tell("scan", card, "--to", archive)
+    done = tell("copy", card, archive)
+    asked = tell("query", "SELECT path FROM copies", "--root", archive)
+    failed = tell("copy", tmp_path / "nö 🎬", archive)
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.decode("utf-8"))["state"] == "completed"
-    assert failed.returncode == 4, failed.stderr
-    assert json.loads(failed.stdout.decode("utf-8"))["error"]["path"] == str(tmp_path / "nö 🎬")
+    assert [told.code for told in (plan, done, asked, failed)] == [0, 0, 0, 4]
+    assert plan.document["items"][0]["path"] == "card/clé 🎬.mov"
+    assert done.document["destinations"][0]["root"] == str(archive)
+    assert asked.document == [{"path": "card/clé 🎬.mov"}]
+    assert failed.error["path"] == str(tmp_path / "nö 🎬")
 
 
 def test_names_that_differ_only_in_case_both_arrive(tell, plant, tmp_path, archive, media):

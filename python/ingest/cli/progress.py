@@ -81,6 +81,10 @@ class Bars(Silent):
     def finished(self, report: SessionReport) -> None:
         """The bar goes."""
         del report
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
         self._bar.stop()
 
 
@@ -159,7 +163,7 @@ class Both:
 
 
 @contextmanager
-def opened_events(target: str | None) -> Iterator[IO[str] | None]:
+def _opened(target: str | None) -> Iterator[IO[str] | None]:
     """The stream of ``--events``: a file (appended to), ``-`` for stdout, None for none.
 
     Raises:
@@ -200,7 +204,17 @@ def counting(verb: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
             sys.stderr.write("\r\x1b[K")
 
 
-def watcher(*, quiet: bool, events: IO[str] | None = None) -> Monitor:
-    """The monitor for this command: a bar if somebody looks, lines if not, nothing if asked; events beside it."""
-    shown_to: Monitor = Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
-    return shown_to if events is None else Both([shown_to, Events(events)])
+@contextmanager
+def watching(*, quiet: bool, events: str | None = None) -> Iterator[Monitor]:
+    """The monitor for this command: a bar if somebody looks, lines if not, nothing if asked; events beside it.
+
+    Raises:
+        IngestError: the events file cannot be opened.
+    """
+    shown_to: Silent = Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
+    with _opened(events) as stream:
+        try:
+            yield shown_to if stream is None else Both([shown_to, Events(stream)])
+        finally:
+            if isinstance(shown_to, Bars):
+                shown_to.close()  # also after an error: it gives the terminal its cursor back

@@ -35,11 +35,11 @@ from ingest.workers.messages import Place, Setup
 from ingest.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.db.engine import Database
     from ingest.engine import Root
-    from ingest.model.item import CopyRecord
+    from ingest.model.item import CopyRecord, Item
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.monitor import Monitor
@@ -105,6 +105,7 @@ def run(work: Work) -> SessionState:
         work.warn(problem)
     except BaseException as error:
         problem = str(error)
+        code = error.exit_code if isinstance(error, IngestError) else code
         raise
     finally:
         with work.database.write() as connection:
@@ -169,6 +170,12 @@ class _Run:
                 raise self._trouble(root, from_os_error(error, "scan", facts.path)) from error
         self._journal.scanned(time.monotonic() - began)
 
+    def _pages(self, source: int) -> Iterator[list[Item]]:
+        """A source's items; stopping is heeded in between."""
+        for page in self._journal.items(source=source):
+            self._heed_stop()
+            yield page
+
     def _trouble(self, root: Root, error: IngestError) -> Exception:
         """An error that met a source or root as a whole: a pause if it is no longer there."""
         try:
@@ -185,7 +192,7 @@ class _Run:
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
             try:
                 found = survey(
-                    partial(self._journal.items, source=facts.number), root, self._roots, facts.label,
+                    partial(self._pages, facts.number), root, self._roots, facts.label,
                     chosen=self._folders.get(facts.number), explicit=self._facts.label is not None,
                     database=self._work.database, keys=self._keys,
                 )  # fmt: skip

@@ -53,12 +53,14 @@ class Scribe:
         for listed in list_parts(self._root, self._facts.id):
             if listed.number not in known:
                 found = read_part(self._root, Listed(self._facts.id, listed.number))
-                self._record(
-                    Part(listed.number, found.path, self._last + 1, self._last + found.rows, found.rows, found.blake3)
+                last = (
+                    self._journal.sequence_after(self._place.number, self._last, found.rows)
+                    if found.rows
+                    else self._last
                 )
+                self._record(Part(listed.number, found.path, self._last + 1, last, found.rows, found.blake3))
         for page in self._journal.records(self._place.number, self._last, self._facts.sources):
-            for offset, record in enumerate(page, start=self._last + len(self._waiting) + 1):
-                self._waiting.append((offset, record))
+            self._waiting += page
             if len(self._waiting) >= PART_ROWS:
                 self.write("interrupted", {})
                 self.wait()

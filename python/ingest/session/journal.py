@@ -267,8 +267,20 @@ class Journal:
         with self.database.write() as connection:
             connection.execute(parts.insert().values(values))
 
-    def records(self, root: int, after: int, sources: Sequence[SourceFacts]) -> Iterator[list[CopyRecord]]:
-        """The ended copies of a root beyond a sequence number, in that order, in pages of 1,000."""
+    def sequence_after(self, root: int, after: int, count: int) -> int:
+        """The sequence number of the count-th ended copy of a root beyond another number."""
+        query = (
+            select(copies.c.sequence)
+            .where(copies.c.session == self.key, copies.c.root == root, copies.c.sequence > after)
+            .order_by(copies.c.sequence)
+            .limit(1)
+            .offset(count - 1)
+        )
+        with self.database.read() as connection:
+            return int(connection.scalar(query) or after)
+
+    def records(self, root: int, after: int, sources: Sequence[SourceFacts]) -> Iterator[list[tuple[int, CopyRecord]]]:
+        """The ended copies of a root beyond a sequence number, with theirs, in that order, in pages of 1,000."""
         joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
         query = (
             select(
@@ -285,7 +297,7 @@ class Journal:
             if not rows:
                 return
             after = rows[-1].sequence
-            yield [_record(row, sources[row.source].path) for row in rows]
+            yield [(row.sequence, _record(row, sources[row.source].path)) for row in rows]
 
     # Counting
 

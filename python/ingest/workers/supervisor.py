@@ -135,7 +135,9 @@ class Supervisor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # something ended the session at once: so do the workers
+            self.kill()
         self.stop()
 
     def _start(self, number: int) -> _Slot:

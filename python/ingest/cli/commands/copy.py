@@ -91,11 +91,11 @@ def run(
     if events == "-" and as_json:
         raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
     from ingest import api, config
-    from ingest.cli.progress import opened_events, watcher
+    from ingest.cli.progress import watching
     from ingest.cli.stop import stoppable
 
-    with opened_events(events) as stream, stoppable() as stopped:
-        report = api.copy(request, config.home(), watcher(quiet=quiet, events=stream), stopped)
+    with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
+        report = api.copy(request, config.home(), monitor, stopped)
     print_report(report, as_json=as_json, quiet=quiet or events == "-")
     return int(report.exit_code)
 

@@ -38,11 +38,11 @@ def run(
     if events == "-" and as_json:
         raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
     from ingest import api, config
-    from ingest.cli.progress import opened_events, watcher
+    from ingest.cli.progress import watching
     from ingest.cli.stop import stoppable
 
-    with opened_events(events) as stream, stoppable() as stopped:
-        reports = api.resume(config.home(), session, watcher(quiet=quiet, events=stream), stopped)
+    with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
+        reports = api.resume(config.home(), session, monitor, stopped)
     silent = quiet or events == "-"
     if len(reports) == 1:
         print_report(reports[0], as_json=as_json, quiet=silent)

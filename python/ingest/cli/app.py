@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ingest.cli.commands import copy, doctor, query, resume, scan, sessions, show, verify
-from ingest.cli.output import print_error
+from ingest.cli.output import prepare_streams, print_error
 from ingest.errors import ExitCode, IngestError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for command in (copy, resume, sessions, show, verify, query, scan, doctor):
 
 def main() -> NoReturn:
     """Run the command line; never returns."""
+    prepare_streams()
     try:
         code = app(standalone_mode=False)
     except IngestError as error:

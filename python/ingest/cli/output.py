@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import sys
@@ -19,6 +20,15 @@ def wants_json() -> bool:
     return "--json" in sys.argv[1:]
 
 
+def prepare_streams() -> None:
+    """Documents are UTF-8 whatever the terminal speaks; what it cannot show of the rest is escaped."""
+    machines = wants_json() or "--csv" in sys.argv[1:] or "--events" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = "utf-8" if machines and stream is sys.stdout else stream.encoding
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
 def print_document(document: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
@@ -26,17 +36,15 @@ def print_document(document: Any) -> None:
 
 
 def say(*lines: str) -> None:
-    """Sentences for people, on stdout. What the terminal's encoding cannot show is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
+    """Sentences for people, on stdout."""
     for line in lines:
-        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def complain(line: str) -> None:
     """A sentence on stderr."""
-    encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 

@@ -41,9 +41,10 @@ its proof with it).
 Identity: TypeAlias = tuple[int, int, int, int, int, int]
 """``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
 
-Verdict: TypeAlias = tuple[str | None, int, Fault | None]
-"""One copy: ``(verify method, time of validation, fault)``. The method is ``direct``, ``evicted`` or ``reread``;
-it is None exactly when there is a fault."""
+Verdict: TypeAlias = tuple[str | None, int, int, int, Fault | None]
+"""One copy: ``(verify method, flushed, validated, mtime, fault)``. The method is ``direct``, ``evicted`` or
+``reread``; it is None, and the times are 0, exactly when there is a fault. ``flushed`` and ``validated`` say when,
+``mtime`` is the time that the copy has, as its file system keeps it."""
 
 Staged: TypeAlias = tuple[bytes | None, int, int, int, Fault | None, list[Verdict]]
 """One transfer: ``(blake3, bytes read from the source, started, copied, fault of the source, verdicts)``, with

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,34 +172,44 @@ def tell(ingest) -> Callable[..., Told]:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A folder and a journal for tests that only look: made once for their file."""
+class Desk:
+    """A folder with a journal of its own, and the command line as somebody uses it there."""
 
     folder: Path
+    prefix: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "INGEST_HOME": str(self.folder / "home")}
+        return {**os.environ, "INGEST_HOME": str(self.home)}
 
     def command(self, *arguments: str | bytes | Path) -> list[str | bytes]:
-        return [sys.executable, "-m", "ingest", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
+        return [*self.prefix, sys.executable, "-m", "ingest", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
 
     def tell(self, *arguments: str | bytes | Path, **options: Any) -> Told:
-        return told_by([*self.command(*arguments), "--json"], self.environment, **options)
+        return told_by([*self.command(*arguments), "--json"], self.environment, **self.options, **options)
 
     def run(self, *arguments: str | bytes | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=120, check=False
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=120, check=False, **self.options
         )
 
     def plant(self, name: str, tree: Mapping[str | bytes, bytes | None]) -> Path:
-        return plant(self.folder / name, tree)
+        planted = plant(self.folder / name, tree)
+        if "user" in self.options:
+            for path in (os.fsencode(planted), *(path for path, _ in walked(os.fsencode(planted)))):
+                os.chown(path, self.options["user"], self.options["group"], follow_symlinks=False)
+        return planted
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Made once for each file; whoever uses it leaves it as it was."""
-    return Shared(tmp_path_factory.mktemp("shared"))
+    return Desk(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
@@ -214,47 +224,41 @@ def rows(tell) -> Callable[..., list[dict[str, Any]]]:
     return ask
 
 
-@dataclass(frozen=True)
-class Stranger:
-    """Somebody without root's rights: options for `subprocess`, a folder of their own, a journal of their own."""
-
-    options: dict[str, Any]
-    folder: Path
-    ingest: Any
-
-    def own(self, folder: Path) -> Path:
-        """Give them everything below a folder."""
-        if "user" in self.options:
-            for path in (os.fsencode(folder), *(path for path, _ in walked(os.fsencode(folder)))):
-                os.chown(path, self.options["user"], self.options["group"], follow_symlinks=False)
-        return folder
-
-
 @pytest.fixture
-def stranger(ingest) -> Iterator[Stranger]:
-    """An ordinary user: the one who runs the tests, or nobody where that is root."""
+def stranger() -> Iterator[Desk]:
+    """An ordinary user's desk. Where root runs the tests: nobody's, or that of root without its capabilities."""
     folder = Path(tempfile.mkdtemp(prefix="ingest-acceptance-"))
-    options: dict[str, Any] = {"cwd": folder}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    home = folder / "home"
-    home.mkdir()
-    person = Stranger(options, folder, replace(ingest, home=home))
-    person.own(folder)
     try:
-        able = subprocess.run(
-            [sys.executable, "-c", "import ingest.engine"], env=ingest.environment, capture_output=True, check=False, **options
-        )
-        if able.returncode:
-            pytest.skip("an ordinary user cannot read this installation of ingest")
-        yield person
+        desk = next((desk for desk in ordinary(folder) if able(desk)), None)
+        if desk is None:
+            pytest.skip("root runs the tests, and nobody else here can run ingest")
+        desk.plant("home", {})
+        yield desk
     finally:
         for here, _, _ in os.walk(folder):
             for name in os.listdir(here):
                 if not os.path.islink(os.path.join(here, name)):
                     os.chmod(os.path.join(here, name), 0o700)
         shutil.rmtree(folder)
+
+
+def ordinary(folder: Path) -> Iterator[Desk]:
+    if os.geteuid() != 0:
+        yield Desk(folder, options={"cwd": folder})
+        return
+    nobody = pwd.getpwnam("nobody")
+    os.chmod(folder, 0o755)
+    yield Desk(folder, options={"cwd": folder, "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []})
+    if shutil.which("setpriv") is not None:
+        # The interpreter may lie where only root may go. Without capabilities root is held to modes like anyone.
+        yield Desk(folder, ("setpriv", "--inh-caps=-all", "--bounding-set=-all"), {"cwd": folder})
+
+
+def able(desk: Desk) -> bool:
+    try:
+        return desk.run("--version").returncode == 0
+    except PermissionError:
+        return False
 
 
 @pytest.fixture

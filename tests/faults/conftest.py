@@ -480,6 +480,7 @@ class Shell:
         for process in self._started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+            if process.stdout and not process.stdout.closed:
                 process.communicate(timeout=PATIENCE)
 
 

@@ -34,10 +34,11 @@ def test_what_arrives_is_what_was_there(card, archive, stage, mode, size):
 
     assert digest == _native.blake3(data)
     assert (read, fault) == (size, None)
-    [(method, validated, copy_fault)] = verdicts
+    [(method, flushed, validated, mtime, copy_fault)] = verdicts
     assert method in {"direct", "evicted", "reread"}
     assert copy_fault is None
-    assert 0 < started <= copied <= validated
+    assert 0 < started <= copied <= flushed <= validated
+    assert mtime == os.stat(card.path / os.fsdecode(name)).st_mtime_ns
     assert archive.read("staging/0") == data
 
 
@@ -118,7 +119,7 @@ def test_a_failed_flush_condemns_the_copy_and_is_never_tried_again(card, archive
 
     result, calls = traced(STAGE, card.path, archive.path, trace="fsync", inject=("fsync:error=EIO",))
 
-    [(digest, _, _, _, fault, [(method, _, copy_fault)])] = result
+    [(digest, _, _, _, fault, [(method, *_, copy_fault)])] = result
     assert digest == _native.blake3(b"x")
     assert (fault, method) == (None, None)
     assert copy_fault[:3] == ("io", "fsync", errno.EIO)
@@ -132,8 +133,8 @@ def test_space_refused_in_advance_is_a_fault_and_unknown_preallocation_is_none(c
     full, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject=("fallocate:error=ENOSPC",))
     unknown, _ = traced(STAGE, card.path, archive.path, trace="fallocate", inject=("fallocate:error=EOPNOTSUPP",))
 
-    assert full[0][5][0][2][:3] == ("io", "fallocate", errno.ENOSPC)
-    assert unknown[0][5][0][2] is None
+    assert full[0][5][0][-1][:3] == ("io", "fallocate", errno.ENOSPC)
+    assert unknown[0][5][0][-1] is None
 
 
 def test_a_kernel_without_openat2_is_walked_component_by_component(card, archive, traced):
@@ -141,7 +142,7 @@ def test_a_kernel_without_openat2_is_walked_component_by_component(card, archive
 
     result, calls = traced(STAGE, card.path, archive.path, trace="openat2", inject=("openat2:error=ENOSYS",))
 
-    assert result[0][5][0][2] is None
+    assert result[0][5][0][-1] is None
     assert len(calls) == 1, "asked once, and then no more"
     assert archive.read("staging/0") == b"x"
 
@@ -154,8 +155,8 @@ def test_a_root_that_is_full_fails_alone(card, archive, mounts, stage):
 
     assert digest is not None
     assert fault is None
-    assert verdicts[0][2][:3] == ("io", "write", errno.ENOSPC)
-    assert verdicts[1][2] is None
+    assert verdicts[0][-1][:3] == ("io", "write", errno.ENOSPC)
+    assert verdicts[1][-1] is None
     assert small.files() == set()
 
 
@@ -165,7 +166,7 @@ def test_inodes_can_run_out_before_bytes_do(card, mounts, stage):
 
     staged = stage(card, [small], *names)
 
-    faults = [verdicts[0][2] for *_, verdicts in staged]
+    faults = [verdicts[0][-1] for *_, verdicts in staged]
     assert faults[0] is None
     assert faults[-1][:3] == ("io", "create", errno.ENOSPC)
     assert len(small.files()) == faults.count(None)
@@ -178,8 +179,8 @@ def test_a_read_only_root_refuses(card, mounts, stage):
 
     [(*_, verdicts)] = stage(card, [sealed], name)
 
-    assert verdicts[0][2][0] == "io"
-    assert verdicts[0][2][2] == errno.EROFS
+    assert verdicts[0][-1][0] == "io"
+    assert verdicts[0][-1][2] == errno.EROFS
 
 
 def test_a_destination_never_crosses_a_mount_and_a_source_only_when_allowed(card, archive, mounts, stage):
@@ -192,7 +193,7 @@ def test_a_destination_never_crosses_a_mount_and_a_source_only_when_allowed(card
     [(_, _, _, _, refused, _)] = stage(card, [archive], b"inner/clip.mov")
     [(digest, *_)] = stage(card, [], b"inner/clip.mov", cross=True)
 
-    assert into_mount[0][2][2] == errno.EXDEV
+    assert into_mount[0][-1][2] == errno.EXDEV
     assert refused[2] == errno.EXDEV
     assert digest == _native.blake3(b"x")
     assert archive.files() == set()
@@ -252,7 +253,7 @@ def test_what_is_no_regular_file_is_a_fault_and_never_blocks(card, archive, kind
 
     assert (digest, read) == (None, 0)
     assert fault[:2] == ("io", "open")
-    assert verdicts == [(None, 0, fault)]
+    assert verdicts == [(None, 0, 0, 0, fault)]
     assert archive.files() == set()
 
 
@@ -302,7 +303,7 @@ def test_a_source_that_is_not_what_the_scan_saw_is_changed(card, archive, size, 
     )
 
     assert (digest, fault[0]) == (None, "changed")
-    assert verdicts == [(None, 0, fault)]
+    assert verdicts == [(None, 0, 0, 0, fault)]
 
 
 def test_a_copy_that_reads_back_wrong_names_the_bytes(card, archive, stage):
@@ -319,7 +320,7 @@ def test_a_copy_that_reads_back_wrong_names_the_bytes(card, archive, stage):
 
     thread = threading.Thread(target=damage)
     thread.start()
-    [(digest, _, _, _, fault, [(method, _, copy_fault)])] = stage(card, [archive], name, buffer=4096, page=page)
+    [(digest, _, _, _, fault, [(method, *_, copy_fault)])] = stage(card, [archive], name, buffer=4096, page=page)
     thread.join()
 
     assert (digest, fault, method) == (_native.blake3(data), None, None)
@@ -346,7 +347,7 @@ def test_cancelling_from_another_thread_takes_effect_within_a_buffer(card, archi
     ended_at = time.monotonic()
     thread.join()
 
-    assert (digest, fault[0], verdicts) == (None, "cancelled", [(None, 0, fault)])
+    assert (digest, fault[0], verdicts) == (None, "cancelled", [(None, 0, 0, 0, fault)])
     assert ended_at - cancelled_at[0] < 1.0  # 100 ms are promised; a busy machine may schedule us late
     assert archive.files() == set()
 

@@ -138,7 +138,7 @@ folders: Final = Table(
 )
 
 # One item at one destination (`root` is the number in session_roots). `sequence` counts the ends per session and
-# root: a manifest part holds a run of it.
+# root: a manifest part holds a run of it. `kept_mtime` is the time the copy has, as its file system keeps it.
 copies: Final = Table(
     "copies",
     metadata,
@@ -162,6 +162,7 @@ copies: Final = Table(
     Column("validated_at", BigInteger),
     Column("finalized_at", BigInteger),
     Column("sequence", Integer),
+    Column("kept_mtime", BigInteger),
     sqlite_with_rowid=False,
 )
 

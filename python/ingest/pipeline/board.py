@@ -51,6 +51,7 @@ class Board:
         self.problems: list[str] = []
         self.stopping = False
         self.folders_failed = 0
+        self._timeless: set[int] = set()
         self._options = options
         self._volumes = volumes
 
@@ -109,6 +110,12 @@ class Board:
             return
         self.lost_sources[source] = why
         self._problem(f"{shown(self.facts.sources[source].path)}: the source is no longer there ({why})")
+
+    def warn_of_times(self, root: int) -> None:
+        """A root does not keep the times it is given: said once, and no reason not to finalize."""
+        if root not in self._timeless:
+            self._timeless.add(root)
+            self.warn(f"{shown(self.facts.roots[root].path)}: this file system does not keep the files' times")
 
     def _problem(self, sentence: str) -> None:
         self.problems.append(sentence)

@@ -94,7 +94,7 @@ def _home(home: Path) -> Iterator[Health]:
 
 
 def _journal(database: Database) -> Iterator[Health]:
-    connection = sqlite3.connect(f"file:{database.path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{database.path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
 from ingest.model.states import ItemState, SessionState, advance
-from ingest.pipeline.plan import MOST_NAMES
+from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import Setbacks
 from ingest.storage.roots import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
@@ -118,7 +118,7 @@ class Flow:
         request = answer.request
         assert isinstance(request, Prove)  # noqa: S101 - the handler was registered with it
         for item, proof in zip(request.items, answer.reply.proofs or [], strict=True):
-            digest, size, _, method, fault = proof
+            digest, size, mtime, method, fault = proof
             transfer = self._board.alive.get(item)
             if transfer is None or not transfer.asking:
                 continue
@@ -132,7 +132,7 @@ class Flow:
                     del transfer.compare[request.root]
                     self._board.hold(transfer, copy)
                 else:
-                    copy.verify_method, copy.validated_at = method, time.time_ns()
+                    copy.verify_method, copy.validated_at, copy.kept_mtime = method, time.time_ns(), mtime
                     # What cannot be read cannot be shown to be this item: it is left alone, its name is taken.
                     transfer.compare[request.root] = digest if fault is None else b""
             if not transfer.asking:
@@ -199,17 +199,16 @@ class Flow:
         """Copies were made and proven, or not: `validated` with the next commit, and then to be published."""
         request, reply = answer.request, answer.reply
         assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
-        copying = 0.0
+        began, flushed = min((row[2] for row in reply.staged or []), default=0), 0
         for item, row in zip(request.items, reply.staged or [], strict=True):
             digest, read, started, copied, source_fault, verdicts = row
             transfer = self._board.alive[item]
-            copying += max(0, copied - started) / 1e9
             self._ledger.count(bytes_read=read)
             if source_fault is not None:
                 self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
                 continue
             transfer.digest = digest
-            for root, (method, validated, fault) in zip(request.roots, verdicts, strict=True):
+            for root, (method, on_device, validated, mtime, fault) in zip(request.roots, verdicts, strict=True):
                 copy = transfer.copies[root]
                 copy.worker, copy.started_at, copy.copied_at, copy.blake3 = answer.worker, started, copied, digest
                 if fault is not None:
@@ -217,9 +216,13 @@ class Flow:
                     continue
                 copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
                 copy.verify_method, copy.validated_at, copy.operation, copy.errno = method, validated, None, 0
+                copy.kept_mtime, flushed = mtime, max(flushed, on_device)
                 self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
                 self._ledger.put(copy)
                 self._outbox.publish(copy)
+                if not same_mtime(mtime, transfer.item.mtime_ns):
+                    self._board.warn_of_times(root)
+        copying = max(0, flushed - began) / 1e9
         self._ledger.count(seconds_copy=copying, seconds_validate=max(0.0, reply.seconds - copying))
 
     # Publishing.

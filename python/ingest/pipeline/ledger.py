@@ -108,7 +108,7 @@ class Ledger:
     def _location(self, item: Item, copy: Copy) -> dict[str, object]:
         return {
             "root": self._roots[copy.root].key, "path": copy.path, "blake3": copy.blake3, "size": item.size,
-            "mtime_ns": item.mtime_ns, "managed": 1, "verify_method": copy.verify_method,
+            "mtime_ns": copy.kept_mtime or item.mtime_ns, "managed": 1, "verify_method": copy.verify_method,
             "verified_at": copy.validated_at or time.time_ns(), "session": self._journal.key, "item": item.number,
         }  # fmt: skip
 

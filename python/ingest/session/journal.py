@@ -49,6 +49,7 @@ class Copy:
     validated_at: int | None = None
     finalized_at: int | None = None
     sequence: int | None = None
+    kept_mtime: int | None = None
 
 
 _FIELDS: Final = tuple(Copy.__dataclass_fields__)

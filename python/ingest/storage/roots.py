@@ -148,7 +148,8 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
     except OSError as error:
         raise from_os_error(error, "open", path) from error
     if not os.path.isdir(path):
-        raise UsageError("it is not a folder", path=path, operation="open", errno=errno.ENOTDIR)
+        raise UsageError("it is not a folder", path=path, operation="open", errno=errno.ENOTDIR,
+                         advice="Name a folder on the archive's disk")  # fmt: skip
     root = pin(path, volume=volume)
     marker = read_marker(root)
     if marker is None:

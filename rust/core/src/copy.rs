@@ -1,7 +1,5 @@
 //! One read, one hash, N copies, each flushed and read back before it counts.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -10,7 +8,7 @@ use crate::progress::Page;
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
 use crate::source::{Mode, Source};
-use crate::transfer::{StageOptions, Staged, Transfer, Verdict};
+use crate::transfer::{now, StageOptions, Staged, Transfer, Verdict};
 use crate::verify;
 use crate::volume::Method;
 
@@ -238,26 +236,28 @@ impl Work<'_> {
         let Flushed { mut staged, copies } = flushed;
         let mut blame = None;
         for (root, copy) in copies.iter().enumerate() {
-            let outcome = match (copy, &blame, staged.digest) {
-                (Err(error), _, _) => Err(error.clone()),
+            staged.copies.push(match (copy, &blame, staged.digest) {
+                (Err(error), _, _) => Verdict::failed(error.clone()),
                 // The digest is known whenever a copy was written to its end.
                 (Ok(_), Some(_), _) | (Ok(_), None, None) => continue,
                 (Ok(copy), None, Some(digest)) => match self.prove(transfer, root, copy, &digest) {
-                    Ok(method) => Ok(method),
-                    Err(Blame::Copy(error)) => Err(copy.place.remove(error)),
+                    Ok(method) => Verdict {
+                        outcome: Ok(method),
+                        flushed_ns: copy.flushed_ns,
+                        validated_ns: now(),
+                        mtime_ns: copy.stat.mtime_ns,
+                    },
+                    Err(Blame::Copy(error)) => Verdict::failed(copy.place.remove(error)),
                     Err(Blame::Source(error)) => {
                         blame = Some(error);
                         continue;
                     }
                 },
-            };
-            let validated_ns = if outcome.is_ok() { now() } else { 0 };
-            staged.copies.push(Verdict { outcome, validated_ns });
+            });
         }
         if let Some(error) = blame {
             copies.iter().flatten().for_each(|copy| drop(copy.place.remove(error.clone())));
-            let verdict = Verdict { outcome: Err(error.clone()), validated_ns: 0 };
-            staged.copies = vec![verdict; copies.len()];
+            staged.copies = vec![Verdict::failed(error.clone()); copies.len()];
             staged.digest = None;
             staged.fault = Some(error);
         }
@@ -297,9 +297,4 @@ fn condemn(slot: &mut Result<Sink>, error: Error) {
     if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
         *slot = Err(sink.condemn(error));
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

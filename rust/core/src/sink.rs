@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
+use crate::transfer::now;
 
 /// Files from this size on get their blocks reserved: below it the call costs more than it saves.
 const PREALLOCATE: u64 = 1 << 20;
@@ -28,6 +29,7 @@ pub(crate) struct Place {
 pub(crate) struct Written {
     pub(crate) place: Place,
     pub(crate) stat: Stat,
+    pub(crate) flushed_ns: i64,
 }
 
 impl Sink {
@@ -89,7 +91,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat }),
+            Ok(stat) => Ok(Written { place, stat, flushed_ns: now() }),
             Err(error) => Err(place.remove(error)),
         }
     }

@@ -1,5 +1,7 @@
 //! What goes into a batch, and what comes out of it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::Mode;
@@ -50,11 +52,27 @@ pub struct Staged {
     pub copies: Vec<Verdict>,
 }
 
-/// What became of one copy.
+/// What became of one copy. A copy that failed keeps no times.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// How it was read back, or why it is gone.
     pub outcome: Result<Method>,
+    /// When the device had it, as far as the system says, in nanoseconds since the Unix epoch; 0 if it never did.
+    pub flushed_ns: i64,
     /// When it was proven, in nanoseconds since the Unix epoch; 0 if it was not.
     pub validated_ns: i64,
+    /// The modification time that the copy has, as its file system keeps it; 0 if it was not proven.
+    pub mtime_ns: i64,
+}
+
+impl Verdict {
+    pub(crate) fn failed(error: Error) -> Self {
+        Self { outcome: Err(error), flushed_ns: 0, validated_ns: 0, mtime_ns: 0 }
+    }
+}
+
+/// The time of day, in nanoseconds since the Unix epoch.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ use crate::errors::{exception, fault, fault_of, Fault};
 use crate::page::{detached, Page};
 use crate::root::Root;
 
-type PyVerdict<'py> = (Option<&'static str>, i64, Option<Fault<'py>>);
+type PyVerdict<'py> = (Option<&'static str>, i64, i64, i64, Option<Fault<'py>>);
 type PyStaged<'py> = (Option<Bound<'py, PyBytes>>, u64, i64, i64, Option<Fault<'py>>, Vec<PyVerdict<'py>>);
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -67,7 +67,7 @@ fn convert<'py>(py: Python<'py>, staged: &Staged) -> PyStaged<'py> {
     let digest = staged.digest.map(|digest| PyBytes::new(py, &digest));
     let verdicts = staged.copies.iter().map(|copy| {
         let method = copy.outcome.as_ref().ok().map(|method| method.word());
-        (method, copy.validated_ns, fault_of(py, &copy.outcome))
+        (method, copy.flushed_ns, copy.validated_ns, copy.mtime_ns, fault_of(py, &copy.outcome))
     });
     let source_fault = staged.fault.as_ref().map(|error| fault(py, error));
     (digest, staged.bytes_read, staged.started_ns, staged.copied_ns, source_fault, verdicts.collect())

@@ -40,7 +40,7 @@ def run(
     """
     del quiet
     if as_csv and as_json:
-        raise UsageError("choose one of them", operation="--csv --json")
+        raise UsageError("choose one of them", operation="--csv --json", advice="Leave one of them out")
     from ingest import api, config
 
     with api.query([raw(each) for each in root or ()], sql, config.home()) as answer:

@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("validated_at", sa.BigInteger(), nullable=True),
         sa.Column("finalized_at", sa.BigInteger(), nullable=True),
         sa.Column("sequence", sa.Integer(), nullable=True),
+        sa.Column("kept_mtime", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["session"], ["sessions.key"], name=op.f("fk_copies_session_sessions"), ondelete="CASCADE"
         ),

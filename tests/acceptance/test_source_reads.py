@@ -1,0 +1,95 @@
+"""The source is read once: counted by the kernel's own account of system calls, not by what the program says."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+
+import pytest
+
+READS = "read,pread64,readv,preadv,preadv2,copy_file_range,sendfile,splice,io_uring_setup"
+CALL = re.compile(r"^(?:\d+ +)?(\w+)\(\d+<([^>]*)>.* = (\d+)$")
+
+
+@pytest.fixture(scope="module")
+def card(shared):
+    noise = random.Random(7).randbytes(3 << 20)
+    return shared.plant("CARD", {"big.mov": noise, "100/a.jpg": noise[:70_001], "100/b.jpg": noise[:1], "100/c.jpg": b""})
+
+
+@pytest.fixture
+def traced(ingest, tmp_path):
+    """Run a command under strace: its exit code, the bytes read per file below a folder, the calls that were made."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    able = subprocess.run([strace, "-f", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    if able.returncode:
+        pytest.skip("strace may not trace here")
+
+    def run(below, *arguments):
+        log = tmp_path / "calls"
+        done = subprocess.run(
+            [strace, "-f", "-qq", "-y", "-s", "0", "-e", f"trace={READS},mmap", "-o", log, *ingest.command(*arguments)],
+            env=ingest.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        amounts: dict[str, int] = {}
+        for line in log.read_text(errors="replace").splitlines():
+            assert "io_uring_setup(" not in line, "reads through io_uring would not be counted"
+            match = CALL.match(line)
+            if match and match[1] != "mmap" and match[2].startswith(f"{below}/"):
+                amounts[os.path.relpath(match[2], below)] = amounts.get(os.path.relpath(match[2], below), 0) + int(match[3])
+        mapped = {m[1] for m in re.finditer(rf"mmap\([^<]*<{re.escape(str(below))}/([^>]*)>", log.read_text(errors="replace"))}
+        return done, amounts, mapped
+
+    return run
+
+
+SIZES = {"big.mov": 3 << 20, "100/a.jpg": 70_001, "100/b.jpg": 1}
+
+
+@pytest.mark.parametrize("mode", ["read", "direct"])
+def test_two_destinations_cost_one_read_of_each_byte(traced, card, archive, backup, mode):
+    done, amounts, mapped = traced(card, "copy", card, archive, "--also", backup, "--read-mode", mode)
+
+    assert done.returncode == 0, done.stderr
+    assert {name: amount for name, amount in amounts.items() if amount} == SIZES
+    assert mapped == set()
+    assert (archive / "CARD/big.mov").read_bytes() == (backup / "CARD/big.mov").read_bytes()
+
+
+def test_a_mapped_source_is_not_read_at_all(traced, card, archive, backup):
+    done, amounts, mapped = traced(card, "copy", card, archive, "--also", backup, "--read-mode", "mmap")
+
+    assert done.returncode == 0, done.stderr
+    assert sum(amounts.values()) == 0
+    assert mapped >= set(SIZES)
+
+
+def test_finding_that_all_is_there_already_costs_one_read_too(traced, tell, card, archive, backup):
+    assert tell("copy", card, archive, "--also", backup).code == 0
+
+    done, amounts, _ = traced(card, "copy", card, archive, "--also", backup, "--read-mode", "read")
+
+    assert done.returncode == 0, done.stderr
+    assert "Nothing had to be copied" in done.stdout
+    assert all(amounts.get(name, 0) <= size for name, size in SIZES.items())
+
+
+def test_each_copy_is_read_back_in_full(traced, card, archive):
+    done, amounts, _ = traced(archive, "copy", card, archive)
+
+    assert done.returncode == 0, done.stderr
+    read_back = sum(amount for name, amount in amounts.items() if "/staging/" in name and name.endswith(".part"))
+    assert read_back >= sum(SIZES.values())
+
+
+def test_a_plan_reads_no_file_of_the_source(traced, card, archive):
+    done, amounts, mapped = traced(card, "scan", card, "--to", archive)
+
+    assert done.returncode == 0, done.stderr
+    assert sum(amounts.values()) == 0
+    assert mapped == set()

@@ -29,13 +29,14 @@ from ingest.pipeline.opening import (
     refuse_clones,
     reopen_destination,
     reopen_sources,
-    restat_failed,
 )
 from ingest.pipeline.preview import Preview
+from ingest.pipeline.retry import reopen
 from ingest.session.journal import Journal
 from ingest.session.register import find, open_session, register, session_facts, take_up
 from ingest.session.report import failure, report
-from ingest.storage.roots import open_destination, pin, read_marker
+from ingest.storage.marker import read_marker
+from ingest.storage.roots import open_destination, pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -152,7 +153,7 @@ def _resume_one(
     state = entry.state
     facts = take_up(database, entry.key, retry=named)
     if state is SessionState.COMPLETED_WITH_ERRORS:
-        restat_failed(journal, [root for _, root, _ in sources])
+        reopen(journal, [root for _, root, _ in sources], CopyOptions.from_json(facts.options))
     elif not state.paused:
         state = SessionState.INTERRUPTED
     return _run(database, facts, sources, destinations, monitor, stopped, state, [])

@@ -175,6 +175,17 @@ def test_verify_and_query_need_no_right_to_write(ask, stranger, card, archive):
     assert asked.document == [{"n": 5}]
 
 
+def test_a_journal_that_cannot_be_written_can_still_be_looked_at(ask, stranger, card, archive):
+    session = ask("copy", card, archive).document["session"]
+    stranger.home.chmod(0o555)
+    for file in stranger.home.iterdir():
+        file.chmod(0o444)
+
+    assert [entry["session"] for entry in ask("sessions").document["sessions"]] == [session]
+    assert ask("show", session).document["items"]["finalized"] == 5
+    assert ask("scan", card, "--to", archive).document["counts"]["duplicate"] == 5
+
+
 def test_verify_says_that_a_file_cannot_be_read_instead_of_calling_it_missing(ask, card, archive):
     assert ask("copy", card, archive).code == 0
     (archive / "CARD/b.jpg").chmod(0)

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 READS = "read,pread64,readv,preadv,preadv2,copy_file_range,sendfile,splice,io_uring_setup"
-CALL = re.compile(r"^(?:\d+ +)?(\w+)\(\d+<([^>]*)>.* = (\d+)$")
+CALL = re.compile(r"(?P<call>\w+)\([^<]*<(?P<path>[^>]*)>.* = (?P<answer>-?\w+)")
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +31,28 @@ def traced(ingest, tmp_path):
         pytest.skip("strace may not trace here")
 
     def run(below, *arguments):
-        log = tmp_path / "calls"
+        logs = tmp_path / "calls"
+        logs.mkdir()
+        # A file for each thread: their lines do not cut each other in two.
         done = subprocess.run(
-            [strace, "-f", "-qq", "-y", "-s", "0", "-e", f"trace={READS},mmap", "-o", log, *ingest.command(*arguments)],
+            [strace, "-ff", "-qq", "-y", "-s", "0", "-e", f"trace={READS},mmap", "-o", logs / "thread", *ingest.command(*arguments)],
             env=ingest.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         amounts: dict[str, int] = {}
-        for line in log.read_text(errors="replace").splitlines():
-            assert "io_uring_setup(" not in line, "reads through io_uring would not be counted"
+        mapped = set()
+        lines = 0
+        for line in "\n".join(log.read_text(errors="replace") for log in logs.iterdir()).splitlines():
+            assert not line.startswith("io_uring_setup("), "reads through io_uring would not be counted"
             match = CALL.match(line)
-            if match and match[1] != "mmap" and match[2].startswith(f"{below}/"):
-                amounts[os.path.relpath(match[2], below)] = amounts.get(os.path.relpath(match[2], below), 0) + int(match[3])
-        mapped = {m[1] for m in re.finditer(rf"mmap\([^<]*<{re.escape(str(below))}/([^>]*)>", log.read_text(errors="replace"))}
+            lines += match is not None
+            if match is None or not match["path"].startswith(f"{below}/"):
+                continue
+            name = os.path.relpath(match["path"], below)
+            if match["call"] == "mmap":
+                mapped.add(name)
+            else:
+                amounts[name] = amounts.get(name, 0) + max(0, int(match["answer"], 0))
+        assert lines > 100, "nothing was traced"
         return done, amounts, mapped
 
     return run

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-BIG = {"A.JPG": 40_000, "B.MOV": 600 << 20, "C.JPG": 50_000}
+BIG = {"A.JPG": 40_000, "B.MOV": 280 << 20, "C.JPG": 50_000}
 PROMPT = 5.0
 
 
@@ -66,7 +66,7 @@ def test_asked_twice_it_stops_at_once_even_if_its_workers_hang(make_card, archiv
 
 def test_asked_before_the_first_byte_it_stops_as_cleanly(make_card, archive, shell, check, until, journal):
     """While it scans and plans nothing is copied yet; the session is there to be resumed all the same."""
-    card = make_card({f"F/{number:05}.JPG": 100 for number in range(6000)})
+    card = make_card({f"F/{number:05}.JPG": 100 for number in range(2500)})
     running = shell.start("copy", card.folder, archive)
     until(lambda: journal.live("SELECT 1 FROM sessions WHERE state IN ('scanning', 'planning')"), "the scan")
     began = time.monotonic()
@@ -81,7 +81,7 @@ def test_asked_before_the_first_byte_it_stops_as_cleanly(make_card, archive, she
 
 
 def test_stopped_again_and_again_it_completes_in_the_end(make_card, archive, shell, check, tally):
-    card = make_card({f"{name}.MOV": 150 << 20 for name in "ABC"})
+    card = make_card({f"{name}.MOV": 100 << 20 for name in "ABC"})
     command = ["copy", card.folder, archive, "--workers", "1"]
     for name in "ABC":
         running = shell.start(*command)

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from ingest.errors import IngestError
 from ingest.manifest import names
-from ingest.manifest.reader import stream
+from ingest.manifest.reader import Rows
 from ingest.manifest.views import LATEST_FIRST, STANDING
-from ingest.storage.roots import INTERNAL
+from ingest.storage.marker import INTERNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +65,7 @@ def expected(
         session: only paths that this session has a row for. What should stand there the latest row says,
             whichever session wrote it.
     """
-    connection.register("_rows", stream(manifests, _NEEDED))
+    connection.register("_rows", Rows(manifests, _NEEDED))
     sql = f"""
         SELECT _root, {names.NAME_SQL} AS name, size, blake3, session
         FROM _rows WHERE {STANDING} ORDER BY _root, name, {LATEST_FIRST}"""  # noqa: S608 - constants of this program
@@ -95,7 +95,7 @@ def strays(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Itera
         connection.register("_some", table)
         connection.execute("INSERT INTO found SELECT * FROM _some")
         connection.unregister("_some")
-    connection.register("_rows", stream(manifests, _NAMES))
+    connection.register("_rows", Rows(manifests, _NAMES))
     sql = f"""
         SELECT found.root, found.name, found.reason FROM found
         ANTI JOIN (SELECT _root, {names.NAME_SQL} AS name FROM _rows WHERE {STANDING}) AS named

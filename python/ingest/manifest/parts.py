@@ -20,7 +20,7 @@ from ingest.errors import ManifestError, from_os_error
 from ingest.manifest.codec import decode, encode
 from ingest.manifest.files import read_file
 from ingest.storage.deposit import deposit
-from ingest.storage.roots import INTERNAL, staging_folder
+from ingest.storage.marker import INTERNAL, staging_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,9 +1,13 @@
-"""Manifests of one or several roots as one Arrow data set.
+"""Manifests of one or several roots, and their rows as one stream.
 
-Promises: the files are an explicit list, each checked before; columns are unified by name. Beside the columns of
-:data:`~ingest.manifest.schema.READ_SCHEMA` each row has `_root` (index of its root in the list), `_part` (its
-part's, counted over all, in order of session and number) and `_created` (of its session, microseconds since the
-epoch): what decides which row is the latest. Memory holds the facts of each part, never rows.
+Promises: the parts are an explicit list, each checked when the manifests are opened and again whenever its rows are
+read; columns are unified by name. Beside the columns of :data:`~ingest.manifest.schema.READ_SCHEMA` each row has
+`_root` (index of its root in the list), `_part` (its part's, counted over all, by age of session and number) and
+`_created` (of its session, microseconds since the epoch): what decides which row is the latest. Memory holds the
+facts of each part, and the rows of one part at a time.
+
+Not an Arrow data set with a file system of ours: when such a file system raises, Arrow may wait for the interpreter
+in one thread while another holds it and waits for Arrow, for ever (seen with 26.0).
 """
 
 from __future__ import annotations
@@ -12,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
-from ingest.errors import MissingError
+from ingest import engine
+from ingest.errors import ManifestError, MissingError
 from ingest.manifest.chain import chain
-from ingest.manifest.files import PartFiles
+from ingest.manifest.files import read_file
 from ingest.manifest.schema import READ_SCHEMA
 
 if TYPE_CHECKING:
@@ -34,15 +38,14 @@ SCANNED: Final[pa.Schema] = pa.schema([*READ_SCHEMA, *_ORDER])
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """Parts that were checked, and their rows.
+    """Parts that were checked.
 
     Attributes:
-        roots: where they lie. parts: each with the index of its root. dataset: their rows, unread.
+        roots: where they lie. parts: each with the index of its root, by age of session and number.
     """
 
     roots: tuple[Root, ...]
     parts: tuple[tuple[int, Part], ...]
-    dataset: pads.Dataset
 
 
 def open_manifests(roots: Sequence[Root]) -> Manifests:
@@ -71,41 +74,59 @@ def no_manifest(root: Root) -> MissingError:
 
 
 def of_parts(roots: Sequence[Root], parts: Iterable[tuple[int, Part]]) -> Manifests:
-    """The rows of these parts.
+    """Manifests of these parts alone.
 
     Args:
         roots: where they lie.
         parts: checked ones, each with the index of its root in `roots`.
     """
     ordered = sorted(parts, key=lambda at: (at[1].facts.created_ns, at[1].facts.session, at[1].number, at[0]))
-    files = pafs.PyFileSystem(
-        PartFiles({str(at): (roots[root], part.path, part.blake3) for at, (root, part) in enumerate(ordered)})
-    )
-    format_ = pads.ParquetFileFormat(
-        default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)
-    )
-    fragments = [
-        format_.make_fragment(str(at), files, partition_expression=_constants(root, at, part))
-        for at, (root, part) in enumerate(ordered)
-    ]
-    return Manifests(tuple(roots), tuple(ordered), pads.FileSystemDataset(fragments, SCANNED, format_, files))
+    return Manifests(tuple(roots), tuple(ordered))
 
 
-def stream(manifests: Manifests, columns: Sequence[str]) -> pa.RecordBatchReader:
-    """These columns of all rows, once, part by part: unlike a scan of the data set, never more than a part in memory."""
+class Rows:
+    """The rows of manifests, for whoever reads Arrow streams: each time afresh, part by part, in order of age.
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for fragment in manifests.dataset.get_fragments():
-            yield from fragment.to_batches(schema=SCANNED, columns=list(columns))
+    Args:
+        manifests: whose rows.
+        columns: which of :data:`SCANNED`; None takes all.
+    """
 
-    return pa.RecordBatchReader.from_batches(pa.schema([SCANNED.field(name) for name in columns]), batches())
+    def __init__(self, manifests: Manifests, columns: Sequence[str] | None = None) -> None:
+        self._manifests = manifests
+        self.schema: pa.Schema = pa.schema([SCANNED.field(name) for name in columns or SCANNED.names])
 
+    def __arrow_c_schema__(self) -> object:
+        return self.schema.__arrow_c_schema__()
 
-def _constants(root: int, at: int, part: Part) -> pads.Expression:
-    """What every row of a part has in common, and Parquet does not hold: the scanner fills it in."""
-    values = (root, at, part.facts.created_ns // 1000)
-    first, second, third = (
-        pads.field(field.name) == pads.scalar(pa.scalar(value, field.type))
-        for field, value in zip(_ORDER, values, strict=True)
-    )
-    return first & second & third
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
+        return reader.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]  # pyarrow-stubs leave it untyped
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows.
+
+        Raises:
+            ManifestError: a part is not any more what it was when it was checked.
+            IngestError: it cannot be read.
+        """
+        for at, (index, part) in enumerate(self._manifests.parts):
+            root = self._manifests.roots[index]
+            data = read_file(root, part.path)
+            if engine.blake3(data) != part.blake3:
+                raise ManifestError("it changed while it was read", path=root.path + b"/" + part.path, operation="read")
+            constants = dict(zip(_ORDER.names, (index, at, part.facts.created_ns // 1000), strict=True))
+            yield from self._unified(data, constants).to_batches()
+
+    def _unified(self, data: bytes, constants: dict[str, int]) -> pa.Table:
+        """The rows of one part, with what its version did not know as null."""
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        held = set(file.schema_arrow.names)
+        found = file.read(columns=[name for name in self.schema.names if name in held], use_threads=False)
+        count = file.metadata.num_rows
+        columns = [
+            found[field.name] if field.name in held
+            else pa.repeat(pa.scalar(constants.get(field.name), field.type), count)
+            for field in self.schema
+        ]  # fmt: skip
+        return pa.table(columns, schema=self.schema)

@@ -2,7 +2,7 @@
 
 For one path below one root the latest row of an arrived copy wins: by when it was finalized (else validated, else
 when its session began), then by part, then by item. For one copy (session, item, root) the row in the latest part
-wins: a resumed session tells a copy again. `_rows` is the data set of :mod:`ingest.manifest.reader`.
+wins: a resumed session tells a copy again. `_rows` are those of :mod:`ingest.manifest.reader`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from ingest.manifest import names
+from ingest.manifest.reader import Rows
 from ingest.manifest.schema import SCHEMA
 from ingest.model.states import ARRIVED, RANK, ItemState
 
@@ -105,7 +106,7 @@ _SESSIONS: Final = pa.schema(
 
 def create_views(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> None:
     """Register the rows and define the views over them."""
-    connection.register("_rows", manifests.dataset)
+    connection.register("_rows", Rows(manifests))
     connection.register("_sessions", _sessions(manifests))
     for name, definition in _DEFINITIONS.items():
         connection.execute(f"CREATE TEMP VIEW {name} AS {Template(definition).substitute(_WORDS)}")

@@ -15,7 +15,8 @@ from ingest.catalog.holdings import all_roots
 from ingest.db.engine import NAME, existing_database
 from ingest.errors import IngestError, from_os_error, shown
 from ingest.session.register import register
-from ingest.storage.roots import pin, read_marker
+from ingest.storage.marker import read_marker
+from ingest.storage.roots import pin
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from ingest.errors import IngestError, PausedError, shown
 from ingest.layouts.naming import mirrored
 from ingest.model.states import ItemState, SessionState
 from ingest.session.report import counts
-from ingest.storage.roots import check_marker, clear_staging
+from ingest.storage.marker import check_marker
+from ingest.storage.roots import clear_staging
 from ingest.workers.messages import Folders
 
 if TYPE_CHECKING:

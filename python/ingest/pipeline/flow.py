@@ -14,7 +14,7 @@ from ingest.engine import Failed, failed
 from ingest.model.states import ItemState, SessionState, advance
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import Setbacks
-from ingest.storage.roots import staging_folder
+from ingest.storage.marker import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
 

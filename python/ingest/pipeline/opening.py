@@ -14,7 +14,6 @@ from ingest.errors import IngestError, MissingError, PausedError, UsageError, fr
 from ingest.layouts.naming import label_of
 from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
-from ingest.model.states import ItemState
 from ingest.session.recognise import require_same_source
 from ingest.storage import roots
 from ingest.storage.roots import Destination, pin
@@ -169,14 +168,3 @@ def reopen_destination(place: RootFacts) -> Destination:
         return roots.reopen_destination(place.path, place.uuid)
     except MissingError as error:
         raise _away(error, "Mount the disk that this session began with, then: ingest resume") from error
-
-
-def restat_failed(journal: Journal, sources: Sequence[Root]) -> None:
-    """Give items that failed another chance, as they are on the source now."""
-    journal.reopen_failed()
-    for page in journal.items():
-        fresh = [item for item in page if item.state is ItemState.DISCOVERED]
-        for number, root in enumerate(sources):
-            own = [item for item in fresh if item.source == number]
-            found = zip(own, root.lstat([item.path for item in own]), strict=True)
-            journal.restat([(item.number, seen[1], seen[2]) for item, seen in found if isinstance(seen, tuple)])

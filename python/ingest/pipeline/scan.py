@@ -68,18 +68,20 @@ class Found:
     folders: list[Folder]
 
 
-def scan(root: Root, source: int, first: int, chosen: Filter, single: bytes | None = None) -> Iterator[Found]:
+def scan(
+    root: Root, source: int, first: int, chosen: Filter, single: bytes | None = None, start: bytes = b""
+) -> Iterator[Found]:
     """Walk one source.
 
     Args:
         root: the source, pinned. source: its index. first: the number of the next item. single: the one file of
-            it that was asked for.
+            it that was asked for. start: the folder to begin with.
 
     Raises:
         OSError: the source itself cannot be read.
     """
     number = first
-    pending = [b""]
+    pending = [start]
     while pending:
         folder = pending.pop()
         try:

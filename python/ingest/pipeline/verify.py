@@ -27,7 +27,7 @@ from ingest.manifest.expected import Expected, expected, strays
 from ingest.manifest.parts import list_parts
 from ingest.manifest.reader import no_manifest, of_parts
 from ingest.manifest.sandbox import sandbox
-from ingest.storage.roots import MARKER, read_marker
+from ingest.storage.marker import MARKER, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -231,6 +231,13 @@ class Journal:
                 .values(state=ItemState.DISCOVERED, reason=None, errno=0)
             )  # fmt: skip
 
+    def forget_item(self, number: int) -> int:
+        """Drop an item in whose place others come; the number of the first of these."""
+        with self.database.write() as connection:
+            last = int(connection.scalar(select(func.max(items.c.item)).where(items.c.session == self.key)) or 0)
+            connection.execute(delete(items).where(items.c.session == self.key, items.c.item == number))
+        return last + 1
+
     def restat(self, seen: Sequence[tuple[int, int, int]]) -> None:
         """The source was looked at again: ``(item, size, mtime_ns)``."""
         if not seen:

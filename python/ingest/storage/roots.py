@@ -6,35 +6,18 @@ A destination carries a marker, ``.ingest/root.json``, written once and never re
 from __future__ import annotations
 
 import errno
-import json
 import os
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from ingest import engine
-from ingest.errors import DeniedError, IngestError, ManifestError, MissingError, UsageError, from_os_error
-from ingest.storage.deposit import deposit
+from ingest.errors import DeniedError, MissingError, UsageError, from_os_error
+from ingest.storage.marker import STAGING, Marker, clear_leftovers, read_marker, staging_folder, write_marker
 from ingest.storage.volumes import Volume, volume_of
 
-INTERNAL: Final = b".ingest"
-STAGING: Final = INTERNAL + b"/staging"
-MARKER: Final = INTERNAL + b"/root.json"
-VERSION: Final = 1
 # Where disks are mounted by desktops and by hand: a folder here that lies on the system disk is most likely a
 # mount point whose disk is not there.
 MOUNT_FOLDERS: Final = (b"/mnt/", b"/media/", b"/run/media/", b"/Volumes/")
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What root.json says. `created` is ISO 8601, UTC."""
-
-    uuid: str
-    fs_uuid: str | None
-    created: str
-    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,64 +50,6 @@ def pin(path: bytes, *, volume: Volume | None = None, source: bool = False) -> e
         ) from error
 
 
-def read_marker(root: engine.Root) -> Marker | None:
-    """The root's marker, None if it has none.
-
-    Raises:
-        ManifestError: it is not what this program writes, or newer than this program.
-    """
-    where = root.path + b"/" + MARKER
-    try:
-        folder = root.open_folder(INTERNAL)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise from_os_error(error, "open", where) from error
-    try:
-        file = os.open(b"root.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise from_os_error(error, "open", where) from error
-    finally:
-        os.close(folder)
-    try:
-        with os.fdopen(file, "rb") as stream:
-            return _parse(stream.read(1 << 16), where)
-    except OSError as error:
-        raise from_os_error(error, "read", where) from error
-
-
-def _parse(data: bytes, where: bytes) -> Marker:
-    advice = "Look at the file; if its archive is known to you, restore it from a backup, else move it away"
-    wrong = ManifestError("it is not a root's marker", path=where, operation="read", advice=advice)
-    try:
-        stored = json.loads(data)
-        version = int(stored["version"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise wrong from error
-    if version > VERSION:
-        raise ManifestError(f"it has version {version}, newer than this program", path=where, operation="read",
-                            advice="Use a newer version of ingest")  # fmt: skip
-    try:
-        return Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), str(stored["created"]), version)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise wrong from error
-
-
-def _write_marker(root: engine.Root, volume: Volume) -> Marker:
-    marker = Marker(str(uuid.uuid4()), volume.fs_uuid, datetime.now(UTC).isoformat(timespec="seconds"))
-    text = {"version": VERSION, "uuid": marker.uuid, "fs_uuid": marker.fs_uuid, "created": marker.created}
-    data = (json.dumps(text, indent=2) + "\n").encode()
-    if deposit(root, MARKER, STAGING + b"/root-" + marker.uuid[:8].encode() + b".part", data):
-        return marker
-    # Another session was quicker: its marker holds.
-    other = read_marker(root)
-    if other is None:
-        raise ManifestError("its name is taken and cannot be read", path=root.path + b"/" + MARKER, operation="rename")
-    return other
-
-
 def open_destination(path: bytes, *, create: bool = False, new_root: bool = False) -> Destination:
     """Open a folder as an archive; the first time it gets its marker.
 
@@ -155,8 +80,9 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
     if marker is None:
         _refuse_empty_mount_point(path, volume, allowed=new_root)
         _refuse_unwritable(root, volume)
-        return Destination(path, root, _write_marker(root, volume), volume, fresh=True)
+        return Destination(path, root, write_marker(root, volume), volume, fresh=True)
     _refuse_unwritable(root, volume)
+    clear_leftovers(root)
     return Destination(path, root, marker, volume, fresh=False)
 
 
@@ -214,30 +140,6 @@ def _refuse_unwritable(root: engine.Root, volume: Volume) -> None:
         code = errno.EROFS if read_only else errno.EACCES
         raise DeniedError(os.strerror(code), path=root.path, operation="write", errno=code,
                           advice=str(from_os_error(OSError(code, ""), "").advice))  # fmt: skip
-
-
-def staging_folder(session_short: str) -> bytes:
-    """Where a session stages its files, below each root."""
-    return STAGING + b"/" + session_short.encode("ascii")
-
-
-def check_marker(root: engine.Root, expected: str) -> None:
-    """Require that the root's path still leads to it, and that it still carries its marker.
-
-    Raises:
-        IngestError: the folder is gone, replaced, or carries another marker.
-    """
-    try:
-        root.check()
-    except OSError as error:
-        raise from_os_error(error, "check", root.path, "Is the disk mounted?") from error
-    marker = read_marker(root)
-    if marker is None or marker.uuid != expected:
-        raise IngestError(
-            "the root's marker is gone or another one" if marker is None else f"this is another root ({marker.uuid})",
-            path=root.path + b"/" + MARKER, operation="check",
-            advice="Mount the disk that this session began with, then: ingest resume",
-        )  # fmt: skip
 
 
 def clear_staging(root: engine.Root, session_short: str, kept: set[bytes]) -> None:

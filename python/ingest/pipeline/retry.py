@@ -1,0 +1,40 @@
+"""Retry: a session that completed with errors is taken up again, and its failed items looked at afresh."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from ingest.model.states import ItemState
+from ingest.pipeline.scan import Filter, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.engine import Root
+    from ingest.model.item import Item
+    from ingest.model.options import CopyOptions
+    from ingest.session.journal import Journal
+
+
+def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> None:
+    """Give items that failed another chance, as they are on the source now.
+
+    A folder that could not be read then is walked now; what is found in it takes its place.
+    """
+    journal.reopen_failed()
+    unread: list[Item] = []
+    for page in journal.items():
+        fresh = [item for item in page if item.state is ItemState.DISCOVERED]
+        for number, root in enumerate(sources):
+            own = [item for item in fresh if item.source == number]
+            seen = list(zip(own, root.lstat([item.path for item in own]), strict=True))
+            found = [(item, facts) for item, facts in seen if isinstance(facts, tuple)]
+            unread += [item for item, facts in found if stat.S_ISDIR(facts[0])]
+            journal.restat([(item.number, facts[1], facts[2]) for item, facts in found if not stat.S_ISDIR(facts[0])])
+    chosen = Filter.of(options.exclude, options.only)
+    for folder in unread:
+        number = journal.forget_item(folder.number)
+        for inside in scan(sources[folder.source], folder.source, number, chosen, start=folder.path):
+            journal.add(inside.items, inside.folders)
+            number += len(inside.items)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ingest import engine
 from ingest.catalog.holdings import all_roots, key_of_root, remember_root, roots_known_at
-from ingest.db.engine import existing_database, open_database
+from ingest.db.engine import NAME, open_database, read_database
 from ingest.errors import IngestError, MissingError, shown
 from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
@@ -60,9 +60,10 @@ SHOWN = 1000
 
 
 @contextmanager
-def _journal(home: Path, session: str | None = None) -> Iterator[Database | None]:
+def _journal(home: Path, session: str | None = None, *, write: bool = False) -> Iterator[Database | None]:
     """The journal if there is one; None if nothing was ever written down and no session is asked for by name."""
-    database = existing_database(home)
+    exists = (home / NAME).exists()
+    database = None if not exists else open_database(home) if write else read_database(home)
     if database is None:
         if session is not None:
             raise MissingError(f"no session {session!r}", operation="find", advice="There is no journal yet")
@@ -90,7 +91,7 @@ def copy(
     """
     options = check_options(request.options)
     sources = open_sources(request.sources, options.label)
-    paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources])
+    paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources], create=request.create)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
         destinations = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
@@ -123,7 +124,7 @@ def resume(
     Raises:
         MissingError: no such session. PausedError: somebody works on it. IngestError: as `copy`.
     """
-    with _journal(home, session) as database:
+    with _journal(home, session, write=True) as database:
         if database is None:
             return []
         entries = [find(database, session)] if session is not None else [e for e in register(database) if e.resumable]
@@ -216,7 +217,7 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
     roots = [pin(path) for path in paths]
     markers = [read_marker(root) for root in roots]
-    database = existing_database(home)
+    database = read_database(home)
     keys: list[int | None] = [None for _ in roots]
     if database is not None:
         with database.read() as connection:

@@ -188,14 +188,26 @@ class Desk:
         return {**os.environ, "INGEST_HOME": str(self.home)}
 
     def command(self, *arguments: str | bytes | Path) -> list[str | bytes]:
-        return [*self.prefix, sys.executable, "-m", "ingest", *(a if isinstance(a, bytes) else str(a) for a in arguments)]
+        return [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "ingest",
+            *(a if isinstance(a, bytes) else str(a) for a in arguments),
+        ]
 
     def tell(self, *arguments: str | bytes | Path, **options: Any) -> Told:
         return told_by([*self.command(*arguments), "--json"], self.environment, **self.options, **options)
 
     def run(self, *arguments: str | bytes | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=120, check=False, **self.options
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **self.options,
         )
 
     def plant(self, name: str, tree: Mapping[str | bytes, bytes | None]) -> Path:

@@ -6,7 +6,9 @@ import os
 
 
 def test_other_content_under_a_taken_name_gets_a_number_before_its_extension(tell, plant, tmp_path, archive):
-    first = plant(tmp_path / "mon", {"DCIM/IMG_1.JPG": b"monday", "README": b"monday", ".conf": b"m", "a.tar.gz": b"mo"})
+    first = plant(
+        tmp_path / "mon", {"DCIM/IMG_1.JPG": b"monday", "README": b"monday", ".conf": b"m", "a.tar.gz": b"mo"}
+    )
     second = plant(tmp_path / "tue", {"DCIM/IMG_1.JPG": b"tuesday", "README": b"tue", ".conf": b"tu", "a.tar.gz": b"t"})
 
     assert tell("copy", first, archive, "--label", "wedding").code == 0
@@ -14,7 +16,9 @@ def test_other_content_under_a_taken_name_gets_a_number_before_its_extension(tel
 
     assert told.code == 0, told.errors
     assert told.document["items"]["finalized"] == 4
-    found = {str(f.relative_to(archive / "wedding")): f.read_bytes() for f in (archive / "wedding").rglob("*") if f.is_file()}
+    found = {
+        str(f.relative_to(archive / "wedding")): f.read_bytes() for f in (archive / "wedding").rglob("*") if f.is_file()
+    }
     assert found == {
         "DCIM/IMG_1.JPG": b"monday", "DCIM/IMG_1_1.JPG": b"tuesday", "README": b"monday", "README_1": b"tue",
         ".conf": b"m", ".conf_1": b"tu", "a.tar.gz": b"mo", "a.tar_1.gz": b"t",

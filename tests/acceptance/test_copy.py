@@ -42,7 +42,9 @@ def test_staging_is_left_empty(tell, card, archive, backup):
         assert sorted(entry.name for entry in (root / ".ingest").iterdir()) == ["manifests", "root.json", "staging"]
 
 
-def test_systems_litter_stays_behind_and_is_listed_but_other_dot_files_are_footage(tell, plant, tmp_path, archive, rows):
+def test_systems_litter_stays_behind_and_is_listed_but_other_dot_files_are_footage(
+    tell, plant, tmp_path, archive, rows
+):
     litter = {
         ".DS_Store", "Thumbs.db", "desktop.ini", ".Spotlight-V100/store.db", ".Trashes/x", ".fseventsd/y", "@eaDir/z",
         "__MACOSX/w", "DCIM/._clip.mp4",
@@ -153,7 +155,9 @@ def test_an_empty_source_is_no_error(tell, tmp_path, archive):
     assert (archive / "EMPTY").is_dir()
 
 
-def test_the_summary_tells_a_tired_person_that_all_of_it_arrived_where_and_how_it_was_proven(ingest, card, archive, backup):
+def test_the_summary_tells_a_tired_person_that_all_of_it_arrived_where_and_how_it_was_proven(
+    ingest, card, archive, backup
+):
     done = ingest.run("copy", card, archive, "--also", backup)
 
     assert done.returncode == 0, done.stderr

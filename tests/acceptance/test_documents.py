@@ -7,7 +7,18 @@ import re
 
 import pytest
 
-ITEMS = ["discovered", "finalized", "duplicate", "excluded", "skipped", "failed", "changed", "removed", "cancelled", "waiting"]
+ITEMS = [
+    "discovered",
+    "finalized",
+    "duplicate",
+    "excluded",
+    "skipped",
+    "failed",
+    "changed",
+    "removed",
+    "cancelled",
+    "waiting",
+]
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -73,9 +84,7 @@ def test_every_manifest_that_is_named_exists_one_for_each_destination(copied, pl
 
     assert all(os.path.isfile(path) for path in manifests)
     session = copied.document["session"]
-    assert manifests == [
-        f"{root}/.ingest/manifests/session={session}/items-0001.parquet" for root in places
-    ]
+    assert manifests == [f"{root}/.ingest/manifests/session={session}/items-0001.parquet" for root in places]
 
 
 def test_the_state_in_the_manifest_is_the_state_in_the_document(shared, copied, places):

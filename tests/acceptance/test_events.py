@@ -35,7 +35,11 @@ def test_progress_never_falls_and_ends_complete(tell, plant, tmp_path, archive):
 
     assert tell("copy", card, archive, "--events", tmp_path / "log").code == 0
 
-    steps = [event for event in events((tmp_path / "log").read_text()) if event["event"] == "progress" and event["phase"] == "copying"]
+    steps = [
+        event
+        for event in events((tmp_path / "log").read_text())
+        if event["event"] == "progress" and event["phase"] == "copying"
+    ]
     assert steps
     done = [step["work_done"] for step in steps]
     assert done == sorted(done)
@@ -103,7 +107,9 @@ def test_quiet_still_says_what_is_wrong(ingest, plant, tmp_path, archive):
 @pytest.mark.parametrize("command", ["copy", "verify", "scan", "sessions"])
 def test_json_leaves_stderr_empty_when_all_is_well(tell, card, archive, command):
     assert tell("copy", card, archive).code == 0
-    arguments = {"copy": (card, archive), "verify": (archive,), "scan": (card, "--to", archive), "sessions": ()}[command]
+    arguments = {"copy": (card, archive), "verify": (archive,), "scan": (card, "--to", archive), "sessions": ()}[
+        command
+    ]
 
     told = tell(command, *arguments)
 

@@ -28,7 +28,9 @@ def test_a_label_may_be_any_name_that_a_folder_may_have(tell, card, archive, med
         told = tell("copy", card, archive, b"--label=" + (label if isinstance(label, bytes) else label.encode()))
 
         assert told.code == 0, told.errors
-        assert media(archive / (label if isinstance(label, str) else label.decode("utf-8", "surrogateescape"))) == media(card)
+        assert media(
+            archive / (label if isinstance(label, str) else label.decode("utf-8", "surrogateescape"))
+        ) == media(card)
 
 
 @pytest.mark.parametrize("label", ["", ".", "..", "/", "a/b", "../out", ".ingest", ".ingest-x"])
@@ -110,7 +112,9 @@ def test_equal_sizes_and_times_but_other_bytes_are_never_taken_for_the_same_file
 def test_a_changed_index_of_the_camera_alone_is_no_other_card(tell, plant, tmp_path, archive):
     source = plant(tmp_path / "A001", {"CLIP/C0001.MXF": b"essence" * 300, "MEDIAPRO.INP": b"one clip"})
     assert tell("copy", source, archive).code == 0
-    plant(source, {"CLIP/C0002.MXF": b"more" * 300, "MEDIAPRO.INP": b"two clips now", "CLIP/C0001.MXF": b"essence" * 300})
+    plant(
+        source, {"CLIP/C0002.MXF": b"more" * 300, "MEDIAPRO.INP": b"two clips now", "CLIP/C0001.MXF": b"essence" * 300}
+    )
 
     told = tell("copy", source, archive)
     again = tell("copy", source, archive)

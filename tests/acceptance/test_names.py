@@ -39,11 +39,15 @@ def test_every_odd_name_arrives_as_the_same_bytes(copied, odd_card, media):
 
 
 def test_the_manifest_holds_the_raw_bytes_of_names_that_are_not_utf8(shared, copied, odd_card):
-    rows = shared.tell("query", "SELECT source_path, source_path_raw, path, path_raw, size FROM copies", "--root", copied).document
+    rows = shared.tell(
+        "query", "SELECT source_path, source_path_raw, path, path_raw, size FROM copies", "--root", copied
+    ).document
 
     base = os.fsencode(odd_card)
     expected = {base + b"/fold\ner \xe9/" + name for name in ODD} | {base + b"/\xf0\x28\x8c\x28.jpg"}
-    found = {bytes.fromhex(row["source_path_raw"]) if row["source_path_raw"] else row["source_path"].encode() for row in rows}
+    found = {
+        bytes.fromhex(row["source_path_raw"]) if row["source_path_raw"] else row["source_path"].encode() for row in rows
+    }
     assert found == expected
     assert {bytes.fromhex(row["path_raw"]) for row in rows} == {b"ODD" + path.removeprefix(base) for path in expected}
 

@@ -11,7 +11,13 @@ import pytest
 @pytest.fixture
 def card(stranger):
     """A card of the stranger's."""
-    files = {"DCIM/a.jpg": b"a", "DCIM/locked.jpg": b"secret", "shut/in.jpg": b"x", "blind/name.jpg": b"y", "b.jpg": b"b"}
+    files = {
+        "DCIM/a.jpg": b"a",
+        "DCIM/locked.jpg": b"secret",
+        "shut/in.jpg": b"x",
+        "blind/name.jpg": b"y",
+        "b.jpg": b"b",
+    }
     return stranger.plant("CARD", files)
 
 

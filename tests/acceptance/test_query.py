@@ -16,7 +16,8 @@ def desk(shared):
     """A card on two archives, once more on the first, with a file that fails."""
     archive, backup = shared.plant("archive", {}), shared.plant("backup", {})
     card = shared.plant(
-        "CARD", {"100/a.mov": b"a" * 4000, "100/b.jpg": b"same", "101/b.jpg": b"same", ".DS_Store": b"", "x/y.jpg": b"y"}
+        "CARD",
+        {"100/a.mov": b"a" * 4000, "100/b.jpg": b"same", "101/b.jpg": b"same", ".DS_Store": b"", "x/y.jpg": b"y"},
     )
     shared.plant("archive/CARD", {"x": b"a file where a folder should be"})
     first = shared.tell("copy", card, archive, "--also", backup, "--label", "CARD")
@@ -82,7 +83,11 @@ def test_assets_count_the_places_of_one_content(desk, ask):
 
     rows = ask("SELECT size, copies, roots FROM assets ORDER BY size", "--root", archive, "--root", backup)
 
-    assert rows == [{"size": 1, "copies": 1, "roots": 1}, {"size": 4, "copies": 4, "roots": 2}, {"size": 4000, "copies": 2, "roots": 2}]
+    assert rows == [
+        {"size": 1, "copies": 1, "roots": 1},
+        {"size": 4, "copies": 4, "roots": 2},
+        {"size": 4000, "copies": 2, "roots": 2},
+    ]
 
 
 def test_failures_say_what_and_why(ask):
@@ -174,7 +179,12 @@ def test_anything_but_a_question_about_manifests_is_refused_and_touches_nothing(
 def test_a_question_that_fails_on_the_way_leaves_one_document_all_the_same(desk, rows):
     shared, archive, _ = desk
 
-    told = shared.tell("query", f"SELECT CASE WHEN i < {rows - 1} THEN i ELSE CAST('x' AS INT) END FROM range({rows}) t(i)", "--root", archive)
+    told = shared.tell(
+        "query",
+        f"SELECT CASE WHEN i < {rows - 1} THEN i ELSE CAST('x' AS INT) END FROM range({rows}) t(i)",
+        "--root",
+        archive,
+    )
 
     assert told.code == 2
     assert "x" in told.error["cause"]

@@ -84,7 +84,9 @@ def test_what_the_plan_says_is_what_the_copy_does(tell, card, archive, plant):
     assert plan.document["counts"] == same.document["counts"]
     promised = {item["path"] for item in plan.document["items"] if item["decision"] == "new"}
     assert told.document["items"]["finalized"] == len(promised) == 6
-    assert promised == {str(f.relative_to(archive)) for f in (archive / "L").rglob("*") if f.is_file()} - {"L/.cameraid"}
+    assert promised == {str(f.relative_to(archive)) for f in (archive / "L").rglob("*") if f.is_file()} - {
+        "L/.cameraid"
+    }
 
 
 def test_several_destinations_tell_each_their_need(tell, card, archive, backup):

@@ -109,7 +109,17 @@ def test_show_gives_the_document_of_the_copy(desk):
     told = shared.tell("show", last["session"][:13])
 
     assert told.code == 0
-    for key in ("session", "state", "exit_code", "items", "bytes", "destinations", "manifests", "failures", "failures_total"):
+    for key in (
+        "session",
+        "state",
+        "exit_code",
+        "items",
+        "bytes",
+        "destinations",
+        "manifests",
+        "failures",
+        "failures_total",
+    ):
         assert told.document[key] == last[key]
 
 

@@ -36,7 +36,9 @@ def test_files_of_every_size_arrive_with_their_true_digest(shared, sized, tell, 
 def test_the_manifest_says_how_each_file_was_read(shared, sized, tell, rows, archive):
     assert tell("copy", sized, archive, "--read-mode", "mmap").code == 0
 
-    modes = rows(archive, "SELECT size > 0 AS filled, list(DISTINCT read_mode) AS modes FROM copies GROUP BY 1 ORDER BY 1")
+    modes = rows(
+        archive, "SELECT size > 0 AS filled, list(DISTINCT read_mode) AS modes FROM copies GROUP BY 1 ORDER BY 1"
+    )
 
     assert modes[1] == {"filled": True, "modes": ["mmap"]}
 

@@ -17,7 +17,9 @@ CALL = re.compile(r"(?P<call>\w+)\([^<]*<(?P<path>[^>]*)>.* = (?P<answer>-?\w+)"
 @pytest.fixture(scope="module")
 def card(shared):
     noise = random.Random(7).randbytes(3 << 20)
-    return shared.plant("CARD", {"big.mov": noise, "100/a.jpg": noise[:70_001], "100/b.jpg": noise[:1], "100/c.jpg": b""})
+    return shared.plant(
+        "CARD", {"big.mov": noise, "100/a.jpg": noise[:70_001], "100/b.jpg": noise[:1], "100/c.jpg": b""}
+    )
 
 
 @pytest.fixture

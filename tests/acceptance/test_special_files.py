@@ -28,11 +28,15 @@ def test_links_are_skipped_wherever_they_lead(tell, card, tmp_path, archive, row
     assert told.document["items"]["skipped"] == 5
     assert told.document["items"]["finalized"] == 6
     assert set(reasons(rows, archive).values()) == {("skipped", "symlink")}
-    assert not any(os.path.lexists(archive / "EOS_DIGITAL" / name) for name in ("to_file", "to_folder", "dangling", "outside"))
+    assert not any(
+        os.path.lexists(archive / "EOS_DIGITAL" / name) for name in ("to_file", "to_folder", "dangling", "outside")
+    )
     assert not any(path.is_symlink() for path in archive.rglob("*"))
 
 
-def test_pipes_and_sockets_are_skipped_without_waiting_for_their_other_end(ingest, tell, card, archive, rows, monkeypatch):
+def test_pipes_and_sockets_are_skipped_without_waiting_for_their_other_end(
+    ingest, tell, card, archive, rows, monkeypatch
+):
     os.mkfifo(card / "fifo.mp4")
     monkeypatch.chdir(card)
     with socket.socket(socket.AF_UNIX) as server:

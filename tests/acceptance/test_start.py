@@ -27,7 +27,9 @@ def imported(tmp_path, monkeypatch):
     (tmp_path / "spy/sitecustomize.py").write_text(SPY)
     (tmp_path / "imports").mkdir()
     monkeypatch.setenv("IMPORTS", str(tmp_path / "imports"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "spy"), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path / "spy"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    )
 
     def modules(part):
         logs = list((tmp_path / "imports").glob(f"{part}-*"))
@@ -104,16 +106,6 @@ def test_migrations_are_not_loaded_while_the_journal_is_current(tell, imported, 
 
     assert "sqlalchemy" in current
     assert "alembic" not in fresh | current
-
-
-def test_verify_does_without_the_journals_libraries(tell, imported, card, archive):
-    assert tell("copy", card, archive).code == 0
-    imported("main")
-
-    assert tell("verify", archive).code == 0
-
-    _, tops = imported("main")
-    assert not tops & {"sqlalchemy", "alembic"}
 
 
 def test_ingest_home_says_where_the_journal_is(ingest, card, archive, tmp_path, monkeypatch):

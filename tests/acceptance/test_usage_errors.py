@@ -89,7 +89,9 @@ def test_a_destination_that_is_not_there_may_be_a_disk_that_is_not_mounted(desk,
         assert "is the disk mounted" in each.error["cause"]
         assert each.error["path"] == str(desk.folder / "no-disk")
         assert "--create" in each.error["advice"]
-    assert snapshot(desk.folder / "card") == {k[5:]: v for k, v in before.items() if k == b"card" or k.startswith(b"card/")}
+    assert snapshot(desk.folder / "card") == {
+        k[5:]: v for k, v in before.items() if k == b"card" or k.startswith(b"card/")
+    }
     assert not (desk.folder / "no-disk").exists()
 
 
@@ -104,7 +106,9 @@ def test_a_mount_folder_without_its_disk_is_refused_unless_it_is_meant(tell, car
     told = tell("copy", card, "/mnt")
 
     if told.code != 4:
-        pytest.fail(f"/mnt was taken for an archive: {told}") if not os.path.ismount("/mnt") else pytest.skip("a disk is at /mnt")
+        pytest.fail(f"/mnt was taken for an archive: {told}") if not os.path.ismount("/mnt") else pytest.skip(
+            "a disk is at /mnt"
+        )
     assert "is the disk mounted" in told.error["cause"]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +105,35 @@ def tree(tmp_path: Path) -> Callable[[str], Tree]:
         return made
 
     return make
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Tree]:
+    """A folder that other users can reach (pytest's own are private)."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Tree(Path(folder))
+        for inside, folders, _ in os.walk(folder):
+            for name in folders:
+                os.chmod(os.path.join(inside, name), 0o755)
+
+
+@pytest.fixture
+def as_nobody() -> Callable[..., str]:
+    """Runs Python in a process that has no rights, root's least of all; what it printed.
+
+    Args: imports (made before the rights are dropped, for the interpreter may be somebody's own), then the code,
+    which finds the other arguments in `sys.argv[1:]`.
+    """
+
+    def run(imports: str, code: str, *arguments: str) -> str:
+        drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else ""
+        script = f"import os, sys, encodings.ascii\n{imports}\n{drop}\n{code}"
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @dataclass

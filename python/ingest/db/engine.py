@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from ingest.db import schema
 from ingest.errors import JournalError, from_os_error
@@ -90,15 +91,53 @@ def open_database(home: Path) -> Database:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise from_os_error(error, "mkdir", os.fsencode(home), "Set INGEST_HOME to a folder you can write") from error
+    if not os.access(home, os.W_OK):
+        raise DeniedError("this user cannot write here", path=os.fsencode(home), operation="open the journal",
+                          advice="Set INGEST_HOME to a folder you can write")  # fmt: skip
     engine = create_engine(
         URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
-    try:
+    with _understood(path, database):
         if _version(engine) != schema.HEAD:
             _bring_up(engine, home, path)
+    return database
+
+
+def read_database(home: Path) -> Database | None:
+    """The database for reading alone, None if there is none; nothing is made, not even beside it.
+
+    Raises:
+        JournalError: it cannot be read, is damaged, or was written by a newer program.
+    """
+    path = home / NAME
+    if not path.exists():
+        return None
+    # Without a log beside it nobody writes: then SQLite need not even make its shared memory.
+    immutable = "" if path.with_name(NAME + "-wal").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{immutable}"
+    engine = create_engine("sqlite://", creator=lambda: _connect(uri), poolclass=QueuePool)
+    event.listen(engine, "begin", _begin)
+    database = Database(engine, path)
+    with _understood(path, database):
+        version = _version(engine)
+    if version == schema.HEAD:
+        return database
+    database.close()
+    return open_database(home)  # an older one is migrated, a newer one refused
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+
+
+@contextmanager
+def _understood(path: Path, database: Database) -> Iterator[None]:
+    """Turn what SQLite says while it is opened into what the user can do."""
+    try:
+        yield
     except (SQLAlchemyError, sqlite3.DatabaseError) as error:
         database.close()
         cause = getattr(error, "orig", None) or error
@@ -106,12 +145,6 @@ def open_database(home: Path) -> Database:
             str(cause), path=os.fsencode(path), operation="open",
             advice="Move this file away to start a new journal: the archives describe themselves and stay whole",
         ) from error  # fmt: skip
-    return database
-
-
-def existing_database(home: Path) -> Database | None:
-    """The database if there is one already; nothing is made."""
-    return open_database(home) if (home / NAME).exists() else None
 
 
 def _prepare(connection: Any, _record: Any) -> None:

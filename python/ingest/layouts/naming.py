@@ -33,7 +33,7 @@ def label_of(path: bytes, chosen: str | None) -> bytes:
 
 def card_folder(label: bytes, number: int) -> bytes:
     """The numbered folder of another card with the same label: ``LABEL``, ``LABEL_2``, ``LABEL_3`` and so on."""
-    return label if number == 1 else _fitted(label, b"_%d" % number, b"")
+    return label if number == 1 else _numbered(label, label, number, b"")
 
 
 def suffixed(path: bytes, number: int) -> bytes:
@@ -47,14 +47,19 @@ def suffixed(path: bytes, number: int) -> bytes:
     stem, dot, extension = name.rpartition(b".")
     if not stem:  # no dot, or only a leading one
         stem, dot, extension = name, b"", b""
+    return folder + slash + _numbered(name, stem, number, dot + extension)
+
+
+def _numbered(name: bytes, stem: bytes, number: int, extension: bytes) -> bytes:
+    """Another name than `name`, of the same stem."""
     longest = NAME_MAX
-    # A stem that was cut may give the very name back: then it is cut shorter.
-    while (fitted := _fitted(stem, b"_%d" % number, dot + extension, longest)) == name:
+    # A stem that has to be cut may give the very name back: then it is cut shorter.
+    while (fitted := _fitted(stem, b"_%d" % number, extension, longest)) == name:
         longest -= 1
-    return folder + slash + fitted
+    return fitted
 
 
-def _fitted(stem: bytes, suffix: bytes, extension: bytes, longest: int = NAME_MAX) -> bytes:
+def _fitted(stem: bytes, suffix: bytes, extension: bytes, longest: int) -> bytes:
     room = longest - len(suffix) - len(extension)
     if room < 1:  # an extension of 250 bytes is a name, not an extension
         return _fitted(stem + extension, suffix, b"", longest)

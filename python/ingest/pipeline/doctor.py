@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ingest import engine
 from ingest.catalog.holdings import all_roots
-from ingest.db.engine import NAME, existing_database
+from ingest.db.engine import NAME, read_database
 from ingest.errors import IngestError, from_os_error, shown
 from ingest.session.register import register
 from ingest.storage.marker import read_marker
@@ -45,7 +45,7 @@ def examine(home: Path) -> list[Health]:
     """Everything that can be looked at without changing it."""
     findings = [*_program(), *_home(home)]
     try:
-        database = existing_database(home)
+        database = read_database(home)
     except IngestError as error:
         return [*findings, Health("journal", "wrong", error.cause, error.advice)]
     if database is None:

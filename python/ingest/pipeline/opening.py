@@ -84,13 +84,17 @@ def open_sources(paths: Sequence[bytes], label: str | None) -> list[Opened]:
     return opened
 
 
-def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes]) -> list[bytes]:
+def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes], *, create: bool = False) -> list[bytes]:
     """The destinations as absolute paths.
 
     Raises:
-        UsageError: two are one, or one lies in a source, or a source in one.
+        UsageError: one is not a folder, two are one, or one lies in a source, or a source in one.
+        MissingError: one is not there, and is not to be made.
     """
     absolute = [os.path.abspath(path) for path in paths]
+    for path in absolute:
+        if not create or os.path.lexists(path):
+            roots.require_folder(path)
     places = [place_of(path) for path in absolute]
     for number, (device, inner) in enumerate(places):
         if (device, inner) in places[:number]:

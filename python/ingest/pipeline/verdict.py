@@ -61,7 +61,12 @@ def judge_source(fault: Failed, attempts: int) -> Judgement:
         return Judgement(Step.END, ItemState.REMOVED, "gone from the source")
     if fault.errno in _DENIED:
         return Judgement(Step.END, ItemState.FAILED, "permission")
-    if fault.errno in _OUTSIDE or fault.errno == errno.ENOTDIR:
+    # EINVAL is the engine's own word for a name that leads to something else than a file.
+    another_thing = fault.errno in (errno.ENOTDIR, errno.EISDIR) or (fault.operation, fault.errno) == (
+        "open",
+        errno.EINVAL,
+    )
+    if fault.errno in _OUTSIDE or another_thing:
         return Judgement(Step.END, ItemState.CHANGED, "no longer a file below the source")
     return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +51,26 @@ def pin(path: bytes, *, volume: Volume | None = None, source: bool = False) -> e
         ) from error
 
 
+def require_folder(path: bytes) -> None:
+    """Require that a destination is there.
+
+    Raises:
+        MissingError: it is not. UsageError: it is something else than a folder. IngestError: that cannot be told.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise MissingError(
+            "no such folder: is the disk mounted?", path=path, operation="open", errno=errno.ENOENT,
+            advice="Mount it, or make the folder with --create",
+        ) from error  # fmt: skip
+    except OSError as error:
+        raise from_os_error(error, "open", path) from error
+    if not stat.S_ISDIR(mode):
+        raise UsageError("it is not a folder", path=path, operation="open", errno=errno.ENOTDIR,
+                         advice="Name a folder on the archive's disk")  # fmt: skip
+
+
 def open_destination(path: bytes, *, create: bool = False, new_root: bool = False) -> Destination:
     """Open a folder as an archive; the first time it gets its marker.
 
@@ -63,18 +84,8 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
     """
     if create and not os.path.lexists(path):
         _create(path, new_root=new_root)
-    try:
-        volume = volume_of(path)
-    except FileNotFoundError as error:
-        raise MissingError(
-            "no such folder: is the disk mounted?", path=path, operation="open", errno=errno.ENOENT,
-            advice="Mount it, or make the folder with --create",
-        ) from error  # fmt: skip
-    except OSError as error:
-        raise from_os_error(error, "open", path) from error
-    if not os.path.isdir(path):
-        raise UsageError("it is not a folder", path=path, operation="open", errno=errno.ENOTDIR,
-                         advice="Name a folder on the archive's disk")  # fmt: skip
+    require_folder(path)
+    volume = volume_of(path)
     root = pin(path, volume=volume)
     marker = read_marker(root)
     if marker is None:

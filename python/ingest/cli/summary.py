@@ -40,6 +40,11 @@ def summary(report: SessionReport) -> list[str]:
     return lines
 
 
+def lost(report: SessionReport) -> list[str]:
+    """What did not arrive, and what to do: all that has to be said when nothing else is."""
+    return [line.strip() for line in (*_lost(report), *_verdict(report)) if line.strip()]
+
+
 def _arrived(report: SessionReport) -> list[str]:
     items = report.items
     lines = []

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool
 
 from ingest.db import schema
-from ingest.errors import JournalError, from_os_error
+from ingest.errors import DeniedError, JournalError, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,10 +115,7 @@ def read_database(home: Path) -> Database | None:
     path = home / NAME
     if not path.exists():
         return None
-    # Without a log beside it nobody writes: then SQLite need not even make its shared memory.
-    immutable = "" if path.with_name(NAME + "-wal").exists() else "&immutable=1"
-    uri = f"{path.absolute().as_uri()}?mode=ro{immutable}"
-    engine = create_engine("sqlite://", creator=lambda: _connect(uri), poolclass=QueuePool)
+    engine = create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
     with _understood(path, database):
@@ -129,7 +126,14 @@ def read_database(home: Path) -> Database | None:
     return open_database(home)  # an older one is migrated, a newer one refused
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection for one look, which leaves no trace.
+
+    Without a log beside the database nobody writes, and SQLite need not even make its shared memory. A session may
+    begin at any time, so each look decides anew.
+    """
+    immutable = "" if path.with_name(NAME + "-wal").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{immutable}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
 
 

@@ -90,9 +90,10 @@ def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
 
 
 def _mount(line: bytes) -> Mount:
-    before, _, after = line.partition(b" - ")
-    fields = before.split()
-    kind, origin, options = [*after.split(), b"", b"", b""][:3]
+    # Only a space ends a field: the kernel escapes those in names, and no other white space but tab and newline.
+    before, _, after = line.rstrip(b"\n").partition(b" - ")
+    fields = before.split(b" ")
+    kind, origin, options = [*after.split(b" "), b"", b""][:3]
     major, _, minor = fields[2].partition(b":")
     read_only = b"ro" in fields[5].split(b",") or b"ro" in options.split(b",")
     return Mount(

@@ -9,7 +9,7 @@ import typer
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
 from ingest.cli.options import Events, Json, Quiet, Sources, byte_size, raw
-from ingest.cli.output import print_document, say
+from ingest.cli.output import complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.options import CopyOptions, CopyRequest, Duplicates, ReadMode
 
@@ -101,10 +101,14 @@ def run(
 
 
 def print_report(report: SessionReport, *, as_json: bool, quiet: bool) -> None:
-    """The document, or the summary."""
+    """The document, or the summary; when quiet only what is wrong, on stderr."""
     if as_json:
         print_document(session_document(report))
-    elif not quiet:
-        from ingest.cli.summary import summary
+        return
+    from ingest.cli.summary import lost, summary
 
+    if not quiet:
         say(*summary(report))
+    elif report.exit_code:
+        for line in lost(report):
+            complain(line)

@@ -1,0 +1,417 @@
+"""Disks that lie: silent bit flips, lost writes, errors at every step, answers that got lost, a dead daemon.
+
+The destination is a FUSE file system that passes everything to a folder and fails where it is told to. For every
+fault at every site the outcome must not be silent: the bytes arrive after all, or the copy is named and has no name.
+Each test proves that the fault was met.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+FILES = {"A.JPG": 10_000, "B.MOV": 3_000_000, "C.JPG": 70_000}
+STAGED = "*.ingest/staging/*/*.part"  # media on their way; manifest parts are matched by their own names
+MEDIA = "*/staging/????????/[0-9]*.part"
+
+
+@pytest.fixture
+def card(make_card):
+    return make_card(FILES)
+
+
+@pytest.fixture
+def disk(faulty_disk, shell, make_card, tmp_path):
+    """A disk that is an archive already, so that faults meet footage and not the marker."""
+    disk = faulty_disk()
+    assert shell.run("copy", make_card({"X": 10}, tmp_path / "FIRST").folder, disk.mount).code == 0
+    (disk.mount / "FIRST/X").unlink()
+    (disk.mount / "FIRST").rmdir()
+    return disk
+
+
+def attempts(journal, card):
+    return {os.fsdecode(row["source_path"]): row["attempts"] for row in journal.copies(journal.session(card)["key"]).values()}
+
+
+def nothing_half_done(disk, card, missing):
+    for path in missing:
+        assert not (disk.backing / "CARD" / path).exists()
+
+
+# Once: it is made again, and arrives.
+
+
+ONCE = {
+    "bit flip on write": {"op": "write", "act": "flip"},
+    "lost write": {"op": "write", "act": "drop"},
+    "zeros on write": {"op": "write", "act": "zero"},
+    "EIO on write": {"op": "write", "err": "EIO"},
+    "EIO on fsync": {"op": "fsync", "err": "EIO"},
+    "EIO on fsync, after it was done": {"op": "fsync", "err": "EIO", "after": True},
+    "EIO on close": {"op": "flush", "err": "EIO"},
+    "EIO on create": {"op": "create", "err": "EIO"},
+    "EIO on read-back": {"op": "read", "err": "EIO"},
+    "bit flip on read-back": {"op": "read", "act": "flip"},
+    "short read-back": {"op": "read", "act": "short", "size": 100},
+    "EIO on open": {"op": "open", "err": "EIO"},
+    "EIO on rename": {"op": "rename", "err": "EIO"},
+    "EIO on rename, after it was done": {"op": "rename", "err": "EIO", "after": True},
+    "EIO on times": {"op": "utimens", "err": "EIO"},
+}
+
+
+@pytest.mark.parametrize("fault", ONCE)
+def test_a_fault_that_passes_costs_a_second_attempt_and_nothing_else(card, disk, shell, check, journal, tally, fault):
+    disk.rules({"path": MEDIA, **ONCE[fault]})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert len(disk.hits()) == 1, "the fault was met"
+    tally["faults met"] += 1
+    assert (ended.code, ended.document["state"]) == (0, "completed"), ended
+    if "flip on write" in fault or "lost" in fault or "zeros" in fault:
+        assert sorted(attempts(journal, card).values()) == [1, 1, 2]
+    disk.rules()
+    check(card, disk.mount)
+
+
+# Always, for one file: it is named, has no name, and the others arrive.
+
+
+ALWAYS = {
+    "bit flip on write": ({"op": "write", "act": "flip"}, 3, "corrupt_destination"),
+    "lost write": ({"op": "write", "act": "drop"}, 3, "corrupt_destination"),
+    "bit flip on read-back": ({"op": "read", "act": "flip"}, 3, "corrupt_destination"),
+    "EIO on write": ({"op": "write", "err": "EIO"}, 7, "io"),
+    "EIO on fsync": ({"op": "fsync", "err": "EIO"}, 7, "io"),
+    "EIO on close": ({"op": "flush", "err": "EIO"}, 7, "io"),
+    "EIO on read-back": ({"op": "read", "err": "EIO"}, 7, "io"),
+    "EACCES on create": ({"op": "create", "err": "EACCES"}, 7, "permission"),
+}
+
+
+@pytest.mark.parametrize("fault", ALWAYS)
+def test_a_fault_that_stays_names_the_file_and_gives_it_no_name(make_card, disk, shell, check, tally, fault):
+    """The second file of two sessions is alone in its batch: its number, and so its staging name, is known."""
+    rule, code, reason = ALWAYS[fault]
+    card = make_card({"A.JPG": 10_000, "B.MOV": 66 << 20, "C.JPG": 70_000})
+    disk.rules({"path": "*/staging/????????/2-*.part", "count": 0, **rule})
+
+    ended = shell.run("copy", card.folder, disk.mount, "--workers", "1")
+
+    assert len(disk.hits()) >= 1
+    tally["faults met"] += len(disk.hits())
+    assert (ended.code, ended.document["state"]) == (code, "completed_with_errors"), ended
+    (failure,) = ended.document["failures"]
+    assert (failure["path"], failure["state"]) == (f"{card.folder}/B.MOV", "failed")
+    assert failure["reason"] == reason
+    assert failure["advice"]
+    disk.rules()
+    nothing_half_done(disk, card, {"B.MOV"})
+    check(card, disk.mount, missing={"B.MOV"})
+    # The cause is gone: the file arrives when the session is named.
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, disk.mount)
+
+
+def test_the_differing_bytes_are_named(card, disk, shell, check):
+    disk.rules({"path": MEDIA, "op": "write", "act": "flip", "count": 0})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert ended.code == 3
+    assert {failure["reason"] for failure in ended.document["failures"]} == {"corrupt_destination"}
+    assert any("differing bytes [5000, 5001)" in warning for warning in ended.document["warnings"])
+    disk.rules()
+    check.nothing(disk.mount)
+
+
+def test_a_disk_that_damages_everything_gets_no_name_at_all_and_no_lie_in_its_manifest(card, disk, shell, check):
+    disk.rules({"path": "*", "op": "write", "act": "flip", "count": 0})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert ended.code not in (0, 6)
+    disk.rules()
+    check.nothing(disk.mount)
+    resumed = shell.run("resume", ended.document["session"])
+    assert resumed.code == 0
+    check(card, disk.mount)
+
+
+# Short answers, and file systems that know less
+
+
+def test_short_reads_and_writes_are_no_faults(card, disk, shell, check, tally):
+    disk.rules(
+        {"path": MEDIA, "op": "write", "act": "short", "size": 4096, "count": 0},
+        {"path": MEDIA, "op": "read", "act": "short", "size": 4096, "count": 40},
+    )
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    tally["faults met"] += len(disk.hits())
+    assert len(disk.hits(op="write")) > 100
+    assert ended.code in (0, 3), "a short read from a file system is the end of the file there: never silent"
+    disk.rules()
+    check(card, disk.mount, complete=ended.code == 0, missing=set())
+
+
+@pytest.mark.parametrize(
+    ("rules", "method"),
+    [
+        ([{"op": "rename", "err": "EINVAL", "count": 0}], "link"),
+        ([{"op": "rename", "err": "EINVAL", "count": 0}, {"op": "link", "err": "EPERM", "count": 0}], None),
+        ([{"op": "rename", "err": "EINVAL", "count": 3}, {"op": "link", "err": "EPERM", "count": 0}], "unguarded"),
+    ],
+    ids=["no flags", "no way at all", "no flags and no links"],
+)
+def test_names_are_given_by_what_the_file_system_knows(make_card, disk, shell, check, rules, method):
+    card = make_card({"A.MOV": 100_000})
+    rules = [{**rule, "path": "*/CARD/*"} for rule in rules]
+    if method == "unguarded":
+        rules[0]["count"] = 1  # the no-replace rename is refused, the plain one is not
+    disk.rules(*rules)
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert disk.hits(op="rename")
+    disk.rules()
+    if method is None:
+        assert ended.code not in (0, 6)
+        check.nothing(disk.mount)
+        assert shell.run("resume", ended.document["session"]).code == 0
+    else:
+        assert ended.code == 0
+        assert ended.document["destinations"][0]["publish_method"][method] == 1
+    check(card, disk.mount)
+
+
+def test_a_library_without_rename_flags_gives_names_by_links(faulty_disk, card, shell, check):
+    disk = faulty_disk(library="fuse")
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert ended.code == 0
+    assert ended.document["destinations"][0]["publish_method"]["link"] == len(FILES)
+    check(card, disk.mount)
+
+
+# Room and manifests
+
+
+def test_a_disk_that_says_it_is_full_in_the_middle_pauses_the_session(card, disk, shell, check):
+    disk.rules({"path": "*", "op": ["write", "create", "fallocate", "mkdir"], "err": "ENOSPC", "count": 0})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert (ended.code, ended.document["state"]) == (8, "paused(space)")
+    disk.rules()
+    check.nothing(disk.mount)
+    assert shell.run("resume").code == 0
+    check(card, disk.mount)
+
+
+def test_free_space_that_cannot_be_asked_for_is_no_reason_to_begin_blindly(card, disk, shell, check):
+    disk.rules({"op": "statfs", "err": "EIO", "count": 0})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert ended.code not in (0, 6)
+    disk.rules()
+    assert shell.run("resume").code == 0
+    check(card, disk.mount)
+
+
+@pytest.mark.parametrize("rule", [{"op": "write", "act": "flip"}, {"op": "write", "err": "EIO"}, {"op": "fsync", "err": "EIO"}])
+def test_a_manifest_that_cannot_be_written_keeps_the_session_open(card, disk, shell, check, rule):
+    disk.rules({"path": "*/staging/*/items-*", "count": 0, **rule})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert disk.hits()
+    assert ended.code == 8
+    assert "manifest" in ended.document["problem"]
+    disk.rules()
+    assert shell.run("resume").code == 0
+    check(card, disk.mount)
+
+
+def test_folders_that_cannot_be_flushed_leave_no_copy_that_counts(card, disk, shell, check):
+    disk.rules({"path": "*/CARD*", "op": "fsyncdir", "err": "EIO", "count": 0})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert disk.hits()
+    assert ended.code not in (0, 6)
+    assert ended.document["items"]["finalized"] == 0
+    disk.rules()
+    check(card, disk.mount, complete=False)
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, disk.mount)
+
+
+# Daemons that die or hang
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "read", "rename", "create"])
+def test_a_disk_that_dies_in_the_middle_pauses_the_session(card, disk, shell, check, tally, call):
+    disk.rules({"path": MEDIA, "op": call, "act": "die", "nth": 2})
+
+    ended = shell.run("copy", card.folder, disk.mount)
+
+    assert len(disk.hits()) == 1
+    tally["faults met"] += 1
+    assert ended.code in (7, 8), ended
+    assert ended.document["items"]["finalized"] < len(FILES)
+    disk.end()
+    assert os.listdir(disk.mount) == [], "nothing was written underneath"
+    disk.begin()
+    check(card, disk.mount, complete=False)
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, disk.mount)
+
+
+def test_a_disk_that_hangs_can_be_left_with_two_interrupts(card, disk, shell, check, until):
+    disk.rules({"path": MEDIA, "op": "fsync", "act": "hang"})
+    running = shell.start("copy", card.folder, disk.mount)
+    until(lambda: disk.hits(act="hang"), "the hang")
+    running.interrupt(signal.SIGINT)
+    assert "Once more" in running.process.stderr.readline()
+    running.interrupt(signal.SIGINT)
+
+    assert running.end(10).code == 6
+
+    disk.rules()
+    check.nothing(disk.mount)
+    assert shell.run("resume").code == 0
+    check(card, disk.mount)
+
+
+# Sources
+
+
+@pytest.fixture
+def reader(faulty_disk, make_card):
+    """A card in a faulty reader."""
+    disk = faulty_disk("reader")
+    card = make_card(FILES, disk.backing / "CARD")
+    card.folder = disk.mount / "CARD"
+    return card, disk
+
+
+def test_every_byte_of_a_source_is_read_once(reader, archive, shell, check, tally):
+    """Counted by the disk itself, not by the engine."""
+    card, disk = reader
+    disk.rules({"path": "/CARD/*", "op": "read", "act": "note", "count": 0})
+
+    assert shell.run("copy", card.folder, archive).code == 0
+
+    read = sum(hit["bytes"] for hit in disk.hits(op="read"))
+    assert read == card.size
+    tally["source bytes counted"] += read
+    check(card, archive)
+
+
+def test_a_resume_reads_only_what_was_not_validated(reader, archive, shell, check, until, journal):
+    """Counted by the disk: what both runs read together is the card, and what was in flight at the kill."""
+    card, disk = reader
+    for number in range(4):
+        (disk.backing / "CARD" / f"BIG{number}.MOV").write_bytes(bytes([number]) * (66 << 20))
+        card.versions[f"BIG{number}.MOV"] = set()
+        card.admit(f"BIG{number}.MOV")
+    disk.rules({"path": "/CARD/*", "op": "read", "act": "note", "count": 0})
+    running = shell.start("copy", card.folder, archive, "--workers", "1")
+    until(lambda: journal.live("SELECT 1 FROM copies WHERE state IN ('validated', 'finalized')"), "a proven copy")
+    running.kill()
+    before = sum(hit["bytes"] for hit in disk.hits(op="read"))
+    copies = journal.copies(journal.session(card)["key"]).values()
+    proven = sum(row["size"] for row in copies if row["state"] in ("validated", "finalized"))
+    assert proven > 0
+
+    assert shell.run("resume").code == 0
+
+    again = sum(hit["bytes"] for hit in disk.hits(op="read")) - before
+    assert again <= card.size - proven
+    check(card, archive)
+
+
+def test_a_source_that_reads_wrong_once_crashes_nothing(reader, archive, shell):
+    """What was read is what is archived: without a second read nobody can know. It must not be called damage here."""
+    card, disk = reader
+    disk.rules({"path": "/CARD/B.MOV", "op": "read", "act": "flip"})
+
+    ended = shell.run("copy", card.folder, archive)
+
+    assert len(disk.hits()) == 1
+    assert ended.code in (0, 7)
+    assert ended.document["items"]["discovered"] == len(FILES)
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, 0), (0, 7)], ids=["once", "always"])
+def test_a_source_that_cannot_be_read_is_tried_again_and_then_named(reader, archive, shell, check, count, code):
+    card, disk = reader
+    disk.rules({"path": "/CARD/B.MOV", "op": "read", "err": "EIO", "count": count})
+
+    ended = shell.run("copy", card.folder, archive)
+
+    assert disk.hits()
+    assert ended.code == code, ended
+    if code:
+        (failure,) = ended.document["failures"]
+        assert (failure["state"], failure["reason"]) == ("failed", "io")
+        disk.rules()
+        check(card, archive, missing={"B.MOV"})
+        assert shell.run("resume", ended.document["session"]).code == 0
+    disk.rules()
+    check(card, archive)
+
+
+def test_a_source_that_ends_early_is_changed_and_not_archived_short(reader, archive, shell, check):
+    card, disk = reader
+    disk.rules({"path": "/CARD/B.MOV", "op": "read", "act": "short", "size": 0, "nth": 2, "count": 0})
+
+    ended = shell.run("copy", card.folder, archive)
+
+    assert disk.hits()
+    assert ended.code == 7
+    disk.rules()
+    check(card, archive, missing={"B.MOV"})
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_reader_that_dies_pauses_the_session(reader, archive, shell, check, call):
+    card, disk = reader
+    disk.rules({"path": "/CARD/B.MOV", "op": call, "act": "die"})
+
+    ended = shell.run("copy", card.folder, archive)
+
+    assert len(disk.hits()) == 1
+    assert (ended.code, ended.document["state"]) == (8, "paused(network)"), ended
+    assert ended.document["items"]["failed"] == ended.document["items"]["removed"] == 0
+    disk.end()
+    disk.begin()
+    assert shell.run("resume").code == 0
+    check(card, archive)
+
+
+@pytest.mark.parametrize("fault", [{"op": "write", "act": "flip"}, {"op": "fsync", "err": "EIO"}, {"op": "write", "err": "ENOSPC"}])
+def test_one_of_two_destinations_is_faulty_and_the_other_gets_everything(card, disk, archive, shell, check, fault):
+    disk.rules({"path": MEDIA, "count": 0, **fault})
+
+    ended = shell.run("copy", card.folder, disk.mount, "--also", archive)
+
+    assert disk.hits()
+    assert ended.code in (3, 7, 8)
+    faulty, well = ended.document["destinations"]
+    assert (faulty["copies"]["finalized"], well["copies"]["finalized"]) == (0, len(FILES))
+    disk.rules()
+    check.nothing(disk.mount)
+    check(card, archive, complete=False)
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, disk.mount, archive)

@@ -118,8 +118,8 @@ def resume(
     """Complete what was interrupted or paused: the command ``ingest resume``.
 
     Args:
-        session: the beginning of an id; that one is also taken up if it completed with errors, to try its failed
-            items again. None takes up every session that can be, oldest first; an empty list if there is none.
+        session: the beginning of an id; that one's failed items are tried again, also if it completed with errors.
+            None takes up every session that can be, oldest first; an empty list if there is none.
 
     Raises:
         MissingError: no such session. PausedError: somebody works on it. IngestError: as `copy`.
@@ -153,9 +153,9 @@ def _resume_one(
     destinations = [reopen_destination(place) for place in facts.roots]
     state = entry.state
     facts = take_up(database, entry.key, retry=named)
-    if state is SessionState.COMPLETED_WITH_ERRORS:
+    if named:
         reopen(journal, [root for _, root, _ in sources], CopyOptions.from_json(facts.options))
-    elif not state.paused:
+    if not state.paused and state is not SessionState.COMPLETED_WITH_ERRORS:
         state = SessionState.INTERRUPTED
     return _run(database, facts, sources, destinations, monitor, stopped, state, [])
 

@@ -154,7 +154,6 @@ REASON_ADVICE: Final = {
     "changed while it was read": "Something still writes to it: wait until it is done, then copy again",
     "gone from the source": "It was deleted or moved while the session ran",
     "no longer a file below the source": "A link or folder took its place while the session ran",
-    "read_only": "The disk is mounted read-only: remount it writable, then copy again",
     "name": "The destination's file system cannot hold this name: rename it, or use another disk",
     "outside_root": "A link or another mount stands in its way below the destination: remove it, then copy again",
     "folder_is_a_file": "A file has the name of a folder it needs: rename that file, or use another --label",

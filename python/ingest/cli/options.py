@@ -18,6 +18,20 @@ Events = Annotated[
         "--events", metavar="FILE|-", help="Write one JSON object per line to FILE (or stdout) while work goes on."
     ),
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label", help="Name of the card's folder in the archive. [default: the source's name]", show_default=False
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
+]
 Sources = Annotated[
     list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)
 ]

@@ -63,6 +63,11 @@ class SessionState(StrEnum):
         return self not in CLOSED
 
     @property
+    def told(self) -> bool:
+        """It says how something ended, or why it waits; the others only say what was going on."""
+        return self.paused or self in CLOSED
+
+    @property
     def paused(self) -> bool:
         """It waits for a cause to go away, or for its user."""
         return self in (self.PAUSED_NETWORK, self.PAUSED_SPACE, self.PAUSED_USER)

@@ -110,6 +110,19 @@ def final_state(board: Board, journal: Journal) -> SessionState:
     return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
 
 
+def root_state(board: Board, journal: Journal, root: int) -> SessionState:
+    """How this run ends for one destination: its own pause, or its own completion."""
+    if board.root_states[root].paused:
+        return board.root_states[root]
+    if board.stopping:
+        return SessionState.PAUSED_USER
+    if board.lost_sources:
+        return SessionState.PAUSED_NETWORK
+    ended = journal.count_copies(root)["state"]
+    bad = any(str(state) in ended for state in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED))
+    return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
+
+
 def clean_up(board: Board, destinations: list[Destination], state: SessionState, journal: Journal) -> None:
     """Remove this session's empty staging folders; what still waits for its name stays."""
     for number, destination in enumerate(destinations):

@@ -284,8 +284,8 @@ class _Run:
                 finalize.make_folders(board, flow, workers, journal, self._folders)
         finalize.look_again(board, work.destinations)
         finalize.close_manifests(board, scribes, journal)
-        for number, state in enumerate(board.root_states):
-            journal.root_state(number, state)
+        for number in range(len(self._roots)):
+            journal.root_state(number, finalize.root_state(board, journal, number))
         return board
 
     def _crew(self, absent: list[Absent]) -> tuple[Setup, int]:

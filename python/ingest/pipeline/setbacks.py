@@ -64,6 +64,10 @@ class Setbacks:
             case Step.WAIT_SPACE:
                 board.pause_root(copy.root, SessionState.PAUSED_SPACE, f"no room is left ({fault.detail})")
                 board.hold(transfer, copy)
+            case Step.WAIT_ROOT:
+                why = f"it is read-only now ({fault.detail}). Remount it writable"
+                board.pause_root(copy.root, SessionState.PAUSED_NETWORK, why)
+                board.hold(transfer, copy)
             case Step.END:
                 if copy.state is ItemState.VALIDATED:
                     board.outbox.discard(copy.root, copy.staging)

@@ -20,6 +20,7 @@ class Step(Enum):
     END = auto()
     RETRY = auto()
     WAIT_SPACE = auto()
+    WAIT_ROOT = auto()
     CANCELLED = auto()
 
 
@@ -87,7 +88,8 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
     if fault.errno in NO_SPACE:
         return Judgement(Step.WAIT_SPACE)
     if fault.errno == errno.EROFS:
-        return Judgement(Step.END, ItemState.FAILED, "read_only")
+        # Not this file's fault: the whole root takes nothing any more, perhaps until it is mounted anew.
+        return Judgement(Step.WAIT_ROOT)
     if fault.errno in _DENIED:
         return Judgement(Step.END, ItemState.FAILED, "permission")
     if fault.errno in _NAMES:

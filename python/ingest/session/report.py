@@ -82,7 +82,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
         manifests += [place.path.rstrip(b"/") + b"/" + part.path for part in parts]
         own = root_states[place.number]
         roots.append(RootReport(
-            place.path, place.uuid, own if own.paused else state, counted["state"],
+            place.path, place.uuid, own if own.told else state, counted["state"],
             {name: counted["verify_method"].get(name, 0) for name in ("direct", "evicted", "reread")},
             {name: counted["publish_method"].get(name, 0) for name in ("noreplace", "link", "unguarded")},
         ))  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Final
 
 from ingest import engine
 from ingest.errors import DeniedError, MissingError, UsageError, from_os_error
-from ingest.storage.marker import STAGING, Marker, clear_leftovers, read_marker, staging_folder, write_marker
+from ingest.storage.marker import STAGING, Marker, clear_leftovers, names_in, read_marker, staging_folder, write_marker
 from ingest.storage.volumes import Volume, volume_of
 
 # Where disks are mounted by desktops and by hand: a folder here that lies on the system disk is most likely a
@@ -160,25 +160,20 @@ def clear_staging(root: engine.Root, session_short: str, kept: set[bytes]) -> No
         IngestError: the folder cannot be cleared.
     """
     folder = staging_folder(session_short)
-    try:
-        descriptor = root.open_folder(folder)
-    except FileNotFoundError:
+    stale = [name for each in names_in(root, folder) if (name := folder + b"/" + each) not in kept]
+    for fault in engine.discard(root, stale):
+        if fault is not None:
+            failure = engine.failed(fault)
+            raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
+    if kept:
         return
-    except OSError as error:
-        raise from_os_error(error, "open", root.path + b"/" + folder) from error
     try:
-        with os.scandir(descriptor) as entries:
-            names = [os.fsencode(entry.name) for entry in entries]
-        for name in names:
-            if folder + b"/" + name not in kept:
-                os.unlink(name, dir_fd=descriptor)
-        if not kept:
-            parent = root.open_folder(STAGING)
-            try:
-                os.rmdir(os.fsencode(session_short), dir_fd=parent)
-            finally:
-                os.close(parent)
+        parent = root.open_folder(STAGING)
+        try:
+            os.rmdir(os.fsencode(session_short), dir_fd=parent)
+        finally:
+            os.close(parent)
+    except FileNotFoundError:
+        return  # this session never staged anything here
     except OSError as error:
-        raise from_os_error(error, "unlink", root.path + b"/" + folder) from error
-    finally:
-        os.close(descriptor)
+        raise from_os_error(error, "rmdir", root.path + b"/" + folder) from error

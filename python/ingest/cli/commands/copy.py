@@ -8,7 +8,7 @@ import typer
 
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Json, Quiet, Sources, byte_size, raw
+from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, raw
 from ingest.cli.output import complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.options import CopyOptions, CopyRequest, Duplicates, ReadMode
@@ -26,24 +26,13 @@ def run(
         list[str] | None,
         typer.Option("--also", metavar="DEST", help="A further archive, from the same read. Repeatable."),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            "--label", help="Name of the card's folder in the archive. [default: the source's name]", show_default=False
-        ),
-    ] = None,
+    label: Label = None,
     profile: Annotated[str, typer.Option("--profile", help="Layout and policies.")] = "mirror",
     duplicates: Annotated[
         Duplicates, typer.Option("--duplicates", help="What becomes of files that are there already.")
     ] = Duplicates.SKIP,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable."),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
-    ] = None,
+    exclude: Exclude = None,
+    only: Only = None,
     workers: Annotated[
         int | None,
         typer.Option(

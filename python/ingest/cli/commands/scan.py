@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest.cli.options import Json, Quiet, Sources, raw
+from ingest.cli.options import Exclude, Json, Label, Only, Quiet, Sources, raw
 from ingest.cli.output import number, path_fields, say, size
 from ingest.errors import shown
 from ingest.model.options import CopyOptions
@@ -22,15 +22,9 @@ def run(
     to: Annotated[
         list[str] | None, typer.Option("--to", metavar="DEST", help="Plan for this archive. Repeatable.")
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Name of the card's folder in the archive.")] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out names or paths that match. Repeatable."),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
-    ] = None,
+    label: Label = None,
+    exclude: Exclude = None,
+    only: Only = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ingest.errors import PausedError
+from ingest.model.states import ItemState
+from ingest.session.recognise import SAMPLE, require_same_source
+
+
+@pytest.fixture
+def look(session):
+    """Asks whether a folder is the session's source."""
+
+    def asked(tree, fs_uuid: str | None = None, known: str | None = None) -> None:
+        source = replace(session.facts.sources[0], fs_uuid=known)
+        require_same_source(session.journal, source, tree.root, fs_uuid)
+
+    return asked
+
+
+@pytest.fixture
+def scanned(session):
+    def add(*found) -> None:
+        session.add(*found)
+        session.journal.scanned(0.0)
+
+    return add
+
+
+def test_the_folder_itself_is_the_source(session, look, scanned, item):
+    scanned(item(1))
+    look(session.sources[0])
+
+
+def test_the_same_file_system_elsewhere_is_the_source(tree, look, scanned, item):
+    scanned(item(1))
+    look(tree("elsewhere"), fs_uuid="1234-ABCD", known="1234-ABCD")
+
+
+def test_two_file_systems_without_a_uuid_are_not_the_same_for_that(tree, look, scanned, item):
+    scanned(item(1))
+    with pytest.raises(PausedError):
+        look(tree("elsewhere"))
+
+
+def test_a_folder_that_holds_what_is_still_to_come_is_the_source(tree, look, scanned, item):
+    scanned(item(1, b"DCIM/a.mp4", 3), item(2, b"DCIM/b.mp4", 4))
+    elsewhere = tree("elsewhere")
+    elsewhere.put(b"DCIM/b.mp4", b"1234")
+
+    look(elsewhere)
+
+
+def test_an_empty_mount_point_is_not_the_source(tree, look, scanned, item):
+    scanned(item(1))
+
+    with pytest.raises(PausedError) as caught:
+        look(tree("elsewhere"))
+    assert "resume" in caught.value.advice
+
+
+def test_another_card_with_the_same_names_is_not_the_source(tree, look, scanned, item):
+    scanned(item(1, b"DCIM/IMG_0001.JPG", 3))
+    other = tree("other")
+    other.put(b"DCIM/IMG_0001.JPG", b"longer than that")
+
+    with pytest.raises(PausedError):
+        look(other)
+
+
+def test_a_folder_of_that_name_is_not_a_file_of_it(tree, look, scanned, item):
+    scanned(item(1, b"a", 4096))
+    other = tree("other")
+    (other.path / "a").mkdir()
+
+    with pytest.raises(PausedError):
+        look(other)
+
+
+def test_what_has_ended_is_no_evidence(tree, look, scanned, item):
+    scanned(item(1, b"a", 1, state=ItemState.FINALIZED), item(2, b"b", 1))
+    other = tree("other")
+    other.put(b"a", b"x")
+
+    with pytest.raises(PausedError):
+        look(other)
+
+
+def test_when_nothing_is_to_come_any_folder_will_do(tree, look, scanned, item):
+    scanned(item(1, state=ItemState.FINALIZED))
+    look(tree("other"))
+
+
+def test_before_the_scan_is_whole_another_folder_is_never_the_source(tree, look):
+    with pytest.raises(PausedError):
+        look(tree("empty mount point"))
+
+
+def test_a_sample_is_enough(tree, look, scanned, item):
+    scanned(*[item(number) for number in range(1, SAMPLE + 2)])
+    other = tree("other")
+    other.put(item(SAMPLE + 1).path, b"0" * item(1).size)
+
+    with pytest.raises(PausedError):
+        look(other)
+    other.put(item(SAMPLE).path, b"0" * item(1).size)
+    look(other)

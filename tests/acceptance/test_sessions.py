@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import os
+from datetime import datetime
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_sessions_lists_them_oldest_first(desk):
     assert entries[-1]["exit_code"] == 7
     assert entries[-1]["sources"] == [str(shared.folder / "CARD")]
     assert entries[-1]["destinations"] == [str(shared.folder / "archive")]
-    created = [datetime.datetime.fromisoformat(entry["created"]) for entry in entries]
+    created = [datetime.fromisoformat(entry["created"]) for entry in entries]
     assert created == sorted(created)
     assert all(moment.tzinfo is not None for moment in created)
     assert [entry["resumable"] for entry in entries] == [False] * len(entries)

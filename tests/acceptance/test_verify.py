@@ -165,7 +165,7 @@ def test_a_folder_without_a_manifest_is_exit_4(tell, archive, inside):
 def test_one_session_is_checked_by_the_beginning_of_its_id(tell, broken, sound):
     first, second = (document["session"] for document in sound[1])
     flip(broken / "A001/100/a.mov", 3)
-    same = len(os.path.commonprefix([first, second])) + 1
+    same = next(n for n in range(37) if first[:n] != second[:n])
 
     assert tell("verify", broken, "--session", first[: max(8, same)]).code == 3
     told = tell("verify", broken, "--session", second[: max(8, same)])

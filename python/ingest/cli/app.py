@@ -59,10 +59,6 @@ def main() -> NoReturn:
         code = ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.CANCELLED
-    except BrokenPipeError:
-        # Whoever read our output has gone; what was done stays done, and is in the journal.
-        sys.stderr.close()
-        code = ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - the last net: a message and an exit code, never a traceback
         print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
                                 advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip

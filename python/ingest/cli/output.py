@@ -7,12 +7,41 @@ import io
 import json
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+
+class UnheardError(IngestError):
+    """Standard output cannot be written: it is full, or nobody listens any more."""
+
+
+@contextmanager
+def _spoken() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try to flush the rest once more at its end, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UnheardError(
+            f"standard output cannot be written: {error.strerror}", operation="write", errno=error.errno or 0,
+            advice="What was done is done, and in the journal: ingest sessions",
+        ) from error  # fmt: skip
+
+
+def put(text: str) -> None:
+    """Text on stdout.
+
+    Raises:
+        UnheardError: it cannot be written.
+    """
+    with _spoken():
+        sys.stdout.write(text)
 
 
 def wants_json() -> bool:
@@ -31,15 +60,12 @@ def prepare_streams() -> None:
 
 def print_document(document: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    put(json.dumps(document, ensure_ascii=False, default=str) + "\n")
 
 
 def say(*lines: str) -> None:
     """Sentences for people, on stdout."""
-    for line in lines:
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    put("".join(line + "\n" for line in lines))
 
 
 def complain(line: str) -> None:
@@ -55,7 +81,7 @@ def print_error(error: IngestError, *, usage: bool = False) -> None:
 
         traceback.print_exc()
     complain(f"ingest: {error}")
-    if wants_json():
+    if wants_json() and not isinstance(error, UnheardError):
         code = ExitCode.USAGE if usage else error.exit_code
         print_document({
             "error": {

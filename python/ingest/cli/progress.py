@@ -93,10 +93,18 @@ class Events(Silent):
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._deaf = False
 
     def _write(self, event: str, **fields: Any) -> None:
-        self._stream.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
-        self._stream.flush()
+        if self._deaf:
+            return
+        try:
+            self._stream.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            # Whoever listened has gone, or its disk is full: that must not stop the copy.
+            self._deaf = True
+            complain(f"ingest: warning: events are no longer written: {error.strerror}")
 
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """`started`."""

@@ -252,14 +252,25 @@ class Flow:
                 # Somebody was here since the plan: perhaps with the very same file.
                 self._outbox.prove(transfer, None, copy.root, copy.path or b"", self._taken)
             elif fault[1] == "fsync_folder":
-                copy.operation, copy.errno = fault[1], fault[2]
-                self._ledger.end(transfer, copy, ItemState.FAILED, "flush")
-                self._board.settle(transfer)
+                self._unflushed(transfer, copy, fault)
             else:
                 self._setbacks.root_fault(transfer, copy, failed(fault))
         self._ledger.count(seconds_finalize=answer.reply.seconds)
 
+    def _unflushed(self, transfer: Transfer, copy: Copy, fault: Fault) -> None:
+        """The name was given, but may not survive a power cut: it is looked for once more, and flushed again."""
+        if self._gone(copy.root, fault):
+            self._board.hold(transfer, copy)
+        elif copy.operation != fault[1]:
+            copy.operation, copy.errno = fault[1], fault[2]
+            self._outbox.adopt(copy)
+            return
+        else:
+            self._ledger.end(transfer, copy, ItemState.FAILED, "flush")
+        self._board.settle(transfer)
+
     def _finalize(self, transfer: Transfer, copy: Copy) -> None:
+        copy.operation, copy.errno = None, 0
         copy.finalized_at = time.time_ns()
         self._ledger.end(transfer, copy, ItemState.FINALIZED)
         self._board.settle(transfer)
@@ -312,6 +323,8 @@ class Flow:
             elif outcome == "lost":
                 self._board.plan_again(copy)
                 self._board.queue(transfer, (copy.root,))
+            elif fault is not None and fault[1] == "fsync_folder":
+                self._unflushed(transfer, copy, fault)
             else:
                 found = (
                     failed(fault)

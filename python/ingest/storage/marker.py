@@ -111,23 +111,35 @@ def write_marker(root: engine.Root, volume: Volume) -> Marker:
     return other
 
 
+def names_in(root: engine.Root, folder: bytes) -> list[bytes]:
+    """The names in a folder below a root; none if it is not there.
+
+    Raises:
+        IngestError: it cannot be read.
+    """
+    where = root.path + b"/" + folder
+    try:
+        descriptor = root.open_folder(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise from_os_error(error, "open", where) from error
+    try:
+        with os.scandir(descriptor) as entries:
+            return [os.fsencode(entry.name) for entry in entries]
+    except OSError as error:
+        raise from_os_error(error, "read", where) from error
+    finally:
+        os.close(descriptor)
+
+
 def clear_leftovers(root: engine.Root) -> None:
     """Where a marker stands, staging files for one are leftovers of sessions that died or came second.
 
     Raises:
         IngestError: the staging folder cannot be read.
     """
-    try:
-        folder = root.open_folder(STAGING)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise from_os_error(error, "open", root.path + b"/" + STAGING) from error
-    try:
-        with os.scandir(folder) as entries:
-            names = [os.fsencode(entry.name) for entry in entries]
-    finally:
-        os.close(folder)
+    names = names_in(root, STAGING)
     engine.discard(
         root, [STAGING + b"/" + name for name in names if name.startswith(b"root-") and name.endswith(b".part")]
     )

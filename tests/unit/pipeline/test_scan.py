@@ -291,10 +291,19 @@ def test_a_folder_that_took_a_single_file_s_place_is_not_passed_over(shoot):
 # What cannot be read
 
 
-def test_a_source_that_cannot_be_read_is_an_error(card):
+def test_a_source_that_cannot_be_read_is_an_error(card, monkeypatch):
+    card.put(b"a")
+    real = os.scandir
+    monkeypatch.setattr("ingest.pipeline.scan.os.scandir", lambda fd: Breaking(real(fd), errno.EIO, 0))
+
+    with pytest.raises(OSError) as caught:
+        walk(card)
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_source_that_was_deleted_is_not_an_empty_card(card):
     pinned = card.root
-    card.path.rename(card.path.with_name("gone"))
-    os.rmdir(card.path.with_name("gone"))
+    card.path.rmdir()
 
     with pytest.raises(OSError):
         list(scan(pinned, 0, 1, EVERYTHING))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import say, wants_json
+from ingest.cli.output import put, say, wants_json
 from ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def run(
@@ -45,26 +48,29 @@ def run(
 
     with api.query([raw(each) for each in root or ()], sql, config.home()) as answer:
         if as_csv:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(answer.columns)
+            put(_csv([answer.columns]))
             for batch in answer:
-                writer.writerows(batch)
+                put(_csv(batch))
         elif wants_json():
             # One document, written as it comes: the rows may be millions.
             separator = "["
             for batch in answer:
                 for row in batch:
-                    sys.stdout.write(
-                        separator + json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False)
-                    )
+                    put(separator + json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False))
                     separator = ",\n"
-            sys.stdout.write(("[" if separator == "[" else "") + "]\n")
+            put(("[" if separator == "[" else "") + "]\n")
         else:
             say("\t".join(answer.columns))
             for batch in answer:
                 for row in batch:
                     say("\t".join("" if value is None else _cell(value) for value in row))
     return 0
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:

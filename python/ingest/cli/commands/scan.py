@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.options import Exclude, Json, Label, Only, Quiet, Sources, raw
-from ingest.cli.output import number, path_fields, say, size
+from ingest.cli.output import number, path_fields, put, say, size
 from ingest.errors import shown
 from ingest.model.options import CopyOptions
 
@@ -49,7 +48,7 @@ def print_plan(
 
     plan = api.plan(sources, destinations, options, config.home())
     if as_json:
-        sys.stdout.write('{"items": [')
+        put('{"items": [')
     separator = ""
     for line in plan:
         if as_json:
@@ -57,7 +56,7 @@ def print_plan(
                 **path_fields(line.source_path, "source_path"), "decision": line.decision,
                 **(path_fields(line.path) if line.path is not None else {"path": None}), "reason": line.reason, "size": line.size,
             }  # fmt: skip
-            sys.stdout.write(separator + json.dumps(document, ensure_ascii=False))
+            put(separator + json.dumps(document, ensure_ascii=False))
             separator = ",\n"
         elif not quiet:
             reason = f" ({line.reason})" if line.reason else ""
@@ -71,7 +70,7 @@ def print_plan(
                               "enough": d.enough} for d in told.destinations],
             "exit_code": 0,
         }  # fmt: skip
-        sys.stdout.write("], " + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
+        put("], " + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
     elif not quiet:
         say(
             "",

@@ -7,31 +7,17 @@ import io
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 
 class UnheardError(IngestError):
     """Standard output cannot be written: it is full, or nobody listens any more."""
-
-
-@contextmanager
-def _spoken() -> Iterator[None]:
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try to flush the rest once more at its end, and fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UnheardError(
-            f"standard output cannot be written: {error.strerror}", operation="write", errno=error.errno or 0,
-            advice="What was done is done, and in the journal: ingest sessions",
-        ) from error  # fmt: skip
 
 
 def put(text: str) -> None:
@@ -40,8 +26,16 @@ def put(text: str) -> None:
     Raises:
         UnheardError: it cannot be written.
     """
-    with _spoken():
+    try:
         sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try to flush the rest once more at its end, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UnheardError(
+            f"standard output cannot be written: {error.strerror}", operation="write", errno=error.errno or 0,
+            advice="What was done is done, and in the journal: ingest sessions",
+        ) from error  # fmt: skip
 
 
 def wants_json() -> bool:
@@ -83,13 +77,15 @@ def print_error(error: IngestError, *, usage: bool = False) -> None:
     complain(f"ingest: {error}")
     if wants_json() and not isinstance(error, UnheardError):
         code = ExitCode.USAGE if usage else error.exit_code
-        print_document({
+        document = {
             "error": {
                 **(path_fields(error.path) if error.path is not None else {"path": None}),
                 "operation": error.operation, "errno": error.errno, "cause": error.cause, "advice": error.advice,
             },
             "exit_code": int(code),
-        })  # fmt: skip
+        }  # fmt: skip
+        with suppress(UnheardError):  # the line on stderr has said it
+            print_document(document)
 
 
 def path_fields(path: bytes, name: str = "path") -> dict[str, str]:

@@ -26,16 +26,16 @@ def test_other_content_under_a_taken_name_gets_a_number_before_its_extension(tel
 
 
 def test_running_it_again_finds_the_numbered_copies(tell, plant, tmp_path, archive, snapshot):
-    cards = [plant(tmp_path / f"card{n}", {"a.jpg": b"%d" % n * n, "b.jpg": b"%d" % n * 7}) for n in (1, 2, 3)]
+    cards = [plant(tmp_path / f"card{n}", {"a.jpg": b"%d" % n * n, "b.jpg": b"%d" % n * 7}) for n in (1, 2)]
     for card in cards:
         assert tell("copy", card, archive, "--label", "L").code == 0
     before = snapshot(archive / "L")
 
     again = [tell("copy", card, archive, "--label", "L") for card in cards]
 
-    assert [told.document["items"]["duplicate"] for told in again] == [2, 2, 2]
+    assert [told.document["items"]["duplicate"] for told in again] == [2, 2]
     assert snapshot(archive / "L") == before
-    assert sorted(os.listdir(archive / "L")) == ["a.jpg", "a_1.jpg", "a_2.jpg", "b.jpg", "b_1.jpg", "b_2.jpg"]
+    assert sorted(os.listdir(archive / "L")) == ["a.jpg", "a_1.jpg", "b.jpg", "b_1.jpg"]
 
 
 def test_a_number_never_takes_a_name_that_the_card_itself_needs(tell, plant, tmp_path, archive):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 
 def events(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
 def test_events_are_lines_of_json_from_started_to_finished(tell, card, archive, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"event": "of an earlier run"}\n', encoding="utf-8")
+
     told = tell("copy", card, archive, "--events", tmp_path / "log.jsonl")
 
     assert told.code == 0, told.errors
-    log = events((tmp_path / "log.jsonl").read_text(encoding="utf-8"))
+    _, *log = events((tmp_path / "log.jsonl").read_text(encoding="utf-8"))
     assert log[0]["event"] == "started"
     assert log[0]["session"] == told.document["session"]
     assert log[-1]["event"] == "finished"
@@ -45,15 +45,6 @@ def test_progress_never_falls_and_ends_complete(tell, plant, tmp_path, archive):
     assert done == sorted(done)
     assert all(step["work_done"] <= step["work"] == 2 * 300 * 20_000 for step in steps)
     assert steps[-1]["files"] == 300
-
-
-def test_events_are_appended_to_what_the_file_holds(tell, card, archive, tmp_path):
-    log = tmp_path / "log.jsonl"
-
-    assert tell("copy", card, archive, "--events", log).code == 0
-    assert tell("copy", card, archive, "--events", log).code == 0
-
-    assert [event["event"] for event in events(log.read_text())].count("finished") == 2
 
 
 def test_events_on_stdout_are_all_there_is(ingest, card, archive):
@@ -86,9 +77,12 @@ def test_an_events_file_that_cannot_be_written_stops_before_the_copy(tell, card,
 
 def test_quiet_says_nothing_when_all_is_well(ingest, card, archive):
     for command in (
-        ("copy", card, archive), ("copy", card, archive), ("scan", card, "--to", archive), ("verify", archive, "--strict"),
-        ("sessions",), ("resume",), ("doctor",),
-    ):  # fmt: skip
+        ("copy", card, archive),
+        ("scan", card, "--to", archive),
+        ("verify", archive),
+        ("sessions",),
+        ("doctor",),
+    ):
         done = ingest.run(*command, "--quiet")
 
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), command
@@ -104,13 +98,8 @@ def test_quiet_still_says_what_is_wrong(ingest, plant, tmp_path, archive):
     assert f"{card}/x/a.jpg" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", ["copy", "verify", "scan", "sessions"])
-def test_json_leaves_stderr_empty_when_all_is_well(tell, card, archive, command):
-    assert tell("copy", card, archive).code == 0
-    arguments = {"copy": (card, archive), "verify": (archive,), "scan": (card, "--to", archive), "sessions": ()}[
-        command
-    ]
+def test_json_leaves_stderr_empty_when_all_is_well(tell, card, archive):
+    for command in (("copy", card, archive), ("scan", card, "--to", archive), ("verify", archive), ("sessions",)):
+        told = tell(*command)
 
-    told = tell(command, *arguments)
-
-    assert (told.code, told.errors) == (0, "")
+        assert (told.code, told.errors) == (0, ""), command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -23,14 +25,14 @@ def test_label_renames_the_cards_folder(tell, card, archive, media):
     assert media(archive / "Day 1, Cam A") == media(card)
 
 
-def test_a_label_may_be_any_name_that_a_folder_may_have(tell, card, archive, media):
-    for label in ("-x", "..a", "été 🎬", b"caf\xe9"):
-        told = tell("copy", card, archive, b"--label=" + (label if isinstance(label, bytes) else label.encode()))
+@pytest.mark.parametrize("label", ["-x", "..été 🎬", "caf\udce9"])
+def test_a_label_may_be_any_name_that_a_folder_may_have(tell, plant, tmp_path, archive, media, label):
+    card = plant(tmp_path / "card", {"a.jpg": b"a"})
 
-        assert told.code == 0, told.errors
-        assert media(
-            archive / (label if isinstance(label, str) else label.decode("utf-8", "surrogateescape"))
-        ) == media(card)
+    told = tell("copy", card, archive, os.fsencode(f"--label={label}"))
+
+    assert told.code == 0, told.errors
+    assert media(archive / label) == media(card)
 
 
 @pytest.mark.parametrize("label", ["", ".", "..", "/", "a/b", "../out", ".ingest", ".ingest-x"])
@@ -75,24 +77,14 @@ def test_other_cards_of_the_same_name_get_numbered_folders_and_each_finds_its_ow
     ]  # fmt: skip
 
     first_time = [tell("copy", each, archive) for each in three]
-    second_time = [tell("copy", each, archive) for each in reversed(three)]
+    second_time = [tell("copy", each, archive) for each in (three[1], three[0])]
 
-    assert [told.code for told in first_time + second_time] == [0] * 6
+    assert [told.code for told in first_time + second_time] == [0] * 5
     assert [told.document["items"]["finalized"] for told in first_time] == [2, 2, 2]
-    assert [told.document["items"]["duplicate"] for told in second_time] == [2, 2, 2]
+    assert [told.document["items"]["duplicate"] for told in second_time] == [2, 2]
     assert folders(archive) == ["EOS_DIGITAL", "EOS_DIGITAL_2", "EOS_DIGITAL_3"]
     for each, folder in zip(three, folders(archive), strict=True):
         assert media(archive / folder) == media(each)
-
-
-def test_that_a_card_goes_elsewhere_is_said(ingest, tell, cards, archive):
-    assert tell("copy", cards(1, {"a.mp4": b"1"}), archive).code == 0
-
-    done = ingest.run("copy", cards(2, {"a.mp4": b"2"}), archive)
-
-    assert done.returncode == 0
-    assert "EOS_DIGITAL_2" in done.stderr
-    assert str(archive / "EOS_DIGITAL_2") in done.stdout
 
 
 def test_equal_sizes_and_times_but_other_bytes_are_never_taken_for_the_same_file(tell, plant, tmp_path, archive):
@@ -128,12 +120,13 @@ def test_a_changed_index_of_the_camera_alone_is_no_other_card(tell, plant, tmp_p
     assert again.document["items"]["duplicate"] == 3
 
 
-def test_the_number_holds_on_every_destination_of_a_run(tell, cards, archive, backup, media):
+def test_the_number_holds_on_every_destination_of_a_run_and_is_said(ingest, tell, cards, archive, backup, media):
     assert tell("copy", cards(1, {"a.mp4": b"1"}), archive).code == 0
     second = cards(2, {"a.mp4": b"22"})
 
-    told = tell("copy", second, archive, "--also", backup)
+    done = ingest.run("copy", second, archive, "--also", backup)
 
-    assert told.code == 0, told.errors
-    assert media(archive / "EOS_DIGITAL_2") == media(second)
-    assert media(backup / "EOS_DIGITAL_2") == media(second)
+    assert done.returncode == 0, done.stderr
+    assert media(archive / "EOS_DIGITAL_2") == media(backup / "EOS_DIGITAL_2") == media(second)
+    assert "EOS_DIGITAL_2" in done.stderr
+    assert str(archive / "EOS_DIGITAL_2") in done.stdout

@@ -113,11 +113,10 @@ def test_escape_sequences_in_names_never_reach_the_terminal(ingest, plant, tmp_p
     assert "\x1b" not in plan.stdout + plan.stderr + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_json_document_is_utf8_whatever_the_terminals_encoding(tell, plant, tmp_path, encoding, monkeypatch):
+def test_a_json_document_is_utf8_whatever_the_terminals_encoding(tell, plant, tmp_path, monkeypatch):
     card = plant(tmp_path / "card", {"clé 🎬.mov": b"x"})
     archive = plant(tmp_path / "Archiv Süd 🎬", {})
-    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
 
     plan = tell("scan", card, "--to", archive)
     done = tell("copy", card, archive)

@@ -16,8 +16,8 @@ import uuid
 import pytest
 
 BIG = 66 << 20  # alone in its batch
-FILES = {"A.MOV": BIG, "B.JPG": 10_000, "M.MOV": BIG, "Z/Z.JPG": 10_000}
-ROOM = "size=400m"
+FILES = {"A.MOV": BIG, "B.JPG": 10_000, "M.MOV": 2_000_000, "Z/Z.JPG": 10_000}
+ROOM = "size=200m"
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_disk_that_fills_up_in_the_middle_pauses_the_session(card, mounts, she
 
 @pytest.mark.root
 @pytest.mark.parametrize(
-    ("small", "large", "missing"), [("size=100m", ROOM, "bytes"), (f"{ROOM},nr_inodes=9", f"{ROOM},nr_inodes=99", "inodes")]
+    ("small", "large", "missing"), [("size=60m", ROOM, "bytes"), (f"{ROOM},nr_inodes=9", f"{ROOM},nr_inodes=99", "inodes")]
 )
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
     card, mounts, shell, check, tmp_path, small, large, missing
@@ -127,7 +127,7 @@ def test_a_disk_that_turns_read_only_in_the_middle_ends_nothing_silently(card, m
 @pytest.fixture
 def drive(mounts, tmp_path):
     """A disk that can be pulled out, broken or not, and plugged in again."""
-    device = mounts.image("drive", 220)
+    device = mounts.image("drive", 120)
     return device, mounts.mount(device, tmp_path / "drive")
 
 
@@ -246,30 +246,28 @@ def empty_marker(archive):
     (archive / ".ingest/root.json").touch()
 
 
-MARKERS = pytest.mark.parametrize("spoil", [remove_marker, swap_marker, empty_marker], ids=lambda spoil: spoil.__name__)
+SPOILS = [remove_marker, swap_marker, empty_marker]
 
 
-@MARKERS
-def test_a_root_without_its_marker_is_refused_at_resume_and_not_touched(card, archive, shell, check, spoil):
+def test_a_root_without_its_marker_is_refused_at_resume_and_not_touched(card, archive, shell, check):
     running, frozen = stopped_in_the_middle(shell, card, archive)
     frozen.thaw()
     running.kill()
-    spoil(archive)
-    before = everything(archive)
+    for spoil in SPOILS:
+        spoil(archive)
+        before = everything(archive)
 
-    ended = shell.run("resume")
+        ended = shell.run("resume")
 
-    assert ended.code in (1, 8)
-    assert "root.json" in ended.document["error"]["path"] or "marker" in ended.document["error"]["cause"] or (
-        "root" in ended.document["error"]["cause"]
-    )
-    assert everything(archive) == before, "nothing was written"
-    os.replace(archive.parent / "root.json", archive / ".ingest/root.json")
+        assert ended.code in (1, 8), spoil
+        assert "marker" in str(ended.document["error"]) or "root" in str(ended.document["error"]), spoil
+        assert everything(archive) == before, "nothing was written"
+        os.replace(archive.parent / "root.json", archive / ".ingest/root.json")
     assert shell.run("resume").code == 0
     check(card, archive)
 
 
-@MARKERS
+@pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
 def test_a_root_that_loses_its_marker_while_it_is_written_to_is_never_called_done(card, archive, shell, check, spoil):
     running, frozen = stopped_in_the_middle(shell, card, archive)
     with frozen:

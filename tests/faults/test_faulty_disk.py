@@ -8,15 +8,13 @@ Each test proves that the fault was met.
 from __future__ import annotations
 
 import os
-import signal
 
 import pytest
 
 pytestmark = pytest.mark.root
 
 FILES = {"A.JPG": 10_000, "B.MOV": 3_000_000, "C.JPG": 70_000}
-STAGED = "*.ingest/staging/*/*.part"  # media on their way; manifest parts are matched by their own names
-MEDIA = "*/staging/????????/[0-9]*.part"
+MEDIA = "*/staging/????????/[0-9]*.part"  # footage on its way; manifest parts have other names
 
 
 @pytest.fixture
@@ -35,86 +33,90 @@ def disk(faulty_disk, shell, make_card, tmp_path):
 
 
 def attempts(journal, card):
-    return {os.fsdecode(row["source_path"]): row["attempts"] for row in journal.copies(journal.session(card)["key"]).values()}
+    copies = journal.copies(journal.session(card)["key"]).values()
+    return {os.fsdecode(row["source_path"]): row["attempts"] for row in copies}
 
 
-def nothing_half_done(disk, card, missing):
-    for path in missing:
-        assert not (disk.backing / "CARD" / path).exists()
+def staged(number):
+    """The staging files of one item: a card of one folder is numbered in the order of its names."""
+    return f"*/staging/????????/{number}-*.part"
 
 
-# Once: it is made again, and arrives.
-
+# Each file of a card meets a fault of its own, once: it is made again, and arrives.
 
 ONCE = {
     "bit flip on write": {"op": "write", "act": "flip"},
     "lost write": {"op": "write", "act": "drop"},
     "zeros on write": {"op": "write", "act": "zero"},
+    "bit flip on read-back": {"op": "read", "act": "flip"},
+    "short read-back": {"op": "read", "act": "short", "size": 100},
+    "EIO on create": {"op": "create", "err": "EIO"},
     "EIO on write": {"op": "write", "err": "EIO"},
     "EIO on fsync": {"op": "fsync", "err": "EIO"},
     "EIO on fsync, after it was done": {"op": "fsync", "err": "EIO", "after": True},
     "EIO on close": {"op": "flush", "err": "EIO"},
-    "EIO on create": {"op": "create", "err": "EIO"},
+    "EIO on times": {"op": "utimens", "err": "EIO"},
+    "EIO on open for read-back": {"op": "open", "err": "EIO"},
     "EIO on read-back": {"op": "read", "err": "EIO"},
-    "bit flip on read-back": {"op": "read", "act": "flip"},
-    "short read-back": {"op": "read", "act": "short", "size": 100},
-    "EIO on open": {"op": "open", "err": "EIO"},
     "EIO on rename": {"op": "rename", "err": "EIO"},
     "EIO on rename, after it was done": {"op": "rename", "err": "EIO", "after": True},
-    "EIO on times": {"op": "utimens", "err": "EIO"},
 }
 
 
-@pytest.mark.parametrize("fault", ONCE)
-def test_a_fault_that_passes_costs_a_second_attempt_and_nothing_else(card, disk, shell, check, journal, tally, fault):
-    disk.rules({"path": MEDIA, **ONCE[fault]})
+def test_a_fault_that_passes_costs_a_second_attempt_and_nothing_else(make_card, disk, shell, check, journal, tally):
+    names = {f"{number:02}.JPG": fault for number, fault in enumerate(ONCE, 1)}
+    card = make_card({**dict.fromkeys(names, 30_000), "99.JPG": 30_000})
+    disk.rules(*({"path": staged(number), **rule} for number, rule in enumerate(ONCE.values(), 1)))
 
     ended = shell.run("copy", card.folder, disk.mount)
 
-    assert len(disk.hits()) == 1, "the fault was met"
-    tally["faults met"] += 1
+    tally["faults met"] += len(disk.hits())
+    assert len(disk.hits()) == len(ONCE), "every fault was met, once"
     assert (ended.code, ended.document["state"]) == (0, "completed"), ended
-    if "flip on write" in fault or "lost" in fault or "zeros" in fault:
-        assert sorted(attempts(journal, card).values()) == [1, 1, 2]
+    made = attempts(journal, card)
+    for name, fault in names.items():
+        # A rename is asked about and repeated, the copy itself was good.
+        assert made[name] == 2 or "rename" in fault, (fault, made[name])
+    assert max(made.values()) == 2
     disk.rules()
     check(card, disk.mount)
 
 
-# Always, for one file: it is named, has no name, and the others arrive.
-
+# The same, for ever: the file is named, has no name in the archive, and all others arrive.
 
 ALWAYS = {
-    "bit flip on write": ({"op": "write", "act": "flip"}, 3, "corrupt_destination"),
-    "lost write": ({"op": "write", "act": "drop"}, 3, "corrupt_destination"),
-    "bit flip on read-back": ({"op": "read", "act": "flip"}, 3, "corrupt_destination"),
-    "EIO on write": ({"op": "write", "err": "EIO"}, 7, "io"),
-    "EIO on fsync": ({"op": "fsync", "err": "EIO"}, 7, "io"),
-    "EIO on close": ({"op": "flush", "err": "EIO"}, 7, "io"),
-    "EIO on read-back": ({"op": "read", "err": "EIO"}, 7, "io"),
-    "EACCES on create": ({"op": "create", "err": "EACCES"}, 7, "permission"),
+    "bit flip on write": ({"op": "write", "act": "flip"}, "corrupt_destination"),
+    "lost write": ({"op": "write", "act": "drop"}, "corrupt_destination"),
+    "bit flip on read-back": ({"op": "read", "act": "flip"}, "corrupt_destination"),
+    "EIO on write": ({"op": "write", "err": "EIO"}, "io"),
+    "EIO on fsync": ({"op": "fsync", "err": "EIO"}, "io"),
+    "EIO on close": ({"op": "flush", "err": "EIO"}, "io"),
+    "EIO on read-back": ({"op": "read", "err": "EIO"}, "io"),
+    "EIO on rename": ({"op": "rename", "err": "EIO"}, "io"),
+    "EACCES on create": ({"op": "create", "err": "EACCES"}, "permission"),
 }
 
 
-@pytest.mark.parametrize("fault", ALWAYS)
-def test_a_fault_that_stays_names_the_file_and_gives_it_no_name(make_card, disk, shell, check, tally, fault):
-    """The second file of two sessions is alone in its batch: its number, and so its staging name, is known."""
-    rule, code, reason = ALWAYS[fault]
-    card = make_card({"A.JPG": 10_000, "B.MOV": 66 << 20, "C.JPG": 70_000})
-    disk.rules({"path": "*/staging/????????/2-*.part", "count": 0, **rule})
+@pytest.mark.parametrize(("reasons", "code"), [(["corrupt_destination"], 3), (["io", "permission"], 7)], ids=["3", "7"])
+def test_a_fault_that_stays_names_the_file_and_gives_it_no_name(make_card, disk, shell, check, tally, reasons, code):
+    wanted = [(fault, rule, reason) for fault, (rule, reason) in ALWAYS.items() if reason in reasons]
+    names = {f"{number:02}.JPG": reason for number, (_, _, reason) in enumerate(wanted, 1)}
+    card = make_card({**dict.fromkeys(names, 30_000), "98.JPG": 30_000, "99.MOV": 3_000_000})
+    disk.rules(*({"path": staged(number), "count": 0, **rule} for number, (_, rule, _) in enumerate(wanted, 1)))
 
-    ended = shell.run("copy", card.folder, disk.mount, "--workers", "1")
+    ended = shell.run("copy", card.folder, disk.mount)
 
-    assert len(disk.hits()) >= 1
+    met = {hit["op"] for hit in disk.hits()}
     tally["faults met"] += len(disk.hits())
+    assert met == {rule["op"] for _, rule, _ in wanted}, "every fault was met"
     assert (ended.code, ended.document["state"]) == (code, "completed_with_errors"), ended
-    (failure,) = ended.document["failures"]
-    assert (failure["path"], failure["state"]) == (f"{card.folder}/B.MOV", "failed")
-    assert failure["reason"] == reason
-    assert failure["advice"]
+    failures = {os.path.basename(failure["path"]): failure for failure in ended.document["failures"]}
+    assert {name: failure["reason"] for name, failure in failures.items()} == names
+    assert all(failure["state"] == "failed" and failure["advice"] for failure in failures.values())
     disk.rules()
-    nothing_half_done(disk, card, {"B.MOV"})
-    check(card, disk.mount, missing={"B.MOV"})
-    # The cause is gone: the file arrives when the session is named.
+    check(card, disk.mount, missing=set(names))
+    assert not [name for name in names if (disk.backing / "CARD" / name).exists()]
+    # The cause is gone: they arrive when the session is named.
     assert shell.run("resume", ended.document["session"]).code == 0
     check(card, disk.mount)
 
@@ -228,7 +230,7 @@ def test_free_space_that_cannot_be_asked_for_is_no_reason_to_begin_blindly(card,
     check(card, disk.mount)
 
 
-@pytest.mark.parametrize("rule", [{"op": "write", "act": "flip"}, {"op": "write", "err": "EIO"}, {"op": "fsync", "err": "EIO"}])
+@pytest.mark.parametrize("rule", [{"op": "write", "act": "flip"}, {"op": "fsync", "err": "EIO"}], ids=["flip", "EIO"])
 def test_a_manifest_that_cannot_be_written_keeps_the_session_open(card, disk, shell, check, rule):
     disk.rules({"path": "*/staging/*/items-*", "count": 0, **rule})
 
@@ -259,7 +261,7 @@ def test_folders_that_cannot_be_flushed_leave_no_copy_that_counts(card, disk, sh
 # Daemons that die or hang
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "read", "rename", "create"])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 def test_a_disk_that_dies_in_the_middle_pauses_the_session(card, disk, shell, check, tally, call):
     disk.rules({"path": MEDIA, "op": call, "act": "die", "nth": 2})
 
@@ -278,16 +280,18 @@ def test_a_disk_that_dies_in_the_middle_pauses_the_session(card, disk, shell, ch
 
 
 def test_a_disk_that_hangs_can_be_left_with_two_interrupts(card, disk, shell, check, until):
+    """Its worker cannot even be killed, as long as the kernel waits for the disk: it is left behind."""
     disk.rules({"path": MEDIA, "op": "fsync", "act": "hang"})
     running = shell.start("copy", card.folder, disk.mount)
     until(lambda: disk.hits(act="hang"), "the hang")
-    running.interrupt(signal.SIGINT)
-    assert "Once more" in running.process.stderr.readline()
-    running.interrupt(signal.SIGINT)
+    try:
+        running.interrupt()
+        assert "Once more" in running.process.stderr.readline()
+        running.interrupt()
 
-    assert running.end(10).code == 6
-
-    disk.rules()
+        assert running.process.wait(15) == 6
+    finally:
+        disk.rules()  # it answers again: whatever was left behind ends now
     check.nothing(disk.mount)
     assert shell.run("resume").code == 0
     check(card, disk.mount)
@@ -400,7 +404,9 @@ def test_a_reader_that_dies_pauses_the_session(reader, archive, shell, check, ca
     check(card, archive)
 
 
-@pytest.mark.parametrize("fault", [{"op": "write", "act": "flip"}, {"op": "fsync", "err": "EIO"}, {"op": "write", "err": "ENOSPC"}])
+@pytest.mark.parametrize(
+    "fault", [{"op": "write", "act": "flip"}, {"op": "write", "err": "ENOSPC"}], ids=["flip", "ENOSPC"]
+)
 def test_one_of_two_destinations_is_faulty_and_the_other_gets_everything(card, disk, archive, shell, check, fault):
     disk.rules({"path": MEDIA, "count": 0, **fault})
 

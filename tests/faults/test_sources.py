@@ -151,7 +151,7 @@ def test_a_folder_that_turns_into_a_link_leads_nowhere(make_card, archive, shell
     check(card, archive, missing={"M/M.MOV"})
 
 
-REST = {"A.MOV": BIG, "M.MOV": BIG, "Z.JPG": 10_000}
+REST = {"A.MOV": BIG, "M.MOV": 3_000_000, "Z.JPG": 10_000}
 
 
 # Cards that are pulled out
@@ -160,7 +160,7 @@ REST = {"A.MOV": BIG, "M.MOV": BIG, "Z.JPG": 10_000}
 @pytest.fixture
 def plugged(mounts, make_card, tmp_path):
     """A card on a disk of its own, and what it takes to pull it out and put it back."""
-    device = mounts.image("card", 180)
+    device = mounts.image("card", 100)
     point = mounts.mount(device, tmp_path / "reader")
     card = make_card(REST, point / "CARD")
     mounts.vanish(point)
@@ -201,7 +201,7 @@ def test_a_card_whose_mount_goes_away_between_files_pauses_or_completes_but_lose
     mounts, make_card, archive, shell, check, tmp_path
 ):
     """Unmounted lazily, open files go on to be read: both ends are honest, as long as nothing is called removed."""
-    point = mounts.tmpfs(tmp_path / "reader", "size=180m")
+    point = mounts.tmpfs(tmp_path / "reader", "size=100m")
     card = make_card(REST, point / "CARD")
     copy = shutil.copytree(card.folder, tmp_path / "saved", copy_function=shutil.copy2)
     running = shell.start("copy", card.folder, archive, "--workers", "1")
@@ -212,7 +212,7 @@ def test_a_card_whose_mount_goes_away_between_files_pauses_or_completes_but_lose
 
     assert ended.code in (0, 8)
     assert ended.document["items"]["removed"] == ended.document["items"]["failed"] == 0
-    mounts.tmpfs(point, "size=180m")
+    mounts.tmpfs(point, "size=100m")
     shutil.copytree(copy, card.folder, copy_function=shutil.copy2)
     check(card, archive, complete=ended.code == 0)
     resumed = shell.run("resume")

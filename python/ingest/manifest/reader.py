@@ -120,7 +120,7 @@ class Rows:
 
     def _unified(self, data: bytes, constants: dict[str, int]) -> pa.Table:
         """The rows of one part, with what its version did not know as null."""
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(data))
         held = set(file.schema_arrow.names)
         found = file.read(columns=[name for name in self.schema.names if name in held], use_threads=False)
         count = file.metadata.num_rows

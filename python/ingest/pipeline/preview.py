@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ingest.errors import from_os_error
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Planner, Transfer
-from ingest.pipeline.scan import Filter, scan
+from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, survey
 from ingest.session.journal import Copy
 from ingest.storage.space import room_for
@@ -106,7 +106,7 @@ class Preview:
             )
 
     def _pages(self, facts: SourceFacts, root: Root) -> Iterable[list[Item]]:
-        return (found.items for found in scan(root, facts.number, 1, self._chosen, facts.single) if found.items)
+        return (found.items for found in scan_source(root, facts, 1, self._chosen) if found.items)
 
     def _lines(self, facts: SourceFacts, root: Root) -> Iterator[PlanLine]:
         folder = facts.label

@@ -34,7 +34,10 @@ def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> N
             journal.restat([(item.number, facts[1], facts[2]) for item, facts in found if not stat.S_ISDIR(facts[0])])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:
-        number = journal.forget_item(folder.number)
+        number = journal.last_item() + 1
         for inside in scan(sources[folder.source], folder.source, number, chosen, start=folder.path):
-            journal.add(inside.items, inside.folders)
-            number += len(inside.items)
+            # It may have broken off half-way then: what is known of it already stays as it is.
+            known = journal.known_paths(folder.source, [item.path for item in inside.items])
+            journal.add([item for item in inside.items if item.path not in known], inside.folders)
+        # Last, so that an interruption leaves the folder to be walked again.
+        journal.forget_item(folder.number)

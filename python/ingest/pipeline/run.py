@@ -22,7 +22,7 @@ from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner
-from ingest.pipeline.scan import Filter, scan
+from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
 from ingest.pipeline.survey import Absent, survey
 from ingest.session.journal import Journal
@@ -161,7 +161,7 @@ class _Run:
         meter = Meter(self._work.monitor, SessionState.SCANNING)
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
             try:
-                for found in scan(root, facts.number, number, chosen, facts.single):
+                for found in scan_source(root, facts, number, chosen):
                     self._journal.add(found.items, found.folders)
                     number += len(found.items)
                     meter.found(found.items)

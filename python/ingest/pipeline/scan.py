@@ -7,6 +7,7 @@ chunks, in the order of names within each, so that memory does not grow with it.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ingest.engine import Root
+    from ingest.model.session import SourceFacts
 
 CHUNK: Final = 10_000
 
@@ -68,14 +70,41 @@ class Found:
     folders: list[Folder]
 
 
-def scan(
-    root: Root, source: int, first: int, chosen: Filter, single: bytes | None = None, start: bytes = b""
-) -> Iterator[Found]:
-    """Walk one source.
+def scan_source(root: Root, facts: SourceFacts, first: int, chosen: Filter) -> Iterator[Found]:
+    """Everything of a source that was asked for: its tree, or its one file.
 
     Args:
-        root: the source, pinned. source: its index. first: the number of the next item. single: the one file of
-            it that was asked for. start: the folder to begin with.
+        root: the source, pinned. first: the number of the next item.
+
+    Raises:
+        OSError: the source itself cannot be read, or is no longer there.
+    """
+    if facts.single is None:
+        yield from scan(root, facts.number, first, chosen)
+    else:
+        yield Found([_only_file(root, facts.number, first, facts.single)], [])
+    # A folder that was deleted under us reads as empty: that must not pass for an empty card.
+    root.check()
+
+
+def _only_file(root: Root, source: int, number: int, name: bytes) -> Item:
+    """The one file that was named: an item also if it has gone since, or something else took its place."""
+    (seen,) = root.lstat([name])
+    if seen is None or isinstance(seen, OSError):
+        return _unread(number, source, name, seen or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    mode, size, mtime, *_ = seen
+    state, reason = ItemState.DISCOVERED, None
+    if not stat.S_ISREG(mode):
+        state, reason = ItemState.CHANGED, "no longer a file below the source"
+    return Item(number, source, name, size, mtime, kind_of(name), state, reason)
+
+
+def scan(root: Root, source: int, first: int, chosen: Filter, start: bytes = b"") -> Iterator[Found]:
+    """Walk a tree.
+
+    Args:
+        root: the source, pinned. source: its index. first: the number of the next item. start: the folder to
+            begin with.
 
     Raises:
         OSError: the source itself cannot be read.
@@ -99,8 +128,6 @@ def scan(
                     items = []
                     for entry in chunk:
                         name = os.fsencode(entry.name)
-                        if single is not None and name != single:
-                            continue
                         path = folder + b"/" + name if folder else name
                         item = _look(entry, number, source, path, descriptor, chosen)
                         if item is None:
@@ -109,9 +136,7 @@ def scan(
                             items.append(item)
                             number += 1
                     yield Found(items, [])
-            if single is None:
-                facts = os.fstat(descriptor)
-                yield Found([], [Folder(source, folder, facts.st_mtime_ns)])
+            yield Found([], [Folder(source, folder, os.fstat(descriptor).st_mtime_ns)])
         except OSError as error:
             if not folder:
                 raise
@@ -119,8 +144,7 @@ def scan(
             number += 1
         finally:
             os.close(descriptor)
-        if single is None:
-            pending += reversed(inside)
+        pending += reversed(inside)
 
 
 def _look(entry: os.DirEntry[str], number: int, source: int, path: bytes, folder: int, chosen: Filter) -> Item | None:

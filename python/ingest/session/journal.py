@@ -103,7 +103,7 @@ class Journal:
                     for i in found
                 ])  # fmt: skip
             if places:
-                connection.execute(folders.insert(), [
+                connection.execute(insert(folders).on_conflict_do_nothing(), [
                     {"session": self.key, "source": f.source, "path": f.path, "mtime_ns": f.mtime_ns} for f in places
                 ])  # fmt: skip
 
@@ -231,12 +231,26 @@ class Journal:
                 .values(state=ItemState.DISCOVERED, reason=None, errno=0)
             )  # fmt: skip
 
-    def forget_item(self, number: int) -> int:
-        """Drop an item in whose place others come; the number of the first of these."""
+    def last_item(self) -> int:
+        """The highest item number, 0 for none."""
+        with self.database.read() as connection:
+            return int(connection.scalar(select(func.max(items.c.item)).where(items.c.session == self.key)) or 0)
+
+    def known_paths(self, source: int, paths: Sequence[bytes]) -> set[bytes]:
+        """Which of these paths of a source are items already."""
+        found: set[bytes] = set()
+        with self.database.read() as connection:
+            for start in range(0, len(paths), 500):
+                query = select(items.c.path).where(
+                    items.c.session == self.key, items.c.source == source, items.c.path.in_(paths[start : start + 500])
+                )
+                found |= set(connection.scalars(query))
+        return found
+
+    def forget_item(self, number: int) -> None:
+        """Drop an item in whose place others have come."""
         with self.database.write() as connection:
-            last = int(connection.scalar(select(func.max(items.c.item)).where(items.c.session == self.key)) or 0)
             connection.execute(delete(items).where(items.c.session == self.key, items.c.item == number))
-        return last + 1
 
     def restat(self, seen: Sequence[tuple[int, int, int]]) -> None:
         """The source was looked at again: ``(item, size, mtime_ns)``."""

@@ -1,0 +1,71 @@
+"""Whoever listens may go away, and whatever holds the output may be full: the copy is made all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+FULL = "/dev/full"
+
+
+@pytest.fixture
+def into(ingest):
+    """Run a command with its stdout going to a full disk, or to a pipe that nobody reads any more."""
+
+    def run(where, *arguments):
+        if where == "full":
+            stdout = os.open(FULL, os.O_WRONLY)
+        else:
+            nobody, stdout = os.pipe()
+            os.close(nobody)
+        try:
+            done = subprocess.run(
+                ingest.command(*arguments), env=ingest.environment, stdout=stdout, stderr=subprocess.PIPE, text=True,
+                timeout=120, check=False,
+            )  # fmt: skip
+        finally:
+            os.close(stdout)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        return done
+
+    if not os.path.exists(FULL):
+        pytest.skip("there is no /dev/full here")
+    return run
+
+
+@pytest.mark.parametrize("where", ["full", "closed"])
+@pytest.mark.parametrize("option", ["--json", "--events=-", "--workers=1"])
+def test_a_copy_is_complete_though_nobody_can_be_told(into, card, archive, media, where, option):
+    done = into(where, "copy", card, archive, option)
+
+    assert media(archive / "EOS_DIGITAL") == media(card)
+    assert list((archive / ".ingest/staging").iterdir()) == []
+    assert "bug" not in done.stderr
+    if where == "full" and option != "--events=-":
+        assert done.returncode == 1
+        assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("where", ["full", "closed"])
+@pytest.mark.parametrize(
+    "command", [("show", "none", "--json"), ("scan", "/proc/self/fd", "--json"), ("sessions",), ("--help",)]
+)
+def test_other_commands_end_with_a_sentence(into, where, command):
+    done = into(where, *command)
+
+    assert done.returncode != 0
+    assert "bug" not in done.stderr
+
+
+def test_an_events_file_that_fills_up_does_not_stop_the_copy(tell, card, archive, media):
+    if not os.path.exists(FULL):
+        pytest.skip("there is no /dev/full here")
+
+    told = tell("copy", card, archive, "--events", FULL)
+
+    assert told.code == 0, told.errors
+    assert media(archive / "EOS_DIGITAL") == media(card)
+    assert FULL in told.errors

@@ -3,6 +3,8 @@
 #   make test                 sets everything up and runs every test
 PYTHON ?= python3
 VENV ?= .venv
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := $(VENV)/bin
 CARD ?=
 SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') Cargo.toml pyproject.toml
@@ -13,7 +15,7 @@ install: $(VENV)/.installed
 
 $(BIN)/maturin:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+	$(BIN)/python -m pip install 'maturin>=1.9,<2'
 
 $(VENV)/.installed: $(BIN)/maturin $(SOURCES)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --extras demo,test
@@ -28,7 +30,7 @@ test: install
 	$(BIN)/python -m pytest
 
 lint: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff mypy import-linter pyarrow-stubs
+	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs
 	$(BIN)/ruff check python tests benches
 	$(BIN)/ruff format --check python tests benches
 	$(BIN)/mypy

@@ -50,9 +50,7 @@ def test_a_copy_is_complete_though_nobody_can_be_told(into, card, archive, media
 
 
 @pytest.mark.parametrize("where", ["full", "closed"])
-@pytest.mark.parametrize(
-    "command", [("show", "none", "--json"), ("scan", "/proc/self/fd", "--json"), ("sessions",), ("--help",)]
-)
+@pytest.mark.parametrize("command", [("show", "none", "--json"), ("doctor", "--json"), ("sessions",), ("--help",)])
 def test_other_commands_end_with_a_sentence(into, where, command):
     done = into(where, *command)
 
@@ -68,4 +66,4 @@ def test_an_events_file_that_fills_up_does_not_stop_the_copy(tell, card, archive
 
     assert told.code == 0, told.errors
     assert media(archive / "EOS_DIGITAL") == media(card)
-    assert FULL in told.errors
+    assert "events" in told.errors

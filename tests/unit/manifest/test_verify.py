@@ -222,6 +222,7 @@ def test_extra_is_whatever_no_manifest_names(holding, record):
     assert sorted(paths(report.extra)) == sorted(
         [b"stray", b"CARD/failed.mov", b"CARD/deep/er/\xfe", rb"CARD/\xff" + b"\n.xml", b"CARD/.ingest/x", b"CARD/link"]
     )
+    assert {finding.reason for finding in report.extra} == {""}
     assert report.sound
 
 

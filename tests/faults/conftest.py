@@ -232,13 +232,14 @@ class Checker:
 
     def __call__(
         self, card: Card, *roots: Path, label: str | None = None, missing: frozenset[str] | set[str] = frozenset(),
-        complete: bool = True, home: Path | None = None,
+        complete: bool = True, abandoned: bool = False, home: Path | None = None,
     ) -> int:  # fmt: skip
         """Check a card's copies below roots; how many acknowledgements were checked.
 
         Args:
             missing: paths on the card that rightly did not arrive. complete: the session is over: everything else
-                must have arrived, be in a manifest, and no staging file may be left.
+                must have arrived, be in a manifest, and no staging file may be left. abandoned: but for those of a
+                session whose journal is lost, which nobody can tell from one that still runs elsewhere.
         """
         label = label or card.folder.name
         journal = Journal(home or self._home)
@@ -261,13 +262,15 @@ class Checker:
                 for path, blake in acknowledged.items():
                     checked += 1
                     if seen.get(path) != blake:
-                        raise BrokenPromiseError(f"{source}: {path} was acknowledged, and is {seen.get(path, 'not there')}")
+                        raise BrokenPromiseError(
+                            f"{source}: {path} was acknowledged, and is {seen.get(path, 'not there')}"
+                        )
                 if complete and wanted - set(acknowledged):
                     raise BrokenPromiseError(f"{source}: not acknowledged: {sorted(wanted - set(acknowledged))[:5]}")
             if complete:
                 if gone := wanted - set(seen):
                     raise BrokenPromiseError(f"lost: {sorted(gone)[:5]}")
-                if left := sorted((root / ".ingest/staging").rglob("*")):
+                if not abandoned and (left := sorted((root / ".ingest/staging").rglob("*"))):
                     raise BrokenPromiseError(f"staging was not cleared: {left[:5]}")
         if complete and not checked:
             raise BrokenPromiseError("nothing was acknowledged: this proves nothing")
@@ -398,7 +401,9 @@ class Running:
             return bool(moved) and 0 < max(moved) <= size - (4 << 20)
 
         def caught() -> Frozen | None:
-            assert self.process.poll() is None, f"it ended before {source.name} was caught: {self.process.communicate()}"
+            assert self.process.poll() is None, (
+                f"it ended before {source.name} was caught: {self.process.communicate()}"
+            )
             for pid in self.workers():
                 if middle(pid):
                     frozen = Frozen([pid])

@@ -34,6 +34,7 @@ import mfusepy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 class Rules:
     """What goes wrong next, and what has gone wrong so far."""
 
@@ -53,7 +54,9 @@ class Rules:
         with self._lock:
             if (stamp := self.stamp) != self._seen:
                 with open(self._file, encoding="utf-8") as stream:
-                    self._rules = [{"nth": 1, "count": 1, "path": "*", **rule, "calls": 0} for rule in json.load(stream)]
+                    self._rules = [
+                        {"nth": 1, "count": 1, "path": "*", **rule, "calls": 0} for rule in json.load(stream)
+                    ]
                 self._seen = stamp
             for rule in self._rules:
                 if call not in ([rule["op"]] if isinstance(rule["op"], str) else rule["op"]):

@@ -68,7 +68,8 @@ def test_a_disk_that_fills_up_in_the_middle_pauses_the_session(card, mounts, she
 
 @pytest.mark.root
 @pytest.mark.parametrize(
-    ("small", "large", "missing"), [("size=60m", ROOM, "bytes"), (f"{ROOM},nr_inodes=9", f"{ROOM},nr_inodes=99", "inodes")]
+    ("small", "large", "missing"),
+    [("size=60m", ROOM, "bytes"), (f"{ROOM},nr_inodes=9", f"{ROOM},nr_inodes=99", "inodes")],
 )
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
     card, mounts, shell, check, tmp_path, small, large, missing
@@ -341,8 +342,12 @@ def pull(mounts, disk):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("fault", "state"), [(fill, "paused(space)"), (pull, "paused(network)")], ids=["full", "pulled"])
-def test_one_of_two_destinations_fails_and_the_other_completes(card, archive, drive, mounts, shell, check, fault, state):
+@pytest.mark.parametrize(
+    ("fault", "state"), [(fill, "paused(space)"), (pull, "paused(network)")], ids=["full", "pulled"]
+)
+def test_one_of_two_destinations_fails_and_the_other_completes(
+    card, archive, drive, mounts, shell, check, fault, state
+):
     device, disk = drive
     running, frozen = stopped_in_the_middle(shell, card, disk, also=[archive])
     with frozen:

@@ -72,14 +72,20 @@ class Rounds:
         self.tally["hits"] += 1
         self.check(self.card, archive, complete=False, home=home)
         journal = self.journal(home)
-        proven = {key: row for key, row in journal.copies(before["key"]).items() if row["state"] in ("validated", "finalized")}
+        proven = {
+            key: row for key, row in journal.copies(before["key"]).items() if row["state"] in ("validated", "finalized")
+        }
         ended = self.shell.run("resume", home=home)
         assert (ended.code, ended.document["state"]) == (0, "completed"), ended
         self.check(self.card, archive, home=home)
         after = journal.copies(before["key"])
         for key, row in proven.items():
             again = after[key]
-            assert (again["attempts"], again["staging"], again["blake3"]) == (row["attempts"], row["staging"], row["blake3"])
+            assert (again["attempts"], again["staging"], again["blake3"]) == (
+                row["attempts"],
+                row["staging"],
+                row["blake3"],
+            )
         read = journal.session(self.card)["bytes_read"] - before["bytes_read"]
         owed = self.card.size - sum(row["size"] for row in proven.values())
         assert read == owed, f"resume read {read} bytes of the source, {owed} were not validated"
@@ -228,7 +234,9 @@ def test_killed_again_and_again_while_it_resumes_it_still_completes(rounds, tall
             break
         tally["hits"] += 1
     assert tally["hits"] >= 4
-    assert journal.session(rounds.card)["run"] >= before["run"] + 3, "the kills hit resumes that had taken the session up"
+    assert journal.session(rounds.card)["run"] >= before["run"] + 3, (
+        "the kills hit resumes that had taken the session up"
+    )
     if left := rounds.left(home):
         rounds.resumed(home, archive, left)
     else:

@@ -187,7 +187,9 @@ def test_a_card_that_is_pulled_out_pauses_the_session_and_resumes_when_it_is_bac
     ended = running.end()
 
     assert (ended.code, ended.document["state"]) == (8, "paused(network)")
-    assert ended.document["items"]["failed"] == ended.document["items"]["removed"] == 0, "a cable is no verdict on a file"
+    assert ended.document["items"]["failed"] == ended.document["items"]["removed"] == 0, (
+        "a cable is no verdict on a file"
+    )
     assert shell.run("resume").code == 8, "it is not back yet"
     mounts.mount(device, point)
     check(card, archive, complete=False)

@@ -62,7 +62,9 @@ def test_a_worker_killed_in_the_middle_of_a_big_file_is_replaced(make_card, arch
     assert (ended.code, ended.document["state"]) == (0, "completed")
     assert len(crashed(ended)) == 1
     check(card, archive)
-    attempts = {bytes(row["source_path"]): row["attempts"] for row in journal.copies(journal.session(card)["key"]).values()}
+    attempts = {
+        bytes(row["source_path"]): row["attempts"] for row in journal.copies(journal.session(card)["key"]).values()
+    }
     assert attempts[b"B.MOV"] == 2
 
 

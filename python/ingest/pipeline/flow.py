@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Transfers on their way at once; with what the intake holds it bounds memory.
 MOST_ALIVE: Final = 4000
+# Faults that are a worker's end: what was being read is not read a third time.
+DEADLY: Final = frozenset({"crashed", "stalled"})
 
 
 class Flow:
@@ -131,6 +133,9 @@ class Flow:
                 if fault is not None and self._gone(request.root, fault):
                     del transfer.compare[request.root]
                     self._board.hold(transfer, copy)
+                elif fault is not None and fault[0] in DEADLY:
+                    del transfer.compare[request.root]
+                    self._setbacks.root_fault(transfer, copy, failed(fault))
                 else:
                     copy.verify_method, copy.validated_at, copy.kept_mtime = method, time.time_ns(), mtime
                     # What cannot be read cannot be shown to be this item: it is left alone, its name is taken.
@@ -284,6 +289,8 @@ class Flow:
             if fault is not None and self._gone(copy.root, fault):
                 self._board.hold(transfer, copy)
                 self._board.settle(transfer)
+            elif fault is not None and fault[0] in DEADLY:
+                self._setbacks.root_fault(transfer, copy, failed(fault))
             elif fault is None and digest == copy.blake3:
                 self._outbox.discard(copy.root, copy.staging)
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)

@@ -32,7 +32,9 @@ class Setbacks:
 
     def source_fault(self, transfer: Transfer, fault: Failed, roots: tuple[int, ...] | None = None) -> None:
         """Something is wrong on the source's side: it concerns every copy that was asked for."""
-        concerned = [transfer.copies[r] for r in (roots or tuple(transfer.copies)) if r in transfer.copies]
+        concerned = [
+            transfer.copies[r] for r in (roots if roots is not None else tuple(transfer.copies)) if r in transfer.copies
+        ]
         again = []
         for copy in concerned:
             if transfer.item.source in self._board.lost_sources:
@@ -45,7 +47,9 @@ class Setbacks:
 
     def root_fault(self, transfer: Transfer, copy: Copy, fault: Failed) -> None:
         """Something is wrong with one copy at one root."""
-        if self._board.root_states[copy.root].paused:
+        # A copy that is proven needs its source no more; any other waits with it.
+        unfed = transfer.item.source in self._board.lost_sources and copy.state is not ItemState.VALIDATED
+        if self._board.root_states[copy.root].paused or unfed:
             self._board.hold(transfer, copy)
         elif self._apply(transfer, copy, fault, judge_root(fault, max(1, copy.attempts))):
             self._board.queue(transfer, (copy.root,))
@@ -97,20 +101,21 @@ class Setbacks:
         """A worker died: what it worked on goes to another, and the item it died over is watched."""
         cause = "stalled" if died.stalled else "crashed"
         self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
-        known = any(died.item in getattr(request, "items", []) for request in died.requests)
-        for number, request in enumerate(died.requests):
-            handler = self._board.outbox.handler(request)
-            items: list[int] = getattr(request, "items", [])
-            # It died between two items, or before the first: every one of its oldest batch is suspect, and goes alone.
-            suspects = {died.item} if known else set(items) if number == 0 else set()
-            for column, item in enumerate(items):
+        asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
+        # It died between two items, or before the first: every one of its oldest batch is suspect, and goes alone.
+        everywhere = {item for request, _ in asked for item in getattr(request, "items", [])}
+        oldest = getattr(asked[0][0], "items", []) if asked else []
+        suspects = {died.item} if died.item in everywhere else set(oldest)
+        for item in suspects:
+            transfer = self._board.alive.get(item or 0)
+            if transfer is not None:
+                transfer.deaths += 1
+                transfer.mapped = transfer.mapped and not died.bus_error
+        for request, handler in asked:
+            for column, item in enumerate(getattr(request, "items", [])):
                 transfer = self._board.alive.get(item)
-                if transfer is None:
-                    continue
-                if item in suspects:
-                    transfer.deaths += 1
-                    transfer.mapped = transfer.mapped and not died.bus_error
-                self._requeue(transfer, request, column, handler, cause)
+                if transfer is not None:
+                    self._requeue(transfer, request, column, handler, cause)
 
     def _requeue(self, transfer: Transfer, request: Request, column: int, handler: Handler, cause: str) -> None:
         board = self._board

@@ -77,7 +77,7 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
     match fault.kind:
         case "cancelled":
             return Judgement(Step.CANCELLED)
-        case "changed" | "unstable":
+        case "changed" | "unstable" | "crashed" | "stalled":
             return judge_source(fault, attempts)
         case "mismatch":
             again = attempts < MISMATCHES

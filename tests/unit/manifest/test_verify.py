@@ -11,6 +11,7 @@ from ingest import engine
 from ingest.errors import CancelledError, IngestError, MissingError, UsageError
 from ingest.manifest.schema import NewerFormatError
 from ingest.model.states import ItemState
+from ingest.pipeline import verify as stage
 from ingest.pipeline.verify import verify
 
 SESSION = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
@@ -188,6 +189,24 @@ def test_many_files_in_many_batches_are_all_checked(holding):
     assert len(seen) > 3
 
 
+def test_no_more_is_asked_for_than_the_threads_can_take(holding, monkeypatch):
+    archive = holding({b"%d" % n: b"x" for n in range(1000)})
+    pulled, seen = [], []
+    honest = stage.expected
+
+    def counting(*given):
+        for file in honest(*given):
+            pulled.append(file.path)
+            yield file
+
+    monkeypatch.setattr(stage, "expected", counting)
+
+    verify([archive.root], threads=1, progress=lambda *_: seen.append(len(pulled)))
+
+    assert len(pulled) == 1000
+    assert seen[0] < 300
+
+
 def test_two_roots_are_each_held_against_their_own(archive, archive_at, record, tmp_path):
     other = archive_at(tmp_path / "other", "7fa459ea-ee8a-3ca4-894e-db77e160355e")
     for each in (archive, other):
@@ -259,6 +278,21 @@ def test_a_damaged_manifest_is_changed_and_the_others_still_count(holding, recor
     assert paths(report.changed) == [os.fsencode(os.path.relpath(archive.part_file(1), archive.path))]
     assert (report.checked, report.ok) == (1, 1)
     assert not report.sound
+
+
+def test_a_part_that_the_device_holds_otherwise_than_memory_is_changed(holding, monkeypatch):
+    archive = holding(FILES)
+    honest = engine.prove
+
+    def prove(root, paths, **how):
+        if not paths[0].startswith(b".ingest/"):
+            return honest(root, paths, **how)
+        assert how["cold"]
+        return [(b"\0" * 32, 1, 1, "direct", None)]
+
+    monkeypatch.setattr(engine, "prove", prove)
+
+    assert paths(verify([archive.root]).changed) == [os.fsencode(os.path.relpath(archive.part_file(1), archive.path))]
 
 
 def test_a_removed_manifest_part_is_missing(holding, record):
@@ -372,8 +406,12 @@ def test_an_error_in_one_thread_ends_the_others_and_comes_out(holding):
     def interrupt(files: int, size: int) -> None:
         raise KeyboardInterrupt
 
+    page = engine.Page()
+
     with pytest.raises(KeyboardInterrupt):
-        verify([archive.root], progress=interrupt)
+        verify([archive.root], progress=interrupt, page=page)
+
+    assert page.words()[engine.CANCEL] == 1
 
 
 def test_a_root_that_went_away_is_an_error_and_not_a_list_of_missing_files(holding, tmp_path):

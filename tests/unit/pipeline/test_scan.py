@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.model.item import Folder, Kind
+from ingest.model.session import SourceFacts
 from ingest.model.states import ItemState
 from ingest.pipeline import scan as scanning
-from ingest.pipeline.scan import Filter, scan
+from ingest.pipeline.scan import Filter, scan, scan_source
 
 EVERYTHING = Filter.of((), ())
 
@@ -21,8 +22,10 @@ def card(tree):
     return tree("card")
 
 
-def walk(card, *, exclude=(), only=(), first=1, **more):
-    found = list(scan(card.root, 3, first, Filter.of(exclude, only), **more))
+def walk(card, *, exclude=(), only=(), first=1, single=None):
+    root = card.root
+    facts = SourceFacts(3, card.name, b"CARD", single, root.dev, root.ino, None)
+    found = list(scan_source(root, facts, first, Filter.of(exclude, only)))
     return [item for chunk in found for item in chunk.items], [folder for chunk in found for folder in chunk.folders]
 
 
@@ -281,11 +284,12 @@ def test_a_single_file_that_is_gone_is_an_item_that_was_removed(shoot):
     assert [(item.path, item.state) for item in items] == [(b"gone.mp4", ItemState.REMOVED)]
 
 
-def test_a_folder_that_took_a_single_file_s_place_is_not_passed_over(shoot):
-    items, _ = walk(shoot, single=b"DCIM")
+def test_what_took_a_single_file_s_place_is_not_passed_over(shoot):
+    (shoot.path / "link").symlink_to("readme.txt")
 
-    assert [item.path for item in items] == [b"DCIM"]
-    assert items[0].state.ended
+    for name in (b"DCIM", b"link"):
+        items, _ = walk(shoot, single=name)
+        assert [(item.path, item.state) for item in items] == [(name, ItemState.CHANGED)]
 
 
 # What cannot be read
@@ -302,11 +306,12 @@ def test_a_source_that_cannot_be_read_is_an_error(card, monkeypatch):
 
 
 def test_a_source_that_was_deleted_is_not_an_empty_card(card):
-    pinned = card.root
+    root = card.root
+    facts = SourceFacts(0, card.name, b"CARD", None, root.dev, root.ino, None)
     card.path.rmdir()
 
     with pytest.raises(OSError):
-        list(scan(pinned, 0, 1, EVERYTHING))
+        list(scan_source(root, facts, 1, EVERYTHING))
 
 
 def test_a_folder_that_cannot_be_read_is_a_failed_item(everybodys, as_nobody):
@@ -422,8 +427,10 @@ def test_no_descriptor_is_left_open(card):
 
 
 def test_part_of_a_source_can_be_walked_alone(shoot):
-    items, folders = walk(shoot, start=b"DCIM", first=7)
+    found = list(scan(shoot.root, 3, 7, EVERYTHING, start=b"DCIM"))
 
+    items = [item for chunk in found for item in chunk.items]
+    folders = [folder for chunk in found for folder in chunk.folders]
     assert [item.path for item in items] == [b"DCIM/A.MP4", b"DCIM/a.jpg", b"DCIM/Proxy/A.MP4"]
     assert [f.path for f in folders] == [b"DCIM", b"DCIM/Proxy"]
 

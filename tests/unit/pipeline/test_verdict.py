@@ -9,7 +9,8 @@ from ingest.errors import REASON_ADVICE, TRANSIENT
 from ingest.model.states import ENDED, ItemState
 from ingest.pipeline.verdict import Judgement, Step, judge_root, judge_source
 
-RETRY, CANCELLED, WAIT = Judgement(Step.RETRY), Judgement(Step.CANCELLED), Judgement(Step.WAIT_SPACE)
+RETRY, CANCELLED = Judgement(Step.RETRY), Judgement(Step.CANCELLED)
+WAIT, AWAY = Judgement(Step.WAIT_SPACE), Judgement(Step.WAIT_ROOT)
 
 
 def end(reason: str, state: ItemState = ItemState.FAILED) -> Judgement:
@@ -73,7 +74,7 @@ def test_what_is_no_file_any_more_when_it_is_opened_was_replaced():
         ("condemned", errno.EIO, [RETRY, RETRY, end("io")]),
         ("io", errno.ENOSPC, [WAIT] * 3),
         ("io", errno.EDQUOT, [WAIT] * 3),
-        ("io", errno.EROFS, [end("read_only")] * 3),
+        ("io", errno.EROFS, [AWAY] * 3),
         ("io", errno.EACCES, [end("permission")] * 3),
         ("io", errno.EPERM, [end("permission")] * 3),
         ("io", errno.ENAMETOOLONG, [end("name")] * 3),

@@ -1,0 +1,297 @@
+"""A desk for the pipeline's tests: the real journal, ledger, board, planner and flow; workers that only take notes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from ingest import engine
+from ingest.model.options import CopyOptions
+from ingest.model.states import ItemState
+from ingest.pipeline.board import Board
+from ingest.pipeline.flow import Flow
+from ingest.pipeline.intake import Intake
+from ingest.pipeline.ledger import Ledger
+from ingest.pipeline.outbox import Outbox
+from ingest.pipeline.plan import Planner, Transfer
+from ingest.session.journal import Copy
+from ingest.storage.volumes import Storage, Volume
+from ingest.workers.messages import Adopt, Discard, Gone, Prove, Publish, Reply, Request, Stage
+from ingest.workers.supervisor import DEPTH, Answer, Died
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.engine import Fault
+    from ingest.model.item import CopyRecord, Item
+
+_R = TypeVar("_R", bound=Request)
+DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None)
+
+
+def fault(kind: str = "io", number: int = errno.EIO, operation: str = "read", ranges: tuple = ()) -> Fault:
+    return (kind, operation, number if kind in ("io", "condemned") else 0, b"/where", "why", list(ranges))
+
+
+def digest_of(item: int) -> bytes:
+    return engine.blake3(b"%d" % item)
+
+
+@dataclass
+class Crew:
+    """The supervisor's twin: takes requests, does nothing with them."""
+
+    pending: list[Request] = field(default_factory=list)
+    sent: list[Request] = field(default_factory=list)
+    on_submit: Callable[[Request], None] = lambda _: None
+
+    @property
+    def _stages(self) -> int:
+        return sum(isinstance(request, Stage) for request in self.pending)
+
+    @property
+    def hungry(self) -> bool:
+        return self._stages < DEPTH
+
+    @property
+    def idle(self) -> bool:
+        return not self._stages
+
+    def submit(self, request: Request) -> None:
+        self.on_submit(request)
+        self.pending.append(request)
+        self.sent.append(request)
+
+    def all(self, kind: type[_R]) -> list[_R]:
+        return [request for request in self.pending if isinstance(request, kind)]
+
+
+class Desk:
+    """One run of a session, step by step."""
+
+    def __init__(self, session, options: CopyOptions | None = None, volume: Volume = DISK) -> None:
+        options = options or CopyOptions()
+        self.session = session
+        self.crew = Crew()
+        self.warnings: list[str] = []
+        self.records: list[tuple[int, int, CopyRecord]] = []
+        facts = session.facts
+        self._sources = [tree.root for tree in session.sources]
+        roots = [tree.root for tree in session.roots]
+        self.ledger = Ledger(
+            session.journal, facts.sources, facts.roots, lambda root, number, record: self.records.append((root, number, record))
+        )
+        self.board = Board(facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append)
+        self.planner = Planner(
+            session.database, roots, [place.key for place in facts.roots], lambda source: facts.sources[source].label,
+            options.duplicates, lambda source, path: self._sources[source].lstat([path])[0] is not None,
+        )  # fmt: skip
+        self.flow = Flow(self.board, self.planner)
+
+    # In
+
+    def take_in(self) -> None:
+        """Everything that the journal still has to do, planned, as the intake hands it on."""
+        intake = Intake(self.session.journal, self.planner, len(self.session.roots))
+        while not intake.exhausted:
+            self.flow.admit(intake.take())
+            time.sleep(0)
+        self.tick()
+
+    def start(self, *items: Item) -> None:
+        """A scan found these, and they are on their way."""
+        self.session.add(*items)
+        self.take_in()
+
+    def more(self, *items: Item) -> None:
+        """The intake hands on some more."""
+        self.session.add(*items)
+        roots = range(len(self.session.roots))
+        transfers = [Transfer(each, {r: Copy(each.number, r, ItemState.DISCOVERED) for r in roots}) for each in items]
+        self.planner.place(transfers)
+        self.flow.admit(transfers)
+        self.tick()
+
+    def tick(self) -> None:
+        self.ledger.commit()
+        self.board.outbox.flush(self.flow, stopping=self.board.stopping)
+
+    # Out
+
+    def only(self, kind: type[_R]) -> _R:
+        (request,) = self.crew.all(kind)
+        return request
+
+    def transfer(self, item: int) -> Transfer:
+        return self.board.alive[item]
+
+    def answer(self, request: Request, *, worker: int = 0, tick: bool = True, **fields: object) -> None:
+        """A worker answers."""
+        self.crew.pending.remove(request)
+        self.flow.handle(Answer(worker, request, Reply(request.id, **fields)))
+        if tick:
+            self.tick()
+
+    def die(self, *requests: Request, item: int | None = None, exit_code: int = -9, stalled: bool = False) -> None:
+        """A worker dies with these on its hands."""
+        for request in requests:
+            self.crew.pending.remove(request)
+        self.flow.handle(Died(0, requests, item, exit_code, stalled))
+        self.tick()
+
+    def staged(
+        self, request: Stage, *, source: dict[int, Fault] | None = None, copies: dict[tuple[int, int], Fault] | None = None,
+        gone: tuple[Gone, ...] = (), **more: object,
+    ) -> None:
+        """The answer to a Stage: all is well but for these faults, by item and by (item, root)."""
+        source, copies = source or {}, copies or {}
+        rows = []
+        for item, size, mtime in zip(request.items, request.sizes, request.mtimes, strict=True):
+            bad = source.get(item)
+            verdicts = []
+            for root in request.roots:
+                wrong = bad or copies.get((item, root))
+                verdicts.append((None, 0, 0, 0, wrong) if wrong else ("evicted", 3, 4, mtime, None))
+            rows.append((None if bad else digest_of(item), size, 1, 2, bad, verdicts))
+        self.answer(request, staged=rows, gone=gone, **more)
+
+    def published(self, request: Publish, *, faults: dict[int, Fault] | None = None, gone: tuple[Gone, ...] = ()) -> None:
+        faults = faults or {}
+        rows = [(None, faults[item]) if item in faults else ("noreplace", None) for item in request.items]
+        self.answer(request, published=rows, gone=gone)
+
+    def proved(
+        self, request: Prove, digests: dict[int, bytes] | None = None, *, faults: dict[int, Fault] | None = None,
+        gone: tuple[Gone, ...] = (),
+    ) -> None:
+        """The answer to a Prove: each item's own bytes, but for these."""
+        digests, faults = digests or {}, faults or {}
+        method = None if request.root is None else "evicted"
+        rows = [
+            (None, 0, 0, None, faults[item]) if item in faults else (digests.get(item, digest_of(item)), 10, 7, method, None)
+            for item in request.items
+        ]
+        self.answer(request, proofs=rows, gone=gone)
+
+    def adopted(self, request: Adopt, outcome: str, wrong: Fault | None = None, *, gone: tuple[Gone, ...] = ()) -> None:
+        method = "evicted" if outcome in ("adopted", "published") else None
+        publish = "noreplace" if outcome == "published" else None
+        self.answer(request, adopted=[(outcome, method, publish, wrong) for _ in request.items], gone=gone)
+
+    def run(self) -> None:
+        """From here on all is well: answer until nothing is asked any more."""
+        for _ in range(10_000):
+            if not self.crew.pending:
+                assert not self.board.outbox.busy
+                return
+            match self.crew.pending[0]:
+                case Stage() as request:
+                    self.staged(request)
+                case Publish() as request:
+                    self.published(request)
+                case Prove() as request:
+                    self.proved(request)
+                case Adopt() as request:
+                    self.adopted(request, "adopted")
+                case Discard() as request:
+                    self.answer(request, faults=[None for _ in request.paths])
+                case other:
+                    raise AssertionError(other)
+        raise AssertionError("it never ends")
+
+    # What came of it
+
+    def state(self, item: int) -> str:
+        self.tick()
+        return str(self.session.items()[item].state)
+
+    def copy(self, item: int, root: int = 0):
+        self.tick()
+        return self.session.copies()[item, root]
+
+    def discarded(self) -> set[bytes]:
+        return {path for request in self.crew.sent if isinstance(request, Discard) for path in request.paths}
+
+    def paths(self, root: int = 0) -> list[bytes]:
+        """Names that were asked for, in order."""
+        return [path for r in self.crew.sent if isinstance(r, Publish) and r.root == root for path in r.paths]
+
+    def close_books(self) -> None:
+        """Whatever happened: every item ended once, as the worst of its copies, or waits and is known to wait."""
+        self.tick()
+        assert not self.crew.pending
+        assert not self.board.outbox.busy
+        assert not self.board.alive
+        items, copies = self.session.items(), self.session.copies()
+        waiting = self.board.stopping or bool(self.board.lost_sources) or any(s.paused for s in self.board.root_states)
+        of_item = defaultdict(list)
+        for copy in copies.values():
+            of_item[copy.item].append(copy)
+        for number, item in items.items():
+            ended = [copy for copy in of_item[number] if copy.state.ended]
+            if item.state.ended:
+                assert len(ended) == len(self.session.roots), number
+                from ingest.model.states import worst
+
+                assert item.state is worst([copy.state for copy in ended])
+            else:
+                assert waiting, f"item {number} is {item.state}, and nothing waits"
+                assert item.state is ItemState.DISCOVERED
+                assert len(ended) < len(self.session.roots)
+        told: defaultdict[int, list[int]] = defaultdict(list)
+        seen = set()
+        for root, number, record in self.records:
+            told[root].append(number)
+            assert (root, record.item) not in seen
+            seen.add((root, record.item))
+            assert copies[record.item, root].state is record.state
+        for numbers in told.values():
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+@pytest.fixture
+def desk(begin) -> Callable[..., Desk]:
+    """Sits down to a new session."""
+
+    def make(roots: int = 1, sources: int = 1, options: CopyOptions | None = None, volume: Volume = DISK) -> Desk:
+        return Desk(begin(roots, sources, options), options, volume)
+
+    return make
+
+
+@pytest.fixture
+def again() -> Callable[[Desk], Desk]:
+    """Takes a session up once more, with nothing but what the journal has."""
+
+    def make(before: Desk) -> Desk:
+        return Desk(before.session)
+
+    return make
+
+
+@pytest.fixture
+def wrong() -> Callable[..., Fault]:
+    """Makes a fault."""
+    return fault
+
+
+@pytest.fixture
+def away() -> Callable[..., tuple[Gone, ...]]:
+    """Says that a root or source is no longer there."""
+
+    def make(*, root: int | None = None, source: int | None = None) -> tuple[Gone, ...]:
+        return (Gone(source, root, errno.ENOENT, os.strerror(errno.ENOENT)),)
+
+    return make
+
+
+@pytest.fixture
+def digest() -> Callable[[int], bytes]:
+    """The bytes of an item, as the crew tells them."""
+    return digest_of

@@ -152,6 +152,7 @@ REASON_ADVICE: Final = {
     "corrupt_destination": "The destination does not keep what is written to it: do not use this disk, cable or port",
     "unstable_source": "The source reads differently each time: try another reader, keep the card",
     "changed while it was read": "Something still writes to it: wait until it is done, then copy again",
+    "changed since it was copied": "It was edited after a copy had arrived: bring the new one home with ingest copy",
     "gone from the source": "It was deleted or moved while the session ran",
     "no longer a file below the source": "A link or folder took its place while the session ran",
     "name": "The destination's file system cannot hold this name: rename it, or use another disk",

@@ -155,6 +155,9 @@ class Flow:
             comparing = tuple(r for r, copy in transfer.copies.items() if copy.state is ItemState.DISCOVERED)
             self._setbacks.source_fault(transfer, fault, comparing)
             return
+        if self._disagrees(transfer):
+            self._setbacks.source_fault(transfer, self._other_bytes(transfer), tuple(transfer.compare))
+            return
         standing = [root for root in transfer.compare if root in transfer.copies]
         if any(transfer.compare[root] != transfer.digest for root in standing):
             transfer.tried += 1
@@ -168,6 +171,20 @@ class Flow:
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)
             transfer.compare.clear()
         self._route(transfer)
+
+    @staticmethod
+    def _disagrees(transfer: Transfer) -> bool:
+        """Whether the source reads differently now than when other copies of it were made.
+
+        Copies of one item must never differ: after an interruption or a retry the source may have been edited, and
+        not every edit shows in size and time.
+        """
+        transfer.agreed = transfer.agreed or transfer.digest
+        return transfer.digest != transfer.agreed
+
+    @staticmethod
+    def _other_bytes(transfer: Transfer) -> Failed:
+        return Failed("changed", "read", 0, transfer.item.path, "it reads differently than when other copies were made")
 
     # Staging.
 
@@ -213,6 +230,12 @@ class Flow:
                 self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
                 continue
             transfer.digest = digest
+            if self._disagrees(transfer):
+                for root, verdict in zip(request.roots, verdicts, strict=True):
+                    if verdict[-1] is None:
+                        self._outbox.discard(root, transfer.copies[root].staging)
+                self._setbacks.source_fault(transfer, self._other_bytes(transfer), request.roots)
+                continue
             for root, (method, on_device, validated, mtime, fault) in zip(request.roots, verdicts, strict=True):
                 copy = transfer.copies[root]
                 copy.worker, copy.started_at, copy.copied_at, copy.blake3 = answer.worker, started, copied, digest

@@ -100,6 +100,8 @@ class Intake:
         """What is left to do for an item after earlier runs; None if nothing is."""
         transfer = Transfer(item, {})
         for row in rows:
+            if row.state.arrived or row.state is ItemState.VALIDATED:
+                transfer.agreed = row.blake3
             if row.state.ended:
                 transfer.ends.append((row.state, row.reason, row.errno))
             else:

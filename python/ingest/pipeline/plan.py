@@ -54,6 +54,7 @@ class Transfer:
         ends: of the copies that have ended: state, reason, errno.
         held: some copy waits for its root; the item cannot end in this run.
         asking: answers that are still awaited before the comparison can be made.
+        agreed: digest of the copies that arrived or are proven; every further one must have it too.
         fault: what befell the source while it was hashed for it.
     """
 
@@ -62,6 +63,7 @@ class Transfer:
     path: bytes | None = None
     tried: int = 0
     digest: bytes | None = None
+    agreed: bytes | None = None
     compare: dict[int, bytes | None] = field(default_factory=dict)
     troubles: dict[int, OSError] = field(default_factory=dict)
     deaths: int = 0

@@ -31,7 +31,12 @@ def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> N
             seen = list(zip(own, root.lstat([item.path for item in own]), strict=True))
             found = [(item, facts) for item, facts in seen if isinstance(facts, tuple)]
             unread += [item for item, facts in found if stat.S_ISDIR(facts[0])]
-            journal.restat([(item.number, facts[1], facts[2]) for item, facts in found if not stat.S_ISDIR(facts[0])])
+            files = [(item, facts) for item, facts in found if not stat.S_ISDIR(facts[0])]
+            edited = [(item.number, f[1], f[2]) for item, f in files if (f[1], f[2]) != (item.size, item.mtime_ns)]
+            # What arrived somewhere is not mixed with what it is now: a new session brings the new one home.
+            arrived = journal.arrived_among([number for number, _, _ in edited])
+            journal.end_changed(arrived, "changed since it was copied")
+            journal.restat([each for each in edited if each[0] not in arrived])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:
         number = journal.last_item() + 1

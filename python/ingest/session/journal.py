@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
 from ingest.model.item import CopyRecord, Folder, Item, Kind
-from ingest.model.states import ENDED, RANK, ItemState, SessionState
+from ingest.model.states import ARRIVED, ENDED, RANK, ItemState, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -230,6 +230,23 @@ class Journal:
                 update(items).where(items.c.session == self.key, items.c.state.in_(lost))
                 .values(state=ItemState.DISCOVERED, reason=None, errno=0)
             )  # fmt: skip
+
+    def arrived_among(self, numbers: Sequence[int]) -> set[int]:
+        """Which of these items have a copy that arrived."""
+        found: set[int] = set()
+        with self.database.read() as connection:
+            for start in range(0, len(numbers), 500):
+                query = select(copies.c.item).where(
+                    copies.c.session == self.key, copies.c.item.in_(numbers[start : start + 500]),
+                    copies.c.state.in_([str(state) for state in ARRIVED]),
+                )  # fmt: skip
+                found |= set(connection.scalars(query))
+        return found
+
+    def end_changed(self, numbers: Iterable[int], reason: str) -> None:
+        """These items are not what they were: they end so, and their open copies with them."""
+        with self.database.write() as connection:
+            self.end_items(connection, [(number, ItemState.CHANGED, reason, 0) for number in numbers])
 
     def last_item(self) -> int:
         """The highest item number, 0 for none."""

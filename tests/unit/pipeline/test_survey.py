@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import pytest
+
+from ingest import engine
+from ingest.catalog.holdings import put_locations
+from ingest.errors import IngestError
+from ingest.media.kinds import kind_of
+from ingest.model.item import Item
+from ingest.model.states import ItemState
+from ingest.pipeline.survey import Absent, survey
+
+NOON = 1_700_000_000_000_000_000
+
+
+@pytest.fixture
+def place(begin):
+    return begin(2)
+
+
+@pytest.fixture
+def look(place):
+    """Surveys a card that holds these files."""
+
+    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, page=2, keys=True):
+        card = place.sources[0]
+        items = []
+        for number, (name, data) in enumerate(files.items(), 1):
+            card.put(name, data, mtime_ns)
+            items.append(Item(number, 0, name, len(data), mtime_ns, kind_of(name), ItemState.DISCOVERED))
+        pages = [items[start : start + page] for start in range(0, len(items), page)]
+        return survey(
+            lambda: iter(pages), card.root, [tree.root for tree in place.roots], b"CARD", chosen=chosen, explicit=explicit,
+            database=place.database if keys else None, keys=[root.key for root in place.facts.roots],
+        )  # fmt: skip
+
+    return asked
+
+
+CARD = {b"DCIM/A.MP4": b"footage a", b"DCIM/B.MP4": b"footage b!", b"INDEX.XML": b"<one/>"}
+
+
+def archive(place, folder: bytes, files: dict[bytes, bytes], roots=(0, 1), mtime_ns: int = NOON) -> None:
+    for root in roots:
+        for name, data in files.items():
+            place.roots[root].put(folder + b"/" + name, data, mtime_ns)
+
+
+# Which folder
+
+
+def test_a_new_card_goes_under_its_label(look):
+    assert look(CARD).folder == b"CARD"
+
+
+def test_the_same_card_goes_where_it_went_before(place, look):
+    archive(place, b"CARD", CARD)
+    assert look(CARD).folder == b"CARD"
+
+
+def test_a_card_that_was_half_copied_goes_on_there(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(1,))
+    assert look(CARD).folder == b"CARD"
+
+
+def test_a_card_with_more_on_it_goes_on_there(place, look):
+    archive(place, b"CARD", CARD)
+    assert look({**CARD, b"DCIM/C.MP4": b"new"}).folder == b"CARD"
+
+
+def test_another_card_of_the_same_name_gets_a_folder_of_its_own(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"another day's footage"})
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_a_third_card_gets_the_third_folder(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"another day's footage"})
+    archive(place, b"CARD_2", {b"DCIM/B.MP4": b"yet another one's footage"})
+    assert look(CARD).folder == b"CARD_3"
+
+
+def test_the_second_card_comes_back_to_its_own_folder(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"another day's footage"})
+    archive(place, b"CARD_2", CARD)
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_one_root_is_enough_to_send_the_card_elsewhere(place, look):
+    archive(place, b"CARD", {b"DCIM/B.MP4": b"another day's footage"}, roots=(1,))
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_index_files_alone_do_not_make_another_card(place, look):
+    archive(place, b"CARD", {b"INDEX.XML": b"<another index/>", b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]})
+    assert look(CARD).folder == b"CARD"
+
+
+def test_something_else_under_a_media_file_s_name_makes_another_card(place, look):
+    (place.roots[0].path / "CARD/DCIM/A.MP4").mkdir(parents=True)
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_an_explicit_label_is_obeyed(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"another day's footage"})
+    assert look(CARD, explicit=True).folder == b"CARD"
+
+
+def test_a_folder_that_was_chosen_earlier_stays(place, look):
+    archive(place, b"CARD_7", {b"DCIM/A.MP4": b"another day's footage"})
+    assert look(CARD, chosen=b"CARD_7").folder == b"CARD_7"
+
+
+# Equal size, another time
+
+
+def test_equal_bytes_with_another_time_are_the_same_card(place, look):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
+    assert look(CARD).folder == b"CARD"
+
+
+def test_other_bytes_of_the_same_size_with_another_time_are_another_card(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"FOOTAGE A"}, mtime_ns=NOON + 5_000_000_000)
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_equal_size_and_time_leave_no_doubt(place, look, monkeypatch):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 3_600_000_000_000)
+    monkeypatch.setattr(engine, "prove", lambda *_, **__: pytest.fail("nothing had to be hashed"))
+
+    assert look(CARD).folder == b"CARD"
+
+
+def test_what_is_known_by_the_journal_is_not_read_on_the_archive(place, look, monkeypatch):
+    archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,), mtime_ns=NOON + 5_000_000_000)
+    rows = [{
+        "root": place.facts.roots[0].key, "path": b"CARD/DCIM/A.MP4", "blake3": engine.blake3(CARD[b"DCIM/A.MP4"]), "size": 9,
+        "mtime_ns": NOON, "managed": 1, "verify_method": "evicted", "verified_at": 1, "session": 1, "item": 1,
+    }]  # fmt: skip
+    with place.database.write() as connection:
+        put_locations(connection, rows)
+    read = []
+    prove = engine.prove
+    monkeypatch.setattr(engine, "prove", lambda root, paths, **more: read.append(root.path) or prove(root, paths, **more))
+
+    assert look(CARD).folder == b"CARD"
+    assert read == [place.sources[0].name]
+
+
+def test_a_file_that_cannot_be_read_speaks_for_no_other_card(place, look, monkeypatch):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"FOOTAGE A"}, mtime_ns=NOON + 5_000_000_000)
+    fault = ("io", "read", 5, b"/x", "Input/output error", [])
+    monkeypatch.setattr(engine, "prove", lambda *_, **__: [(None, 0, 0, None, fault)])
+
+    assert look(CARD).folder == b"CARD"
+
+
+# What is missing
+
+
+def test_everything_is_missing_on_an_empty_archive(look):
+    size = sum(map(len, CARD.values()))
+    assert look(CARD).absent == [Absent(3, size), Absent(3, size)]
+
+
+def test_what_is_missing_is_counted_per_root(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,))
+    archive(place, b"CARD", CARD, roots=(1,))
+
+    assert look(CARD).absent == [Absent(2, 16), Absent(0, 0)]
+
+
+def test_a_file_of_another_size_does_not_count_as_there(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"cut sho"})
+
+    assert look(CARD, explicit=True).absent[0] == Absent(3, 25)
+
+
+def test_what_does_not_come_is_not_missing(place):
+    left = Item(1, 0, b".DS_Store", 99, NOON, kind_of(b"x"), ItemState.EXCLUDED, "litter")
+    found = survey(
+        lambda: [[left]], place.sources[0].root, [place.roots[0].root], b"CARD", chosen=None, explicit=False, database=None, keys=[None]
+    )
+
+    assert (found.folder, found.absent) == (b"CARD", [Absent(0, 0)])
+
+
+def test_without_a_journal_the_archive_itself_is_asked(place, look):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
+    assert look(CARD, keys=False).folder == b"CARD"
+
+
+# What cannot be asked
+
+
+def test_a_root_that_is_gone_is_an_error(place, look):
+    archive(place, b"CARD", CARD)
+    pinned = [tree.root for tree in place.roots]
+    place.roots[0].path.rename(place.roots[0].path.with_name("gone"))
+    (place.roots[0].path.with_name("gone") / "CARD").rename(place.roots[0].path.with_name("CARD"))
+    gone = place.roots[0].path.with_name("gone")
+    (gone / "CARD").symlink_to(gone)
+
+    with pytest.raises(IngestError) as caught:
+        survey(
+            lambda: [[Item(1, 0, b"DCIM/A.MP4", 9, NOON, kind_of(b"A.MP4"), ItemState.DISCOVERED)]],
+            place.sources[0].root, pinned, b"CARD", chosen=None, explicit=False, database=None, keys=[None, None],
+        )  # fmt: skip
+    assert caught.value.path == place.roots[0].name
+
+
+def test_a_name_that_a_root_cannot_hold_stands_nowhere(look):
+    assert look({b"DCIM/A.MP4": b"x"}, page=1).folder == b"CARD"

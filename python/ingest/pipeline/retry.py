@@ -26,8 +26,8 @@ def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> N
     unread: list[Item] = []
     for page in journal.items():
         fresh = [item for item in page if item.state is ItemState.DISCOVERED]
-        for number, root in enumerate(sources):
-            own = [item for item in fresh if item.source == number]
+        for source, root in enumerate(sources):
+            own = [item for item in fresh if item.source == source]
             seen = list(zip(own, root.lstat([item.path for item in own]), strict=True))
             found = [(item, facts) for item, facts in seen if isinstance(facts, tuple)]
             unread += [item for item, facts in found if stat.S_ISDIR(facts[0])]
@@ -35,14 +35,25 @@ def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> N
             edited = [(item.number, f[1], f[2]) for item, f in files if (f[1], f[2]) != (item.size, item.mtime_ns)]
             # What arrived somewhere is not mixed with what it is now: a new session brings the new one home.
             arrived = journal.arrived_among([number for number, _, _ in edited])
-            journal.end_changed(arrived, "changed since it was copied")
+            for number in arrived:
+                journal.end_item(number, ItemState.CHANGED, "changed since it was copied")
             journal.restat([each for each in edited if each[0] not in arrived])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:
-        number = journal.last_item() + 1
-        for inside in scan(sources[folder.source], folder.source, number, chosen, start=folder.path):
-            # It may have broken off half-way then: what is known of it already stays as it is.
-            known = journal.known_paths(folder.source, [item.path for item in inside.items])
-            journal.add([item for item in inside.items if item.path not in known], inside.folders)
-        # Last, so that an interruption leaves the folder to be walked again.
+        _walk_again(journal, sources[folder.source], folder, chosen)
+
+
+def _walk_again(journal: Journal, source: Root, folder: Item, chosen: Filter) -> None:
+    """Put what is in a folder in its place; if it cannot be read this time either, it stays the item that failed."""
+    number = journal.last_item() + 1
+    again: Item | None = None
+    for inside in scan(source, folder.source, number, chosen, start=folder.path):
+        # It may have broken off half-way before: what is known of it already stays as it is.
+        known = journal.known_paths(folder.source, [item.path for item in inside.items])
+        again = next((item for item in inside.items if item.path == folder.path), again)
+        journal.add([item for item in inside.items if item.path not in known], inside.folders)
+    # Last, so that an interruption leaves the folder to be walked once more.
+    if again is None:
         journal.forget_item(folder.number)
+    else:
+        journal.end_item(folder.number, again.state, again.reason, again.errno)

@@ -243,10 +243,10 @@ class Journal:
                 found |= set(connection.scalars(query))
         return found
 
-    def end_changed(self, numbers: Iterable[int], reason: str) -> None:
-        """These items are not what they were: they end so, and their open copies with them."""
+    def end_item(self, number: int, state: ItemState, reason: str | None, code: int = 0) -> None:
+        """An item has ended before anything was done with it in this run; its missing copies follow it."""
         with self.database.write() as connection:
-            self.end_items(connection, [(number, ItemState.CHANGED, reason, 0) for number in numbers])
+            self.end_items(connection, [(number, state, reason, code)])
 
     def last_item(self) -> int:
         """The highest item number, 0 for none."""

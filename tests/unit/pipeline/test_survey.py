@@ -208,5 +208,12 @@ def test_a_root_that_is_gone_is_an_error(place, look):
     assert caught.value.path == place.roots[0].name
 
 
-def test_a_name_that_a_root_cannot_hold_stands_nowhere(look):
-    assert look({b"DCIM/A.MP4": b"x"}, page=1).folder == b"CARD"
+def test_a_name_that_a_root_cannot_hold_stands_nowhere(place):
+    archive(place, b"CARD", {b"x": b""})
+    long = Item(1, 0, b"x" * 256 + b".MP4", 9, NOON, kind_of(b"x.MP4"), ItemState.DISCOVERED)
+
+    found = survey(
+        lambda: [[long]], place.sources[0].root, [place.roots[0].root], b"CARD", chosen=None, explicit=False, database=None, keys=[None]
+    )
+
+    assert (found.folder, found.absent) == (b"CARD", [Absent(1, 9)])

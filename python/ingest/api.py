@@ -31,7 +31,6 @@ from ingest.pipeline.opening import (
     reopen_sources,
 )
 from ingest.pipeline.preview import Preview
-from ingest.pipeline.retry import reopen
 from ingest.session.journal import Journal
 from ingest.session.register import find, open_session, register, session_facts, take_up
 from ingest.session.report import failure, report
@@ -153,11 +152,9 @@ def _resume_one(
     destinations = [reopen_destination(place) for place in facts.roots]
     state = entry.state
     facts = take_up(database, entry.key, retry=named)
-    if named:
-        reopen(journal, [root for _, root, _ in sources], CopyOptions.from_json(facts.options))
-    if not state.paused and state is not SessionState.COMPLETED_WITH_ERRORS:
+    if not state.paused:
         state = SessionState.INTERRUPTED
-    return _run(database, facts, sources, destinations, monitor, stopped, state, [])
+    return _run(database, facts, sources, destinations, monitor, stopped, state, [], retry=named)
 
 
 def _run(
@@ -169,6 +166,8 @@ def _run(
     stopped: Callable[[], bool],
     state: SessionState,
     warnings: list[str],
+    *,
+    retry: bool = False,
 ) -> SessionReport:
     from ingest.pipeline.run import Work, run
 
@@ -178,7 +177,7 @@ def _run(
         monitor.warning(text)
     work = Work(
         database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
-        [volume for _, _, volume in sources], destinations, monitor, stopped, state, warnings,
+        [volume for _, _, volume in sources], destinations, monitor, stopped, state, retry, warnings,
     )  # fmt: skip
     final = run(work)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)

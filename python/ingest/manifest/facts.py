@@ -41,6 +41,8 @@ class PartFacts:
         state: of the session then. counts: its items by state, as the report counts them.
         label, options (JSON), profile: what the user chose. version: of the program. run: counts from 1 each time
             the session is taken up. created_ns: when the session began, ns since the epoch.
+        last: the journal's sequence number of its last row, so that a journal that lost track finds it again;
+            None in parts that were written without a journal.
     """
 
     session: str
@@ -58,6 +60,7 @@ class PartFacts:
     host: str = ""
     operator: str = ""
     run: int = 1
+    last: int | None = None
 
     @classmethod
     def of(
@@ -69,6 +72,7 @@ class PartFacts:
         previous: bytes | None,
         state: str,
         counts: Mapping[str, int],
+        last: int | None = None,
     ) -> PartFacts:
         """The facts for the next part of a session on one of its roots."""
         return cls(
@@ -87,6 +91,7 @@ class PartFacts:
             host=session.host,
             operator=session.operator,
             run=session.run,
+            last=last,
         )
 
 
@@ -113,6 +118,7 @@ def to_metadata(facts: PartFacts) -> dict[str, str]:
         "host": facts.host,
         "operator": facts.operator,
         "run": str(facts.run),
+        "last": str(facts.last) if facts.last is not None else None,
     }
     return {PREFIX + key: _encodable(value) for key, value in told.items() if value is not None}
 
@@ -170,4 +176,5 @@ def _facts(told: Mapping[str, str]) -> PartFacts:
         host=told.get("host", ""),
         operator=told.get("operator", ""),
         run=int(told.get("run", "1")),
+        last=int(told["last"]) if "last" in told else None,
     )

@@ -122,7 +122,7 @@ class Planner:
         item = transfer.item
         while True:
             path = suffixed(item.path, transfer.tried)
-            if transfer.tried == 0 or not self._source_has(item.source, path):
+            if transfer.tried in (0, MOST_NAMES) or not self._source_has(item.source, path):
                 return mirrored(self._folders(item.source), path)
             transfer.tried += 1
 

@@ -121,7 +121,7 @@ class Preview:
                 whole.size += one.size
         planner = Planner(
             self._database, self._roots, self._keys, lambda _: folder, self._options.duplicates,
-            lambda _, path: root.lstat([path])[0] is not None,
+            lambda _, path: isinstance(root.lstat([path])[0], tuple),
         )  # fmt: skip
         for page in self._pages(facts, root):
             transfers = [

@@ -22,6 +22,7 @@ from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner
+from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
 from ingest.pipeline.survey import Absent, survey
@@ -59,6 +60,7 @@ class Work:
 
     Attributes:
         stopped: whether the user has asked to stop.
+        retry: failed items of earlier runs are to be tried again.
     """
 
     database: Database
@@ -70,6 +72,7 @@ class Work:
     monitor: Monitor
     stopped: Callable[[], bool]
     state: SessionState
+    retry: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -128,6 +131,8 @@ class _Run:
     def go(self) -> tuple[SessionState, str | None]:
         """The steps, in order; the state they end in, and the problem if there is one."""
         self._clear_staging()
+        if self._work.retry:
+            reopen(self._journal, self._work.sources, self._work.options)
         self._scan()
         absent = self._survey()
         self._preflight(absent)
@@ -298,8 +303,9 @@ class _Run:
         return setup, 1 if tiny and work.options.workers is None else tuning.workers
 
     def _source_has(self, source: int, path: bytes) -> bool:
+        # Where it cannot be told, the file itself cannot be read either, and will be named for that.
         (seen,) = self._work.sources[source].lstat([path])
-        return seen is not None
+        return isinstance(seen, tuple)
 
     def _record(self, scribes: list[Scribe], board: Board) -> None:
         """Keep the manifests close behind."""

@@ -53,11 +53,7 @@ class Scribe:
         for listed in list_parts(self._root, self._facts.id):
             if listed.number not in known:
                 found = read_part(self._root, Listed(self._facts.id, listed.number))
-                last = (
-                    self._journal.sequence_after(self._place.number, self._last, found.rows)
-                    if found.rows
-                    else self._last
-                )
+                last = found.facts.last if found.facts.last is not None else self._last
                 self._record(Part(listed.number, found.path, self._last + 1, last, found.rows, found.blake3))
         for page in self._journal.records(self._place.number, self._last, self._facts.sources):
             self._waiting += page
@@ -94,8 +90,15 @@ class Scribe:
     def write(self, state: str, counts: Mapping[str, int]) -> None:
         """Begin the next part with what waits (none is a part too: it tells how the session stands)."""
         batch = [self._waiting.popleft() for _ in range(min(PART_ROWS, len(self._waiting)))]
+        last = batch[-1][0] if batch else self._last
         facts = PartFacts.of(
-            self._facts, self._place, number=self._number + 1, previous=self._previous, state=state, counts=counts
+            self._facts,
+            self._place,
+            number=self._number + 1,
+            previous=self._previous,
+            state=state,
+            counts=counts,
+            last=last,
         )
         self._writing = True
         self._since = time.monotonic()
@@ -109,7 +112,7 @@ class Scribe:
             self._done.put(error)
             return
         first = batch[0][0] if batch else self._last + 1
-        last = batch[-1][0] if batch else self._last
+        last = facts.last if facts.last is not None else self._last
         self._done.put(Part(facts.number, written.path, first, last, written.rows, written.blake3))
 
     def poll(self, timeout: float = 0.0) -> bool:

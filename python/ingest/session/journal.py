@@ -306,18 +306,6 @@ class Journal:
         with self.database.write() as connection:
             connection.execute(parts.insert().values(values))
 
-    def sequence_after(self, root: int, after: int, count: int) -> int:
-        """The sequence number of the count-th ended copy of a root beyond another number."""
-        query = (
-            select(copies.c.sequence)
-            .where(copies.c.session == self.key, copies.c.root == root, copies.c.sequence > after)
-            .order_by(copies.c.sequence)
-            .limit(1)
-            .offset(count - 1)
-        )
-        with self.database.read() as connection:
-            return int(connection.scalar(query) or after)
-
     def records(self, root: int, after: int, sources: Sequence[SourceFacts]) -> Iterator[list[tuple[int, CopyRecord]]]:
         """The ended copies of a root beyond a sequence number, with theirs, in that order, in pages of 1,000."""
         joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))

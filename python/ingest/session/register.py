@@ -128,7 +128,9 @@ def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
         if state in CLOSED and not (retry and state is SessionState.COMPLETED_WITH_ERRORS):
             raise UsageError(f"session {row.id} is {state}: there is nothing to resume", operation="resume",
                              advice="To bring home what is new, run ingest copy again")  # fmt: skip
-        values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None}
+        # From here on it is interrupted until it ends anew: a kill at any moment leaves it to be resumed.
+        left = state if state.paused else advance(state, SessionState.INTERRUPTED)
+        values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None, "state": left}
         connection.execute(
             update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(Owner.this()))
         )

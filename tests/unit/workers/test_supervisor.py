@@ -1,0 +1,618 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from ingest import engine
+from ingest.errors import IngestError
+from ingest.workers.messages import Adopt, Discard, Folders, Prove, Publish, Setup
+from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor
+
+BIG = 256 << 20
+
+
+def running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as line:
+            return line.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends in time."""
+    limit = time.monotonic() + seconds
+    while running(pid):
+        if time.monotonic() > limit:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+def sparse(tree, name: bytes, size: int) -> None:
+    """A large file that costs nothing."""
+    path = tree.put(name)
+    os.truncate(path, size)
+
+
+# Asking and hearing back
+
+
+def test_files_are_staged_named_proven_and_found_again(floor):
+    f = floor(roots=2)
+    f.card.put(b"DCIM/a.mp4", b"aaa")
+    f.card.put(b"b.mp4", b"")
+
+    stage = f.stage(1, b"DCIM/a.mp4", b"b.mp4", roots=(0, 1))
+    staged = f.ask(stage).staged
+    assert [row[0] for row in staged] == [engine.blake3(b"aaa"), engine.blake3(b"")]
+    assert all(verdict[-1] is None for row in staged for verdict in row[-1])
+
+    for root in (0, 1):
+        reply = f.ask(f.publish(2 + root, stage, root))
+        assert [(method in ("noreplace", "link"), fault) for method, fault in reply.published] == [(True, None)] * 2
+        assert f.archives[root].get(b"CARD/DCIM/a.mp4") == b"aaa"
+
+    proofs = f.ask(Prove(4, None, 0, [1, 2], [b"CARD/DCIM/a.mp4", b"CARD/b.mp4"])).proofs
+    assert [proof[0] for proof in proofs] == [engine.blake3(b"aaa"), engine.blake3(b"")]
+    (source,) = f.ask(Prove(5, 0, None, [1], [b"DCIM/a.mp4"])).proofs
+    assert (source[0], source[3]) == (engine.blake3(b"aaa"), None)
+
+
+def test_folders_are_made_and_get_their_times(floor):
+    f = floor()
+
+    reply = f.ask(Folders(1, 0, [b"CARD/a/b", b"CARD/a"], [1_000_000_000, 2_000_000_000]))
+
+    assert reply.faults == [None, None]
+    assert os.stat(f.archives[0].path / "CARD/a/b").st_mtime_ns == 1_000_000_000
+    assert os.stat(f.archives[0].path / "CARD/a").st_mtime_ns == 2_000_000_000
+
+
+def test_staging_files_are_discarded(floor):
+    f = floor()
+    f.archives[0].put(b".ingest/staging/x/1.part", b"x")
+
+    assert f.ask(Discard(1, 0, [b".ingest/staging/x/1.part", b".ingest/staging/x/none"])).faults == [None, None]
+    assert f.archives[0].get(b".ingest/staging/x/1.part") is None
+
+
+def test_replies_tell_how_long_it_took_and_who_did_it(floor):
+    f = floor()
+    f.ask(f.discard(1))
+
+    (answer,) = f.events
+    assert isinstance(answer, Answer)
+    assert answer.worker == 0
+    assert answer.reply.seconds > 0
+
+
+def test_requests_are_shared_out(floor):
+    f = floor(2)
+    for number in range(1, 5):
+        sparse(f.card, b"%d" % number, 64 << 20)
+    stages = [replace(f.stage(number, b"%d" % number), staging=[[b".ingest/staging/x/%d" % number]]) for number in range(1, 5)]
+    for stage in stages:
+        f.supervisor.submit(stage)
+    assert not f.supervisor.hungry
+    f.until(lambda: len(f.events) == 4)
+
+    assert {event.worker for event in f.events} == {0, 1}
+    assert f.supervisor.hungry
+    assert f.supervisor.idle
+    assert f.supervisor.pending == 0
+
+
+def test_a_worker_is_hungry_until_one_request_waits_behind_another(floor):
+    f = floor()
+    f.card.put(b"a", b"a")
+    assert (f.supervisor.hungry, f.supervisor.idle, f.supervisor.count) == (True, True, 1)
+
+    for number in range(DEPTH):
+        assert f.supervisor.hungry
+        f.supervisor.submit(replace(f.stage(number, b"a"), staging=[[b".ingest/staging/x/%d" % number]]))
+    assert not f.supervisor.hungry
+    f.until(lambda: len(f.events) == DEPTH)
+
+
+def test_names_are_given_while_a_large_file_is_copied(floor):
+    f = floor()
+    f.card.put(b"small", b"x")
+    sparse(f.card, b"large", 2 * BIG)
+    small = f.stage(1, b"small")
+    f.ask(small)
+    large = replace(f.stage(2, b"large"), staging=[[b".ingest/staging/x/large"]])
+    f.supervisor.submit(large)
+    f.ask(f.publish(3, small))
+
+    assert [e.request.id for e in f.events if isinstance(e, Answer)] == [1, 3]
+    assert f.archives[0].get(b"CARD/small") == b"x"
+
+
+def test_bytes_are_counted_as_they_move(floor):
+    f = floor(2)
+    f.card.put(b"a", b"x" * 100_000)
+    f.ask(f.stage(1, b"a"))
+
+    assert f.supervisor.counters() == (100_000, 100_000, 100_000)
+    assert f.supervisor.current() == []
+
+
+# Faults and refusals
+
+
+def test_a_fault_of_one_file_hides_no_other(floor):
+    f = floor()
+    f.card.put(b"good", b"x")
+    f.card.put(b"gone", b"x")
+    stage = f.stage(1, b"gone", b"good")
+    os.unlink(f.card.path / "gone")
+
+    first, second = f.ask(stage).staged
+
+    assert (first[4][0], first[4][2]) == ("io", 2)
+    assert second[4] is None
+
+
+def test_a_source_that_is_gone_is_told_with_its_faults(floor):
+    f = floor()
+    f.card.put(b"a", b"x")
+    stage = f.stage(1, b"a")
+    f.ask(stage)
+    f.card.path.rename(f.card.path.with_name("pulled"))
+    os.unlink(f.card.path.with_name("pulled") / "a")
+
+    reply = f.ask(replace(stage, id=2))
+
+    assert [(g.source, g.root) for g in reply.gone] == [(0, None)]
+
+
+def test_a_root_that_is_another_one_refuses_everything(floor):
+    f = floor()
+    f.archives[0].path.rename(f.archives[0].path.with_name("moved"))
+    f.archives[0].path.mkdir()
+
+    for number, request in enumerate([f.discard(1), Publish(2, 0, [1], [b"x"], [b"y"]), Folders(3, 0, [b"a"], [-1])], 1):
+        reply = f.ask(replace(request, id=number))
+        assert reply.error is not None
+        assert [(g.source, g.root) for g in reply.gone] == [(None, 0)]
+    assert list(f.archives[0].path.iterdir()) == []
+
+
+def test_a_name_is_never_given_on_a_disk_that_took_the_root_s_place(floor):
+    f = floor()
+    f.card.put(b"a", b"x")
+    stage = f.stage(1, b"a")
+    f.ask(stage)
+    moved = f.archives[0].path.with_name("moved")
+    f.archives[0].path.rename(moved)
+    f.archives[0].path.mkdir()
+
+    reply = f.ask(f.publish(2, stage))
+
+    assert reply.error is not None
+    assert not (moved / "CARD").exists()
+    assert list(f.archives[0].path.iterdir()) == []
+
+
+# Adopting
+
+
+@pytest.fixture
+def adopt(floor):
+    """Asks for item 1, which should be ``right``, to be adopted."""
+
+    def ask(*, name: bytes | None = None, staging: bytes | None = None, **more: object):
+        f = floor()
+        if name is not None:
+            f.archives[0].put(b"CARD/a", name)
+        if staging is not None:
+            f.archives[0].put(b".ingest/staging/x/1.part", staging)
+        (found,) = f.ask(Adopt(1, 0, [1], [b".ingest/staging/x/1.part"], [b"CARD/a"], [engine.blake3(b"right")])).adopted
+        return f, found
+
+    return ask
+
+
+def test_a_name_that_holds_the_bytes_is_adopted(adopt):
+    f, (outcome, method, publish, fault) = adopt(name=b"right", staging=b"right")
+    assert (outcome, method is not None, publish, fault) == ("adopted", True, None, None)
+    assert f.archives[0].get(b".ingest/staging/x/1.part") == b"right"
+
+
+def test_a_staging_file_that_still_holds_the_bytes_gets_its_name(adopt):
+    f, (outcome, method, publish, fault) = adopt(staging=b"right")
+    assert (outcome, method is not None, publish is not None, fault) == ("published", True, True, None)
+    assert f.archives[0].get(b"CARD/a") == b"right"
+    assert f.archives[0].get(b".ingest/staging/x/1.part") is None
+
+
+@pytest.mark.parametrize("staging", [None, b"wrong", b"righ"])
+def test_what_a_power_cut_took_is_lost(adopt, staging):
+    f, (outcome, *_) = adopt(staging=staging)
+    assert outcome == "lost"
+    assert f.archives[0].get(b"CARD/a") is None
+
+
+@pytest.mark.parametrize("staging", [None, b"right"])
+def test_a_name_with_other_bytes_is_taken_and_left_alone(adopt, staging):
+    f, (outcome, *_) = adopt(name=b"theirs", staging=staging)
+    assert outcome == "taken"
+    assert f.archives[0].get(b"CARD/a") == b"theirs"
+    assert f.archives[0].get(b".ingest/staging/x/1.part") == staging
+
+
+def test_a_folder_under_the_name_has_taken_it(floor):
+    f = floor()
+    (f.archives[0].path / "CARD/a").mkdir(parents=True)
+    f.archives[0].put(b"s", b"right")
+    (found,) = f.ask(Adopt(1, 0, [1], [b"s"], [b"CARD/a"], [engine.blake3(b"right")])).adopted
+    assert found[0] == "taken"
+
+
+def test_a_link_under_the_name_has_taken_it(floor):
+    f = floor()
+    f.archives[0].put(b"CARD/b", b"right")
+    (f.archives[0].path / "CARD/a").symlink_to("b")
+    f.archives[0].put(b"s", b"right")
+    (found,) = f.ask(Adopt(1, 0, [1], [b"s"], [b"CARD/a"], [engine.blake3(b"right")])).adopted
+    assert found[0] == "taken"
+
+
+def test_stopping_while_adopting_gives_nothing_up(floor):
+    f = floor()
+    f.archives[0].put(b"s", b"right")
+    f.ask(f.discard(1))
+    f.supervisor.cancel()
+
+    (found,) = f.ask(Adopt(2, 0, [1], [b"s"], [b"CARD/a"], [engine.blake3(b"right")])).adopted
+
+    assert found[0] != "lost"
+    assert b"right" in (f.archives[0].get(b"s"), f.archives[0].get(b"CARD/a"))
+
+
+# Workers that die
+
+
+def test_a_killed_worker_is_told_with_what_it_had_on_its_hands(floor):
+    f = floor()
+    sparse(f.card, b"large", 4 * BIG)
+    stage = replace(f.stage(1, b"large"), items=[41])
+    f.supervisor.submit(stage)
+    f.until(lambda: f.supervisor.current() == [41])
+
+    os.kill(f.pids()[0], signal.SIGKILL)
+
+    died = f.death()
+    assert (died.worker, died.requests, died.item) == (0, (stage,), 41)
+    assert (died.exit_code, died.stalled, died.bus_error) == (-signal.SIGKILL, False, False)
+
+
+def test_another_worker_takes_a_dead_one_s_place(floor):
+    f = floor(2)
+    before = f.pids()
+    os.kill(before[0], signal.SIGKILL)
+    f.death()
+
+    assert f.supervisor.count == 2
+    assert before[1] in f.pids()
+    assert before[0] not in f.pids()
+    assert f.ask(f.discard(1)).faults == [None]
+
+
+def test_a_bus_error_is_known_as_one(floor):
+    f = floor()
+    f.ask(f.discard(1))
+    os.kill(f.pids()[0], signal.SIGBUS)
+
+    assert f.death().bus_error
+
+
+def test_what_a_worker_said_before_it_died_is_heard(floor):
+    f = floor()
+    f.supervisor.submit(f.discard(1))
+    while not f.supervisor._slots[0].pipe.poll(0.01):
+        pass
+    os.kill(f.pids()[0], signal.SIGKILL)
+
+    died = f.death()
+    assert died.requests == ()
+    assert any(isinstance(e, Answer) and e.request.id == 1 for e in f.events)
+
+
+def test_bytes_that_a_dead_worker_moved_stay_counted(floor):
+    f = floor()
+    f.card.put(b"a", b"x" * 100_000)
+    f.ask(f.stage(1, b"a"))
+    os.kill(f.pids()[0], signal.SIGKILL)
+    f.death()
+
+    assert f.supervisor.counters()[0] == 100_000
+
+
+def test_a_bug_in_a_worker_ends_the_worker(floor):
+    f = floor()
+    f.card.put(b"a", b"x")
+    stage = replace(f.stage(1, b"a"), mode="nonsense")
+    f.supervisor.submit(stage)
+
+    died = f.death()
+
+    assert died.requests == (stage,)
+    assert died.exit_code not in (0, None)
+
+
+def test_workers_that_cannot_even_start_end_the_session(tree, monkeypatch):
+    setup = Setup((), (), 1 << 20)
+    monkeypatch.setattr("ingest.workers.supervisor.worker", SimpleNamespace(main=print))
+    with pytest.raises(IngestError, match="as soon as they start"), Supervisor(setup, 1) as supervisor:
+        for _ in range(100):
+            supervisor.poll(1.0)
+
+
+# Workers that stand still
+
+
+def test_a_worker_that_stands_still_is_replaced(floor):
+    f = floor(stall_seconds=0.3)
+    f.card.put(b"a", b"x")
+    f.ask(f.stage(1, b"a"))
+    (pid,) = f.pids()
+    os.kill(pid, signal.SIGSTOP)
+    stage = f.stage(2, b"a")
+    f.supervisor.submit(stage)
+
+    died = f.death()
+
+    assert (died.stalled, died.requests) == (True, (stage,))
+    assert f.pids() != [pid]
+    assert gone(pid)
+    assert f.ask(f.discard(3)).faults == [None]
+
+
+def test_a_worker_with_nothing_to_do_may_stand_still(floor):
+    f = floor(stall_seconds=0.05)
+    f.ask(f.discard(1))
+    for _ in range(10):
+        f.events += f.supervisor.poll(0.03)
+
+    assert not [e for e in f.events if isinstance(e, Died)]
+
+
+def test_a_worker_that_stands_still_never_blocks_the_supervisor(floor):
+    f = floor(stall_seconds=0.5)
+    f.ask(f.discard(1))
+    os.kill(f.pids()[0], signal.SIGSTOP)
+    paths = [b"CARD/" + b"x" * 100 + b"%d" % n for n in range(256)]
+
+    def fill() -> None:
+        for number in range(2, 40):
+            f.supervisor.submit(Publish(number, 0, list(range(256)), paths, paths))
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert f.death().stalled
+
+
+# Stopping
+
+
+def test_a_cancelled_copy_ends_within_a_buffer(floor):
+    f = floor()
+    sparse(f.card, b"large", 64 * BIG)
+    stage = f.stage(1, b"large")
+    f.supervisor.submit(stage)
+    f.until(lambda: f.supervisor.current() == [1])
+    began = time.monotonic()
+
+    f.supervisor.cancel()
+    (row,) = f.answer_to(stage).staged
+
+    assert time.monotonic() - began < 2.0
+    assert row[4][0] == "cancelled"
+    assert f.archives[0].get(stage.staging[0][0]) is None
+
+
+def test_what_comes_after_a_cancel_is_cancelled_too_and_names_are_still_given(floor):
+    f = floor()
+    f.card.put(b"a", b"x")
+    stage = f.stage(1, b"a")
+    f.ask(stage)
+    f.supervisor.cancel()
+
+    (row,) = f.ask(replace(stage, id=2, staging=[[b".ingest/staging/x/9.part"]])).staged
+    assert row[4][0] == "cancelled"
+    assert f.ask(f.publish(3, stage)).published[0][1] is None
+    assert f.archives[0].get(b"CARD/a") == b"x"
+
+
+def test_a_worker_that_is_replaced_after_a_cancel_is_cancelled_too(floor):
+    f = floor()
+    f.card.put(b"a", b"x")
+    f.supervisor.cancel()
+    os.kill(f.pids()[0], signal.SIGKILL)
+    f.death()
+
+    (row,) = f.ask(f.stage(1, b"a")).staged
+    assert row[4][0] == "cancelled"
+
+
+def test_leaving_ends_every_worker(floor):
+    f = floor(2)
+    pids = f.pids()
+    f.ask(f.discard(1))
+
+    f.supervisor.stop()
+
+    assert all(gone(pid) for pid in pids)
+
+
+def test_stopping_does_not_wait_for_a_worker_that_stands_still(floor):
+    f = floor(2)
+    f.ask(f.discard(1))
+    pids = f.pids()
+    os.kill(pids[0], signal.SIGSTOP)
+    began = time.monotonic()
+
+    f.supervisor.stop(patience=0.3)
+
+    assert time.monotonic() - began < 5.0
+    assert all(gone(pid) for pid in pids)
+
+
+def test_stopping_twice_is_stopping_once(floor):
+    f = floor()
+    f.supervisor.stop()
+    f.supervisor.stop()
+
+
+def test_an_error_ends_the_workers_at_once(tree):
+    card = tree("card")
+    sparse(card, b"large", 64 * BIG)
+    from ingest.workers.messages import Place, Stage
+
+    facts = card.path.stat()
+    here = Place(card.name, facts.st_dev, facts.st_ino, served=False)
+    began, pids = time.monotonic(), []
+    with pytest.raises(ZeroDivisionError), Supervisor(Setup((here,), (here,), 1 << 20), 1) as supervisor:
+        size, mtime = os.stat(card.path / "large").st_size, os.stat(card.path / "large").st_mtime_ns
+        supervisor.submit(Stage(1, 0, (0,), [1], [b"large"], [size], [mtime], [[b"s"]], "read"))
+        pids += [slot.process.pid for slot in supervisor._slots]
+        raise ZeroDivisionError
+
+    assert time.monotonic() - began < 5.0
+    assert all(gone(pid) for pid in pids)
+
+
+# What a worker is
+
+
+def script(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    """A program that uses a supervisor and has no `if __name__` of its own."""
+    head = (
+        "import os, sys, signal, time\n"
+        "from ingest.workers.supervisor import Supervisor\n"
+        "from ingest.workers.messages import Setup, Place, Discard\n"
+        "facts = os.stat(sys.argv[1])\n"
+        "here = Place(os.fsencode(sys.argv[1]), facts.st_dev, facts.st_ino, False)\n"
+        "def ask(s):\n"
+        "    s.submit(Discard(1, 0, [b'nothing']))\n"
+        "    while not s.poll(0.1): pass\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_workers_import_nothing_heavy(tmp_path):
+    code = (
+        "import ingest.workers.worker\n"
+        "heavy = {'pyarrow', 'duckdb', 'sqlalchemy', 'alembic', 'rich', 'typer', 'numpy'}\n"
+        "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    said, trouble = script(code, str(tmp_path)).communicate(timeout=60)
+    assert said == "[]\n", trouble
+
+
+def test_workers_do_not_import_the_program_that_started_them(tmp_path):
+    program = tmp_path / "program.py"
+    trace = tmp_path / "trace"
+    program.write_text(
+        f"open({str(trace)!r}, 'a').write('imported\\n')\n"
+        "import os, sys\n"
+        "from ingest.workers.supervisor import Supervisor\n"
+        "from ingest.workers.messages import Setup, Place, Discard\n"
+        "facts = os.stat(sys.argv[1])\n"
+        "here = Place(os.fsencode(sys.argv[1]), facts.st_dev, facts.st_ino, False)\n"
+        "with Supervisor(Setup((here,), (here,), 1 << 20), 2) as s:\n"
+        "    s.submit(Discard(1, 0, [b'nothing']))\n"
+        "    while not s.poll(0.1): pass\n"
+    )
+    subprocess.run([sys.executable, program, str(tmp_path)], check=True, timeout=60)
+
+    assert trace.read_text() == "imported\n"
+
+
+def test_workers_end_with_their_supervisor_even_if_it_is_killed(tmp_path):
+    code = (
+        "s = Supervisor(Setup((here,), (here,), 1 << 20), 2)\n"
+        "ask(s)\n"
+        "print(*[slot.process.pid for slot in s._slots], flush=True)\n"
+        "signal.pause()\n"
+    )
+    process = script(code, str(tmp_path))
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(map(running, pids))
+
+    process.kill()
+    process.communicate()
+
+    assert all(gone(pid) for pid in pids)
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(tmp_path):
+    code = (
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "s = Supervisor(Setup((here,), (here,), 1 << 20), 2)\n"
+        "before = [slot.process.pid for slot in s._slots]\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "ask(s)\n"
+        "print(before == [slot.process.pid for slot in s._slots])\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "ask(s)\n"
+        "print(before == [slot.process.pid for slot in s._slots])\n"
+        "s.stop()\n"
+    )
+    said, trouble = script(code, str(tmp_path), start_new_session=True).communicate(timeout=60)
+
+    assert said == "True\nTrue\n", trouble
+    assert "KeyboardInterrupt" not in trouble
+
+
+def test_the_end_of_the_program_does_not_wait_for_a_worker_that_cannot_be_killed(tmp_path):
+    code = (
+        "import multiprocessing.process\n"
+        "s = Supervisor(Setup((here,), (here,), 1 << 20), 1)\n"
+        "ask(s)\n"
+        "pid = s._slots[0].process.pid\n"
+        "print(pid, flush=True)\n"
+        "os.kill(pid, signal.SIGSTOP)\n"
+        # What the kernel does to a process that hangs inside it: nothing reaches it.
+        "multiprocessing.process.BaseProcess.kill = multiprocessing.process.BaseProcess.terminate = lambda self: None\n"
+        "s.stop(patience=0.2)\n"
+    )
+    process = script(code, str(tmp_path))
+    pid = int(process.stdout.readline())
+    try:
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_workers_may_hold_many_files_open(floor):
+    f = floor()
+    f.ask(f.discard(1))
+
+    with open(f"/proc/{f.pids()[0]}/limits", encoding="ascii") as limits:
+        soft, hard = next(line.split()[3:5] for line in limits if line.startswith("Max open files"))
+    assert int(soft) >= min(int(hard), 1 << 16)
+
+
+def test_a_worker_is_known_by_its_name(floor):
+    f = floor(2)
+    assert [slot.process.name for slot in f.supervisor._slots] == ["ingest-worker-0", "ingest-worker-1"]
+    assert all(slot.process.daemon for slot in f.supervisor._slots)

@@ -36,8 +36,16 @@ def into(ingest):
     return run
 
 
-@pytest.mark.parametrize("where", ["full", "closed"])
-@pytest.mark.parametrize("option", ["--json", "--events=-", "--workers=1"])
+@pytest.mark.parametrize(
+    ("where", "option"),
+    [
+        ("full", "--json"),
+        ("full", "--events=-"),
+        ("full", "--workers=1"),
+        ("closed", "--events=-"),
+        ("closed", "--workers=1"),
+    ],
+)
 def test_a_copy_is_complete_though_nobody_can_be_told(into, card, archive, media, where, option):
     done = into(where, "copy", card, archive, option)
 
@@ -49,8 +57,15 @@ def test_a_copy_is_complete_though_nobody_can_be_told(into, card, archive, media
         assert done.stderr.strip()
 
 
-@pytest.mark.parametrize("where", ["full", "closed"])
-@pytest.mark.parametrize("command", [("show", "none", "--json"), ("doctor", "--json"), ("sessions",), ("--help",)])
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        ("full", ("show", "none", "--json")),
+        ("closed", ("doctor", "--json")),
+        ("full", ("sessions",)),
+        ("full", ("--help",)),
+    ],
+)
 def test_other_commands_end_with_a_sentence(into, where, command):
     done = into(where, *command)
 

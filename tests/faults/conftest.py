@@ -328,7 +328,11 @@ def is_alive(pid: int) -> bool:
 
 
 def is_frozen(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    """It was stopped, or has ended: it moves nothing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def positions(pid: int, wanted: Callable[[str], bool]) -> list[int]:
@@ -425,7 +429,8 @@ class Frozen:
     def __init__(self, workers: list[int]) -> None:
         self.workers = workers
         for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGSTOP)
             until(lambda pid=pid: is_frozen(pid), "a frozen worker")
 
     def __enter__(self) -> Self:

@@ -102,7 +102,7 @@ def rounds(make_card, shell, check, journal, tally, tmp_path):
     assert shell.run("copy", other.folder, template / "archive", home=template / "home").code == 0
     # What is there already belongs to another card: only this one's names are to be looked at.
     shutil.rmtree(template / "archive" / "OTHER")
-    return Rounds(card, template, tmp_path, shell, check, lambda home: type(journal)(home), tally)
+    return Rounds(card, template, tmp_path, shell, check, type(journal), tally)
 
 
 def spread(number: int, most: int | None) -> list[int]:

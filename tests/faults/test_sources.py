@@ -112,7 +112,7 @@ def test_what_changed_arrives_as_it_is_now_when_the_session_is_named_again(make_
 BEFORE_ITS_TURN = {
     "deleted": (lambda path: path.unlink(), "removed"),
     "rewritten": (lambda path: path.write_bytes(b"other"), "changed"),
-    "touched": (lambda path: os.utime(path), "changed"),
+    "touched": (os.utime, "changed"),
     "link": (lambda path: (path.unlink(), path.symlink_to("Z.JPG")), "changed"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), "changed"),
     "fifo": (lambda path: (path.unlink(), os.mkfifo(path)), "changed"),

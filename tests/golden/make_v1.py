@@ -46,6 +46,7 @@ FACTS = PartFacts(
     host="cart-7",
     operator="mira",
     run=2,
+    last=3,
 )
 
 
@@ -129,7 +130,9 @@ RECORDS = [
 def parts() -> list[tuple[PartFacts, bytes]]:
     """The session's two parts: facts and bytes."""
     first = encode(FACTS, b"/mnt/raid", RECORDS[:3])
-    last = dataclasses.replace(FACTS, number=2, previous=engine.blake3(first), state="completed_with_errors", run=3)
+    last = dataclasses.replace(
+        FACTS, number=2, previous=engine.blake3(first), state="completed_with_errors", run=3, last=6
+    )
     return [(FACTS, first), (last, encode(last, b"/mnt/raid", RECORDS[3:]))]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.model.states import ItemState
 from ingest.pipeline.scan import Filter, scan
@@ -16,28 +16,33 @@ if TYPE_CHECKING:
     from ingest.model.options import CopyOptions
     from ingest.session.journal import Journal
 
+LOST: Final = frozenset({ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED})
+
 
 def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> None:
     """Give items that failed another chance, as they are on the source now.
 
     A folder that could not be read then is walked now; what is found in it takes its place.
     """
-    journal.reopen_failed()
     unread: list[Item] = []
     for page in journal.items():
-        fresh = [item for item in page if item.state is ItemState.DISCOVERED]
         for source, root in enumerate(sources):
-            own = [item for item in fresh if item.source == source]
-            seen = list(zip(own, root.lstat([item.path for item in own]), strict=True))
-            found = [(item, facts) for item, facts in seen if isinstance(facts, tuple)]
-            unread += [item for item, facts in found if stat.S_ISDIR(facts[0])]
-            files = [(item, facts) for item, facts in found if not stat.S_ISDIR(facts[0])]
-            edited = [(item.number, f[1], f[2]) for item, f in files if (f[1], f[2]) != (item.size, item.mtime_ns)]
+            lost = [item for item in page if item.state in LOST and item.source == source]
+            again: list[tuple[int, int, int]] = []
+            edited: list[tuple[int, int, int]] = []
+            for item, seen in zip(lost, root.lstat([item.path for item in lost]), strict=True):
+                if not isinstance(seen, tuple):
+                    again.append((item.number, item.size, item.mtime_ns))
+                elif stat.S_ISDIR(seen[0]):
+                    unread.append(item)
+                else:
+                    known = (seen[1], seen[2]) == (item.size, item.mtime_ns)
+                    (again if known else edited).append((item.number, seen[1], seen[2]))
             # What arrived somewhere is not mixed with what it is now: a new session brings the new one home.
             arrived = journal.arrived_among([number for number, _, _ in edited])
             for number in arrived:
                 journal.end_item(number, ItemState.CHANGED, "changed since it was copied")
-            journal.restat([each for each in edited if each[0] not in arrived])
+            journal.reopen([*again, *(each for each in edited if each[0] not in arrived)])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:
         _walk_again(journal, sources[folder.source], folder, chosen)

@@ -218,18 +218,35 @@ class Journal:
                 .values(state=state)
             )
 
-    def reopen_failed(self) -> None:
-        """Give items that did not arrive another chance: their ended copies are forgotten, the arrived ones kept."""
+    def reopen(self, seen: Sequence[tuple[int, int, int]]) -> None:
+        """Give items that did not arrive another chance, as they are now: ``(item, size, mtime_ns)``.
+
+        What their copies came to is forgotten, but for those that arrived.
+        """
         lost = [str(state) for state in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED)]
-        with self.database.write() as connection:
-            failed = select(items.c.item).where(items.c.session == self.key, items.c.state.in_(lost))
-            connection.execute(
-                delete(copies).where(copies.c.session == self.key, copies.c.item.in_(failed), copies.c.state.in_(lost))
+        if not seen:
+            return
+        key = {"session_key": self.key}
+        forget = delete(copies).where(
+            copies.c.session == bindparam("session_key"), copies.c.item == bindparam("number"), copies.c.state.in_(lost)
+        )
+        renew = (
+            update(items)
+            .where(items.c.session == bindparam("session_key"), items.c.item == bindparam("number"))
+            .values(
+                state=ItemState.DISCOVERED,
+                reason=None,
+                errno=0,
+                size=bindparam("new_size"),
+                mtime_ns=bindparam("new_mtime"),
             )
+        )
+        with self.database.write() as connection:
+            for number, _, _ in seen:
+                connection.execute(forget, {**key, "number": number})
             connection.execute(
-                update(items).where(items.c.session == self.key, items.c.state.in_(lost))
-                .values(state=ItemState.DISCOVERED, reason=None, errno=0)
-            )  # fmt: skip
+                renew, [{**key, "number": n, "new_size": size, "new_mtime": mtime} for n, size, mtime in seen]
+            )
 
     def arrived_among(self, numbers: Sequence[int]) -> set[int]:
         """Which of these items have a copy that arrived."""
@@ -265,23 +282,10 @@ class Journal:
         return found
 
     def forget_item(self, number: int) -> None:
-        """Drop an item in whose place others have come."""
+        """Drop an item in whose place others have come, and what its copies came to."""
         with self.database.write() as connection:
-            connection.execute(delete(items).where(items.c.session == self.key, items.c.item == number))
-
-    def restat(self, seen: Sequence[tuple[int, int, int]]) -> None:
-        """The source was looked at again: ``(item, size, mtime_ns)``."""
-        if not seen:
-            return
-        statement = (
-            update(items)
-            .where(items.c.session == self.key, items.c.item == bindparam("number"))
-            .values(size=bindparam("new_size"), mtime_ns=bindparam("new_mtime"))
-        )
-        with self.database.write() as connection:
-            connection.execute(
-                statement, [{"number": item, "new_size": size, "new_mtime": mtime} for item, size, mtime in seen]
-            )
+            for table in (copies, items):
+                connection.execute(delete(table).where(table.c.session == self.key, table.c.item == number))
 
     # Manifest parts
 

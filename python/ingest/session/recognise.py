@@ -38,8 +38,9 @@ def require_same_source(journal: Journal, source: SourceFacts, root: Root, fs_uu
 
 
 def _holds_some(journal: Journal, source: SourceFacts, root: Root) -> bool:
-    """Whether one of the session's files is there, of the size it had. A session without files fits everywhere, if
-    its scan was whole; else only the very same folder.
+    """Whether one of the session's files is there, of the size it had.
+
+    A session without files fits everywhere if its scan was whole, else only the very same folder.
     """
     sample = list(islice((item for page in journal.items(source=source.number) for item in page), SAMPLE))
     if not sample:

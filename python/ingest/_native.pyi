@@ -144,7 +144,7 @@ def publish(
     Missing folders are made; after all renames each touched folder and each parent of a new one is flushed once.
     A folder that cannot be flushed is a fault of every file in it (operation ``fsync_folder``): the names stand,
     but may not survive a power cut. Where no-replace renames are unknown: link and unlink, where those are
-    missing too: check and rename (``unguarded``).
+    missing too: check and rename (``unguarded``). The page's cancel flag is not heeded: what is proven gets its name.
     """
 
 def prove(

@@ -17,6 +17,7 @@ import time
 import types
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -108,6 +109,8 @@ def _quiet_start() -> Iterator[None]:
     Ctrl-C is kept back: the child inherits the mask and ignores it from its first line on. The main module is
     hidden: spawn would import it again in the child, with all that it needs.
     """
+    # Starting its helper process, `multiprocessing` would unblock the signal again: that is done before.
+    resource_tracker.ensure_running()
     main_module = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None

@@ -37,6 +37,8 @@ impl Publication {
 /// a folder that cannot be flushed is a fault (`fsync_folder`) of every file in it. The staging folder counts as
 /// touched: without a journal it could otherwise keep a second name for a file with one link, and removing that
 /// name after a power cut would free the file under its final one.
+///
+/// A request to stop is not heeded: what is proven gets its name, and that does not take long.
 #[must_use]
 pub fn publish<P: AsRef<[u8]>>(root: &Root, staging: &[P], paths: &[P], page: &Page) -> Vec<Result<Publication>> {
     let (mut from, mut to) = (Parents::new(root), Parents::new(root));
@@ -44,7 +46,7 @@ pub fn publish<P: AsRef<[u8]>>(root: &Root, staging: &[P], paths: &[P], page: &P
     let mut published = Vec::with_capacity(paths.len());
     for (old, new) in pairs() {
         page.operation();
-        let outcome = one(root, &mut from, &mut to, (old, new), page);
+        let outcome = one(root, &mut from, &mut to, (old, new));
         if outcome.is_ok() {
             to.touched(old);
             to.touched(new);
@@ -69,17 +71,8 @@ pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(Some(folder_of(path)), |folder| (!folder.is_empty()).then(|| folder_of(folder)))
 }
 
-fn one(
-    root: &Root,
-    from: &mut Parents<'_>,
-    to: &mut Parents<'_>,
-    (old, new): (&[u8], &[u8]),
-    page: &Page,
-) -> Result<Publication> {
+fn one(root: &Root, from: &mut Parents<'_>, to: &mut Parents<'_>, (old, new): (&[u8], &[u8])) -> Result<Publication> {
     let fault = |op: &'static str, error: &io::Error| Error::io(op, root.absolute(new), error);
-    if page.cancelled() {
-        return Err(Error::cancelled("rename", root.absolute(new)));
-    }
     if old.eq_ignore_ascii_case(new) {
         // Two spellings of one name, at least on some file systems: neither may be removed for the other.
         return Err(Error::refused("rename", root.absolute(new), libc::EEXIST, "the file has this name already"));

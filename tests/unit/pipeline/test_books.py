@@ -90,7 +90,7 @@ class Chance:
                 }
                 desk.staged(request, source=source, copies=copies, gone=self.lost(request) if source or copies else ())
             case Publish():
-                faults = {i: f for i, f in self.faults(request, PUBLISH_FAULTS).items() if f[0] != "cancelled"}
+                faults = self.faults(request, PUBLISH_FAULTS)
                 desk.published(request, faults=faults, gone=self.lost(request) if faults else ())
             case Prove():
                 faults = self.faults(request, SOURCE_FAULTS if request.root is None else ROOT_FAULTS[2:6])

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from ingest.model.states import ItemState
+from ingest.pipeline import intake as taking
+from ingest.pipeline.intake import Intake
+from ingest.session.journal import Copy
+
+PATIENCE = 30.0
+
+
+class Planner:
+    """Notes what it is asked to place."""
+
+    def __init__(self) -> None:
+        self.placed: list[int] = []
+
+    def place(self, transfers) -> None:
+        self.placed += [transfer.item.number for transfer in transfers]
+
+
+@pytest.fixture
+def planner():
+    return Planner()
+
+
+def drain(intake):
+    found = []
+    limit = time.monotonic() + PATIENCE
+    while not intake.exhausted:
+        assert time.monotonic() < limit
+        found += intake.take()
+        threading.Event().wait(0.001)
+    return found
+
+
+def test_items_come_in_order_and_planned(session, item, planner, monkeypatch):
+    monkeypatch.setattr(taking, "PAGE", 10)
+    session.add(*[item(number) for number in range(1, 96)])
+
+    transfers = drain(Intake(session.journal, planner, 1))
+
+    assert [t.item.number for t in transfers] == planner.placed == list(range(1, 96))
+    assert all(t.copies[0].state is ItemState.DISCOVERED for t in transfers)
+
+
+def test_an_empty_session_is_exhausted(session, planner):
+    assert drain(Intake(session.journal, planner, 1)) == []
+
+
+def test_only_so_much_is_planned_ahead(session, item, planner, monkeypatch):
+    monkeypatch.setattr(taking, "PAGE", 1)
+    session.add(*[item(number) for number in range(1, 50)])
+    intake = Intake(session.journal, planner, 1)
+    limit = time.monotonic() + PATIENCE
+    while intake._queue.qsize() < taking.AHEAD and time.monotonic() < limit:
+        threading.Event().wait(0.001)
+
+    assert len(planner.placed) <= taking.AHEAD + 1
+    assert intake.ready
+    intake.stop()
+
+
+def test_stopping_ends_it_even_while_it_waits_for_room(session, item, planner, monkeypatch):
+    monkeypatch.setattr(taking, "PAGE", 1)
+    session.add(*[item(number) for number in range(1, 50)])
+    intake = Intake(session.journal, planner, 1)
+
+    intake.stop()
+    intake._thread.join(PATIENCE)
+
+    assert not intake._thread.is_alive()
+    assert intake.take() == []
+    assert intake.exhausted
+
+
+def test_what_it_meets_is_raised_where_it_is_taken(session, item):
+    class Broken:
+        def place(self, transfers) -> None:
+            raise OSError(5, "Input/output error")
+
+    session.add(item(1))
+    intake = Intake(session.journal, Broken(), 1)
+
+    with pytest.raises(OSError, match="Input/output"):
+        drain(intake)
+    assert intake.exhausted
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([], {0: "discovered", 1: "discovered"}),
+        ([ItemState.PLANNED], {0: "discovered", 1: "discovered"}),
+        ([ItemState.VALIDATED, ItemState.COPYING], {0: "validated", 1: "discovered"}),
+        ([ItemState.FINALIZED], {1: "discovered"}),
+        ([ItemState.FINALIZED, ItemState.FAILED], {}),
+    ],
+)
+def test_what_is_left_of_an_item_is_what_earlier_runs_did_not_finish(begin, item, planner, states, expected):
+    session = begin(2)
+    session.add(item(1))
+    session.put(*[
+        Copy(1, root, state, b"p", b"staged", attempts=3, reason="old", sequence=1 if state.ended else None)
+        for root, state in enumerate(states)
+    ])  # fmt: skip
+
+    (transfer,) = drain(Intake(session.journal, planner, 2))
+
+    assert {root: str(copy.state) for root, copy in transfer.copies.items()} == expected
+    assert [end[0] for end in transfer.ends] == [state for state in states if state.ended]
+    for root, copy in transfer.copies.items():
+        if copy.state is ItemState.DISCOVERED:
+            assert (copy.staging, copy.reason, copy.path) == (None, None, None)
+            assert copy.attempts == (3 if root < len(states) else 0)
+
+
+def test_items_that_are_done_are_passed_over(begin, item, planner):
+    session = begin(2)
+    session.add(item(1, state=ItemState.FINALIZED), item(2))
+    session.put(*[Copy(1, root, ItemState.FINALIZED, sequence=1) for root in (0, 1)])
+
+    assert [t.item.number for t in drain(Intake(session.journal, planner, 2))] == [2]
+
+
+def test_what_the_scan_ended_is_handed_on_but_not_placed(session, item, planner):
+    session.add(item(1, state=ItemState.EXCLUDED, reason="litter"), item(2))
+
+    assert [t.item.number for t in drain(Intake(session.journal, planner, 1))] == [1, 2]
+    assert planner.placed == [2]

@@ -149,25 +149,45 @@ def _resume_one(
     journal = Journal(database, entry.key)
     # Everything is looked at before the session is held, so that a missing disk leaves it as it was.
     sources = reopen_sources(journal, facts.sources)
-    destinations = [reopen_destination(place) for place in facts.roots]
+    destinations, away = _reopen_destinations(facts)
     state = entry.state
     facts = take_up(database, entry.key, retry=named)
     if not state.paused:
         state = SessionState.INTERRUPTED
-    return _run(database, facts, sources, destinations, monitor, stopped, state, [], retry=named)
+    return _run(database, facts, sources, destinations, monitor, stopped, state, [], retry=named, away=away)
+
+
+def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None], dict[int, str]]:
+    """The session's roots; None, and why, for those that are away.
+
+    Raises:
+        IngestError: all of them are.
+    """
+    found: list[Destination | None] = []
+    errors: dict[int, IngestError] = {}
+    for number, place in enumerate(facts.roots):
+        try:
+            found.append(reopen_destination(place))
+        except IngestError as error:
+            found.append(None)
+            errors[number] = error
+    if len(errors) == len(found):
+        raise errors[0]
+    return found, {number: f"{error.cause}. {error.advice}" for number, error in errors.items()}
 
 
 def _run(
     database: Database,
     facts: SessionFacts,
     sources: Sequence[Opened],
-    destinations: list[Destination],
+    destinations: Sequence[Destination | None],
     monitor: Monitor | None,
     stopped: Callable[[], bool],
     state: SessionState,
     warnings: list[str],
     *,
     retry: bool = False,
+    away: dict[int, str] | None = None,
 ) -> SessionReport:
     from ingest.pipeline.run import Work, run
 
@@ -177,7 +197,7 @@ def _run(
         monitor.warning(text)
     work = Work(
         database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
-        [volume for _, _, volume in sources], destinations, monitor, stopped, state, retry, warnings,
+        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
     )  # fmt: skip
     final = run(work)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)

@@ -166,7 +166,12 @@ class Session:
 
 
 def began(
-    database: Database, sources: list[Tree], roots: list[Tree], options: CopyOptions | None = None, *, label: bytes = b"CARD"
+    database: Database,
+    sources: list[Tree],
+    roots: list[Tree],
+    options: CopyOptions | None = None,
+    *,
+    label: bytes = b"CARD",
 ) -> Session:
     """A new session from these folders to those."""
     facts = []

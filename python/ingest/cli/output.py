@@ -63,9 +63,18 @@ def say(*lines: str) -> None:
 
 
 def complain(line: str) -> None:
-    """A sentence on stderr."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """A sentence on stderr; if nobody reads it any more, it and all that follow are lost, and nothing else."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        give_up_stderr()
+
+
+def give_up_stderr() -> None:
+    """Let stderr lead nowhere: a terminal that closed must not end the copy that it was started from."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def print_error(error: IngestError, *, usage: bool = False) -> None:

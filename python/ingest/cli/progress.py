@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from ingest.cli.documents import session_document
-from ingest.cli.output import complain, duration, path_fields, size
+from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size
 from ingest.errors import from_os_error, shown
 from ingest.monitor import Monitor, Progress, Silent
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 # Lines in a log want to be few.
 _LINE_SECONDS = 10.0
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        give_up_stderr()
 
 
 class Lines(Silent):
@@ -63,10 +71,15 @@ class Bars(Silent):
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """The bar appears."""
         del session, sources, destinations
-        self._bar.start()
+        with _unheard():
+            self._bar.start()
 
     def progress(self, progress: Progress) -> None:
         """The bar moves."""
+        with _unheard():
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
         current = shown(progress.current[0].rpartition(b"/")[2])[:40] if progress.current else ""
         self._bar.update(
             self._task, description=progress.phase, total=progress.work or None, completed=progress.work_done,
@@ -76,7 +89,8 @@ class Bars(Silent):
 
     def warning(self, text: str) -> None:
         """Above the bar."""
-        self._bar.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        with _unheard():
+            self._bar.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
 
     def finished(self, report: SessionReport) -> None:
         """The bar goes."""
@@ -85,7 +99,8 @@ class Bars(Silent):
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._bar.stop()
+        with _unheard():
+            self._bar.stop()
 
 
 class Events(Silent):

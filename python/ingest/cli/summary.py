@@ -55,10 +55,11 @@ def _arrived(report: SessionReport) -> list[str]:
     elif items["duplicate"]:
         lines.append("  Nothing had to be copied.")
     if items["duplicate"]:
-        there = (
-            "was there already, with equal bytes" if items["duplicate"] == 1 else "were there already, with equal bytes"
+        was = "was" if items["duplicate"] == 1 else "were"
+        lines.append(
+            f"  {number(items['duplicate'], 'file')} {was} there already: read from the source now, and equal to"
         )
-        lines.append(f"  {number(items['duplicate'], 'file')} {there} (each was read and compared by BLAKE3).")
+        lines.append("  what the archive holds by its records. To read the archive itself again: ingest verify")
     for root in report.roots:
         done = root.copies.get("finalized", 0)
         proofs = [f"{number(n, 'file')} {_PROVEN[method]}" for method, n in root.verify_method.items() if n]
@@ -118,7 +119,8 @@ def _verdict(report: SessionReport) -> list[str]:
             if there == 0:
                 return ["Nothing to archive."]
             reread = any(root.verify_method.get("reread") for root in report.roots)
-            lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, proven."]
+            proven = "proven" if not items["duplicate"] else "proven when they arrived"
+            lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, {proven}."]
             if reread:
                 lines.append(
                     "Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify"

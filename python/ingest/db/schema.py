@@ -110,7 +110,8 @@ session_roots: Final = Table(
     sqlite_with_rowid=False,
 )
 
-# One source file of a session. `original_source_path` is sources.path + path, and never changes.
+# One source file of a session. `original_source_path` is sources.path + path, and never changes. `blake3` is known
+# early where the choice of the card folder had to hash it.
 items: Final = Table(
     "items",
     metadata,
@@ -124,6 +125,7 @@ items: Final = Table(
     Column("state", Text, nullable=False),
     Column("reason", Text),
     Column("errno", Integer, nullable=False, default=0),
+    Column("blake3", LargeBinary),
     sqlite_with_rowid=False,
 )
 

@@ -40,6 +40,7 @@ class Item:
         state: `discovered`, or the end it met in the scan (`excluded`, `skipped`, `failed`).
         reason: why it ended there.
         errno: the system's reason, 0 where there is none.
+        blake3: if it had to be hashed before it was planned.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Item:
     state: ItemState
     reason: str | None = None
     errno: int = 0
+    blake3: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

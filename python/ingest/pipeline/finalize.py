@@ -14,7 +14,7 @@ from ingest.storage.roots import clear_staging
 from ingest.workers.messages import Folders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ingest.pipeline.board import Board
     from ingest.pipeline.flow import Flow
@@ -63,10 +63,10 @@ def _ask(
     return answers[0] if answers else None
 
 
-def look_again(board: Board, destinations: list[Destination]) -> None:
+def look_again(board: Board, destinations: Sequence[Destination | None]) -> None:
     """Before anything is called done: does each root's path still lead to it, and does it carry its marker?"""
     for number, destination in enumerate(destinations):
-        if board.root_states[number].paused:
+        if destination is None or board.root_states[number].paused:
             continue
         try:
             check_marker(destination.root, destination.marker.uuid)
@@ -74,10 +74,10 @@ def look_again(board: Board, destinations: list[Destination]) -> None:
             board.pause_root(number, SessionState.PAUSED_NETWORK, f"the destination is no longer there ({error.cause})")
 
 
-def close_manifests(board: Board, scribes: list[Scribe], journal: Journal) -> None:
+def close_manifests(board: Board, scribes: Mapping[int, Scribe], journal: Journal) -> None:
     """Write what is not in a manifest yet, with how the session ended."""
     told = counts(journal)
-    for number, scribe in enumerate(scribes):
+    for number, scribe in scribes.items():
         # A disk that is full for footage may still hold a manifest.
         if board.root_states[number] is SessionState.PAUSED_NETWORK:
             continue
@@ -123,10 +123,10 @@ def root_state(board: Board, journal: Journal, root: int) -> SessionState:
     return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
 
 
-def clean_up(board: Board, destinations: list[Destination], state: SessionState, journal: Journal) -> None:
+def clean_up(board: Board, destinations: Sequence[Destination | None], state: SessionState, journal: Journal) -> None:
     """Remove this session's empty staging folders; what still waits for its name stays."""
     for number, destination in enumerate(destinations):
-        if board.root_states[number].paused:
+        if destination is None or board.root_states[number].paused:
             continue
         try:
             kept = (

@@ -15,6 +15,8 @@ from ingest.pipeline.plan import Transfer
 from ingest.session.journal import Copy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ingest.model.item import Item
     from ingest.pipeline.plan import Planner
     from ingest.session.journal import Journal
@@ -25,11 +27,12 @@ PAGE = 1000
 
 
 class Intake:
-    """Items, planned, in order."""
+    """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run."""
 
-    def __init__(self, journal: Journal, planner: Planner, roots: int) -> None:
+    def __init__(self, journal: Journal, planner: Planner, standing: Sequence[int], roots: int) -> None:
         self._journal = journal
         self._planner = planner
+        self._standing = frozenset(standing)
         self._roots = range(roots)
         self._queue: Queue[list[Transfer] | BaseException | None] = Queue(AHEAD)
         self._stop = threading.Event()
@@ -98,12 +101,14 @@ class Intake:
 
     def _transfer(self, item: Item, rows: list[Copy]) -> Transfer | None:
         """What is left to do for an item after earlier runs; None if nothing is."""
-        transfer = Transfer(item, {})
+        transfer = Transfer(item, {}, digest=item.blake3)
         for row in rows:
             if row.state.arrived or row.state is ItemState.VALIDATED:
                 transfer.agreed = row.blake3
             if row.state.ended:
                 transfer.ends.append((row.state, row.reason, row.errno))
+            elif row.root not in self._standing:
+                transfer.held = True
             else:
                 transfer.copies[row.root] = row
                 # Nothing is known of how far an unproven copy got: it starts over, with a fresh look at its name.
@@ -111,6 +116,8 @@ class Intake:
                     transfer.copies[row.root] = Copy(item.number, row.root, ItemState.DISCOVERED, attempts=row.attempts)
         known = {row.root for row in rows}
         for root in self._roots:
-            if root not in known:
+            if root not in known and root not in self._standing:
+                transfer.held = True
+            elif root not in known:
                 transfer.copies[root] = Copy(item.number, root, ItemState.DISCOVERED)
         return transfer if transfer.copies or item.state is ItemState.DISCOVERED else None

@@ -80,7 +80,7 @@ class Planner:
     def __init__(
         self,
         database: Database | None,
-        roots: Sequence[Root],
+        roots: Sequence[Root | None],
         keys: Sequence[int | None],
         folders: Callable[[int], bytes],
         duplicates: Duplicates,
@@ -102,6 +102,8 @@ class Planner:
                 transfer.compare.clear()
             taken: set[int] = set()
             for number, root in enumerate(self._roots):
+                if root is None:
+                    continue
                 asked = [t for t in todo if number in t.copies and t.copies[number].state is ItemState.DISCOVERED]
                 paths = [t.path or b"" for t in asked]
                 found = root.lstat(paths) if asked else []

@@ -15,7 +15,7 @@ from ingest.errors import from_os_error
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Planner, Transfer
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.survey import Absent, survey
+from ingest.pipeline.survey import Absent, Look, survey
 from ingest.session.journal import Copy
 from ingest.storage.space import room_for
 
@@ -112,8 +112,8 @@ class Preview:
         folder = facts.label
         if self._roots:
             found = survey(
-                lambda: self._pages(facts, root), root, self._roots, facts.label, chosen=None,
-                explicit=self._options.label is not None, database=self._database, keys=self._keys,
+                lambda: self._pages(facts, root), root, Look(self._roots, self._keys, self._database), facts.label,
+                chosen=None, explicit=self._options.label is not None,
             )  # fmt: skip
             folder = found.folder
             for whole, one in zip(self._absent, found.absent, strict=True):

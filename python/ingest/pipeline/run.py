@@ -25,7 +25,7 @@ from ingest.pipeline.plan import Planner
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
-from ingest.pipeline.survey import Absent, survey
+from ingest.pipeline.survey import Absent, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
 from ingest.session.report import counts, exit_code
@@ -36,7 +36,7 @@ from ingest.workers.messages import Place, Setup
 from ingest.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ingest.db.engine import Database
     from ingest.engine import Root
@@ -59,6 +59,7 @@ class Work:
     """What a run needs: an open database, a session that this process holds, its folders, pinned.
 
     Attributes:
+        destinations: None where a root could not be opened; `away` says why.
         stopped: whether the user has asked to stop.
         retry: failed items of earlier runs are to be tried again.
     """
@@ -68,11 +69,12 @@ class Work:
     options: CopyOptions
     sources: list[Root]
     volumes: list[Volume]
-    destinations: list[Destination]
+    destinations: list[Destination | None]
     monitor: Monitor
     stopped: Callable[[], bool]
     state: SessionState
     retry: bool = False
+    away: dict[int, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -124,8 +126,9 @@ class _Run:
         self._facts = work.facts
         self._journal = journal
         self._state = work.state
-        self._roots = [destination.root for destination in work.destinations]
+        self._roots = [destination.root if destination else None for destination in work.destinations]
         self._keys = [place.key for place in work.facts.roots]
+        self._out = {number: (SessionState.PAUSED_NETWORK, why) for number, why in work.away.items()}
         self._folders = {s.number: s.folder for s in work.facts.sources if s.folder is not None}
 
     def go(self) -> tuple[SessionState, str | None]:
@@ -141,6 +144,11 @@ class _Run:
         finalize.clean_up(board, self._work.destinations, state, self._journal)
         return state, "; ".join(board.problems) or None
 
+    @property
+    def _standing(self) -> list[tuple[int, Destination]]:
+        """The destinations that take part in this run, with their numbers."""
+        return [(n, one) for n, one in enumerate(self._work.destinations) if one is not None and n not in self._out]
+
     def _enter(self, state: SessionState) -> None:
         with self._work.database.write() as connection:
             self._state = move_session(connection, self._facts.key, self._state, state)
@@ -151,7 +159,7 @@ class _Run:
 
     def _clear_staging(self) -> None:
         """What an earlier run left unproven is made again; its staging files go."""
-        for number, destination in enumerate(self._work.destinations):
+        for number, destination in self._standing:
             clear_staging(destination.root, self._facts.short, self._journal.staged(number))
             self._journal.root_state(number, SessionState.PENDING)
 
@@ -189,36 +197,41 @@ class _Run:
             return _PauseError(SessionState.PAUSED_NETWORK, f"{shown(root.path)} is no longer there ({gone.strerror})")
         return error
 
-    def _survey(self) -> list[Absent]:
+    def _survey(self) -> dict[int, Absent]:
         """Choose the card folders; what is not there yet, per root, summed over the sources."""
         self._heed_stop()
         self._enter(SessionState.PLANNING)
-        total = [Absent() for _ in self._roots]
+        standing = self._standing
+        total = {number: Absent() for number, _ in standing}
+        look = Look(
+            [destination.root for _, destination in standing], [self._keys[number] for number, _ in standing],
+            self._work.database, self._heed_stop, self._journal.note_digests,
+        )  # fmt: skip
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
+            pages = partial(self._pages, facts.number)
+            explicit = self._facts.label is not None
             try:
                 found = survey(
-                    partial(self._pages, facts.number), root, self._roots, facts.label,
-                    chosen=self._folders.get(facts.number), explicit=self._facts.label is not None,
-                    database=self._work.database, keys=self._keys,
-                )  # fmt: skip
+                    pages, root, look, facts.label, chosen=self._folders.get(facts.number), explicit=explicit
+                )
             except IngestError as error:
                 raise _PauseError(SessionState.PAUSED_NETWORK, str(error)) from error
             if facts.number not in self._folders:
                 self._folders[facts.number] = found.folder
                 self._journal.choose_folder(facts.number, found.folder)
                 if found.folder != facts.label:
-                    self._work.warn(
-                        f"another card called {shown(facts.label)} is there already: this one goes to {shown(found.folder)}"
-                    )
-            for whole, one in zip(total, found.absent, strict=True):
-                whole.files += one.files
-                whole.size += one.size
+                    other = f"another card called {shown(facts.label)} is there already"
+                    self._work.warn(f"{other}: this one goes to {shown(found.folder)}")
+            for (number, _), one in zip(standing, found.absent, strict=True):
+                total[number].files += one.files
+                total[number].size += one.size
         return total
 
-    def _preflight(self, absent: list[Absent]) -> None:
-        """Refuse to begin what cannot fit."""
-        for number, (destination, one) in enumerate(zip(self._work.destinations, absent, strict=True)):
+    def _preflight(self, absent: dict[int, Absent]) -> None:
+        """Leave out the destinations that what is missing there does not fit on."""
+        for number, destination in self._standing:
             files, size = self._journal.staged_size(number)
+            one = absent[number]
             try:
                 descriptor = destination.root.open_folder(b"")
                 try:
@@ -228,41 +241,38 @@ class _Run:
             except OSError as error:
                 raise self._trouble(destination.root, from_os_error(error, "statfs", destination.path)) from error
             if not room.enough:
-                self._journal.root_state(number, SessionState.PAUSED_SPACE)
-                raise _PauseError(
-                    SessionState.PAUSED_SPACE,
-                    f"{shown(destination.path)}: not enough room: {room.shortage}. Make room, then: ingest resume",
-                )
+                advice = "Make room, then: ingest resume"
+                self._out[number] = (SessionState.PAUSED_SPACE, f"not enough room: {room.shortage}. {advice}")
+                del absent[number]
+        if not self._standing:
+            for number, (state, _) in self._out.items():
+                self._journal.root_state(number, state)
+            sentences = [f"{shown(self._facts.roots[number].path)}: {why}" for number, (_, why) in self._out.items()]
+            states = [state for state, _ in self._out.values()]
+            worst = SessionState.PAUSED_SPACE if SessionState.PAUSED_SPACE in states else SessionState.PAUSED_NETWORK
+            raise _PauseError(worst, "; ".join(sentences))
 
-    def _copy(self, absent: list[Absent]) -> Board:
+    def _copy(self, absent: dict[int, Absent]) -> Board:
         """Everything moves here: planned items in, batches out, answers in, names and manifest parts out."""
-        work, journal = self._work, self._journal
+        work, journal, places = self._work, self._journal, self._facts.roots
         self._enter(SessionState.COPYING)
-        scribes = [
-            Scribe(self._facts, place, root, journal)
-            for place, root in zip(self._facts.roots, self._roots, strict=True)
-        ]
+        scribes = {n: Scribe(self._facts, places[n], one.root, journal) for n, one in self._standing}
 
         def feed(root: int, sequence: int, record: CopyRecord) -> None:
             scribes[root].add(sequence, record)
-            work.monitor.ended(record, self._roots[root].path)
+            work.monitor.ended(record, places[root].path)
 
         with Supervisor(*self._crew(absent)) as workers:
-            ledger = Ledger(journal, self._facts.sources, self._facts.roots, feed)
+            ledger = Ledger(journal, self._facts.sources, places, feed)
             board = Board(self._facts, work.options, work.volumes, ledger, Outbox(workers), work.warn)
-            planner = Planner(
-                work.database,
-                self._roots,
-                self._keys,
-                self._folders.__getitem__,
-                work.options.duplicates,
-                self._source_has,
-            )
+            for number, (state, why) in self._out.items():
+                board.pause_root(number, state, why)
+            named = self._folders.__getitem__
+            planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, self._source_has)
             flow = Flow(board, planner)
-            intake = Intake(journal, planner, len(self._roots))
-            meter = Meter(
-                work.monitor, SessionState.COPYING, counts(journal)["discovered"], sum(2 * a.size for a in absent)
-            )
+            intake = Intake(journal, planner, [number for number, _ in self._standing], len(places))
+            size = sum(2 * one.size for one in absent.values())
+            meter = Meter(work.monitor, SessionState.COPYING, counts(journal)["discovered"], size)
             try:
                 while True:
                     if flow.room:
@@ -289,27 +299,32 @@ class _Run:
                 finalize.make_folders(board, flow, workers, journal, self._folders)
         finalize.look_again(board, work.destinations)
         finalize.close_manifests(board, scribes, journal)
-        for number in range(len(self._roots)):
+        for number in range(len(places)):
             journal.root_state(number, finalize.root_state(board, journal, number))
         return board
 
-    def _crew(self, absent: list[Absent]) -> tuple[Setup, int]:
+    def _crew(self, absent: dict[int, Absent]) -> tuple[Setup, int]:
         """How many workers, and what they are told."""
         work = self._work
-        root_volumes = [destination.volume for destination in work.destinations]
-        tuning = tune(work.options, work.volumes, root_volumes)
-        tiny = sum(a.files for a in absent) < TINY_FILES and sum(a.size for a in absent) < TINY_BYTES
-        setup = Setup(_places(work.sources, work.volumes), _places(self._roots, root_volumes), tuning.buffer)
-        return setup, 1 if tiny and work.options.workers is None else tuning.workers
+        tuning = tune(work.options, work.volumes, [one.volume for _, one in self._standing])
+        files, size = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
+        tiny = files < TINY_FILES and size < TINY_BYTES and work.options.workers is None
+        sources = [_place(root, volume) for root, volume in zip(work.sources, work.volumes, strict=True)]
+        roots = [
+            # One that is away is never asked for anything.
+            _place(one.root, one.volume) if one else Place(place.path, place.device, place.inode, served=False)
+            for place, one in zip(self._facts.roots, work.destinations, strict=True)
+        ]
+        return Setup(tuple(sources), tuple(roots), tuning.buffer), 1 if tiny else tuning.workers
 
     def _source_has(self, source: int, path: bytes) -> bool:
         # Where it cannot be told, the file itself cannot be read either, and will be named for that.
         (seen,) = self._work.sources[source].lstat([path])
         return isinstance(seen, tuple)
 
-    def _record(self, scribes: list[Scribe], board: Board) -> None:
+    def _record(self, scribes: dict[int, Scribe], board: Board) -> None:
         """Keep the manifests close behind."""
-        for number, scribe in enumerate(scribes):
+        for number, scribe in scribes.items():
             if board.root_states[number].paused:
                 continue
             try:
@@ -320,7 +335,5 @@ class _Run:
                 finalize.manifest_failed(board, number, error)
 
 
-def _places(roots: Sequence[Root], volumes: Sequence[Volume]) -> tuple[Place, ...]:
-    return tuple(
-        Place(root.path, root.dev, root.ino, volume.served) for root, volume in zip(roots, volumes, strict=True)
-    )
+def _place(root: Root, volume: Volume) -> Place:
+    return Place(root.path, root.dev, root.ino, volume.served)

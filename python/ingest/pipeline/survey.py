@@ -8,8 +8,9 @@ they leave a doubt, both files are hashed. And: how much of it is not there yet,
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.catalog.holdings import managed_at
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Identity, Root
     from ingest.model.item import Item
+
+
+# How often a request to stop is looked for while a file is hashed, seconds.
+HEARTBEAT: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -42,16 +47,31 @@ class Survey:
     absent: list[Absent]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """With what eyes a survey looks.
+
+    Attributes:
+        roots, keys: the destinations, and their keys in the database.
+        heed: called often; raises when the user wants to stop.
+        note: told the digests of items that had to be hashed, ``(item, blake3)``, so that none is read for it again.
+    """
+
+    roots: Sequence[Root]
+    keys: Sequence[int | None]
+    database: Database | None
+    heed: Callable[[], None] = lambda: None
+    note: Callable[[list[tuple[Item, bytes]]], None] = lambda _: None
+
+
 def survey(
     pages: Callable[[], Iterable[list[Item]]],
     source: Root,
-    roots: Sequence[Root],
+    look: Look,
     label: bytes,
     *,
     chosen: bytes | None,
     explicit: bool,
-    database: Database | None,
-    keys: Sequence[int | None],
 ) -> Survey:
     """Choose a source's folder and count what is absent.
 
@@ -65,28 +85,22 @@ def survey(
     number = 1
     while True:
         folder = chosen if chosen is not None else card_folder(label, number)
-        absent = _compare(pages(), source, roots, folder, database, keys, strict=not explicit and chosen is None)
+        absent = _compare(pages(), source, look, folder, strict=not explicit and chosen is None)
         if absent is not None:
             return Survey(folder, absent)
         number += 1
 
 
 def _compare(
-    pages: Iterable[list[Item]],
-    source: Root,
-    roots: Sequence[Root],
-    folder: bytes,
-    database: Database | None,
-    keys: Sequence[int | None],
-    *,
-    strict: bool,
+    pages: Iterable[list[Item]], source: Root, look: Look, folder: bytes, *, strict: bool
 ) -> list[Absent] | None:
     """What is absent below a folder; None if another card lives there (only when strict)."""
-    absent = [Absent() for _ in roots]
-    present = [_lstat(root, [folder])[0] is not None for root in roots]
+    absent = [Absent() for _ in look.roots]
+    present = [_lstat(root, [folder])[0] is not None for root in look.roots]
     for page in pages:
         items = [item for item in page if item.state is ItemState.DISCOVERED]
-        for number, root in enumerate(roots):
+        read: dict[int, bytes | None] = {item.number: item.blake3 for item in items if item.blake3 is not None}
+        for number, root in enumerate(look.roots):
             paths = [mirrored(folder, item.path) for item in items]
             found = _lstat(root, paths) if present[number] else [None] * len(paths)
             doubtful = []
@@ -100,7 +114,9 @@ def _compare(
                     return None
                 if not same_mtime(item.mtime_ns, seen[2]):
                     doubtful.append((item, path))
-            if doubtful and not _equal(doubtful, source, root, database, keys[number]):
+            equal = _equal(doubtful, source, root, look, look.keys[number], read)
+            look.note([(item, digest) for item, _ in doubtful if (digest := read.get(item.number)) is not None])
+            if not equal:
                 return None
     return absent
 
@@ -110,29 +126,45 @@ def _alike(item: Item, seen: Identity) -> bool:
 
 
 def _equal(
-    doubtful: list[tuple[Item, bytes]], source: Root, root: Root, database: Database | None, key: int | None
+    doubtful: list[tuple[Item, bytes]],
+    source: Root,
+    root: Root,
+    look: Look,
+    key: int | None,
+    read: dict[int, bytes | None],
 ) -> bool:
-    """Whether files of one size but another time hold the same bytes.
+    """Whether files of one size but another time hold the same bytes; `read` collects what the source holds.
 
     Unreadable ones do not speak against it: they will be reported when they are copied.
-
     """
     known: dict[bytes, bytes] = {}
-    if database is not None and key is not None:
-        with database.read() as connection:
-            known = {p: l.blake3 for p, l in managed_at(connection, key, [path for _, path in doubtful]).items()}  # noqa: E741 - a location
+    if look.database is not None and key is not None and doubtful:
+        with look.database.read() as connection:
+            found = managed_at(connection, key, [path for _, path in doubtful])
+            known = {path: location.blake3 for path, location in found.items()}
     for item, path in doubtful:
-        ((ours, _, _, _, fault),) = engine.prove(source, [item.path], cold=False)
-        if fault is not None:
-            continue
-        theirs = known.get(path)
-        if theirs is None:
-            ((theirs, _, _, _, fault),) = engine.prove(root, [path], cold=True)
-            if fault is not None:
-                continue
-        if ours != theirs:
+        if item.number not in read:
+            read[item.number] = _hash(source, item.path, look.heed, cold=False)
+        ours = read[item.number]
+        theirs = known.get(path) or _hash(root, path, look.heed, cold=True)
+        if ours is not None and theirs is not None and ours != theirs:
             return False
     return True
+
+
+def _hash(root: Root, path: bytes, heed: Callable[[], None], *, cold: bool) -> bytes | None:
+    """The digest of a file, None if it cannot be read. In a thread, so that a request to stop is heeded meanwhile."""
+    page = engine.Page()
+    with ThreadPoolExecutor(1) as pool:
+        proof = pool.submit(engine.prove, root, [path], cold=cold, page=page)
+        while not wait([proof], HEARTBEAT).done:
+            try:
+                heed()
+            except BaseException:
+                page.cancel()
+                raise
+    ((digest, _, _, _, fault),) = proof.result()
+    return digest if fault is None else None
 
 
 def _lstat(root: Root, paths: list[bytes]) -> list[Identity | None]:

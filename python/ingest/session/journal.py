@@ -122,6 +122,21 @@ class Journal:
                 .values(folder=folder)
             )
 
+    def note_digests(self, read: Sequence[tuple[Item, bytes]]) -> None:
+        """Items were hashed before they were planned; their bytes count as read."""
+        fresh = [(item, digest) for item, digest in read if item.blake3 is None]
+        if not fresh:
+            return
+        note = (
+            update(items)
+            .where(items.c.session == self.key, items.c.item == bindparam("number"))
+            .values(blake3=bindparam("digest"))
+        )
+        total = sessions.c.bytes_read + sum(item.size for item, _ in fresh)
+        with self.database.write() as connection:
+            connection.execute(note, [{"number": item.number, "digest": digest} for item, digest in fresh])
+            connection.execute(update(sessions).where(sessions.c.key == self.key).values(bytes_read=total))
+
     # Reading
 
     def has_scan(self) -> bool:
@@ -422,6 +437,7 @@ def _item(row: Row[Any]) -> Item:
         ItemState(row.state),
         row.reason,
         row.errno,
+        row.blake3,
     )
 
 

@@ -137,7 +137,22 @@ def test_the_label_is_the_name_behind_the_path(given_path):
 
 @pytest.mark.parametrize(
     "label",
-    ["", ".", "..", "/", "a/b", "/a", "a/", "../up", "a\0b", "\0", ".ingest", ".ingest-12345678-1.part", "x" * 256, "é" * 128],
+    [
+        "",
+        ".",
+        "..",
+        "/",
+        "a/b",
+        "/a",
+        "a/",
+        "../up",
+        "a\0b",
+        "\0",
+        ".ingest",
+        ".ingest-12345678-1.part",
+        "x" * 256,
+        "é" * 128,
+    ],
 )
 def test_what_is_not_one_component_is_no_label(label):
     with pytest.raises(UsageError) as caught:

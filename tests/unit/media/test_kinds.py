@@ -50,13 +50,26 @@ def test_the_named_litter_is_litter_in_any_case(name, case):
 
 
 @pytest.mark.parametrize(
-    "name", [b".hidden", b".gitignore", b"DS_Store", b".DS_Store.mov", b"Thumbs.db.bak", b"._A001.MP4", b"eaDir", b"", b".Trash"]
+    "name",
+    [
+        b".hidden",
+        b".gitignore",
+        b"DS_Store",
+        b".DS_Store.mov",
+        b"Thumbs.db.bak",
+        b"._A001.MP4",
+        b"eaDir",
+        b"",
+        b".Trash",
+    ],
 )
 def test_everything_else_is_somebody_s_file(name):
     assert not is_litter(name)
 
 
-@pytest.mark.parametrize(("name", "of"), [(b"._A001.MP4", b"A001.MP4"), (b"._.hidden", b".hidden"), (b"._\xff", b"\xff")])
+@pytest.mark.parametrize(
+    ("name", "of"), [(b"._A001.MP4", b"A001.MP4"), (b"._.hidden", b".hidden"), (b"._\xff", b"\xff")]
+)
 def test_an_appledouble_name_names_its_file(name, of):
     assert twin_of(name) == of
 
@@ -68,7 +81,12 @@ def test_other_names_are_no_twins(name):
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [(b".ingest", b"staging"), (b"old/.ingest", b"staging"), (b"", b".ingest-1a2b3c4d-7.part"), (b"A/B", b".ingest-x.part")],
+    [
+        (b".ingest", b"staging"),
+        (b"old/.ingest", b"staging"),
+        (b"", b".ingest-1a2b3c4d-7.part"),
+        (b"A/B", b".ingest-x.part"),
+    ],
 )
 def test_unfinished_work_of_ours_is_known(folder, name):
     assert is_staging(folder, name)

@@ -85,9 +85,14 @@ class Desk:
         self._sources = [tree.root for tree in session.sources]
         roots = [tree.root for tree in session.roots]
         self.ledger = Ledger(
-            session.journal, facts.sources, facts.roots, lambda root, number, record: self.records.append((root, number, record))
+            session.journal,
+            facts.sources,
+            facts.roots,
+            lambda root, number, record: self.records.append((root, number, record)),
         )
-        self.board = Board(facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append)
+        self.board = Board(
+            facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append
+        )
         self.planner = Planner(
             session.database, roots, [place.key for place in facts.roots], lambda source: facts.sources[source].label,
             options.duplicates, lambda source, path: self._sources[source].lstat([path])[0] is not None,
@@ -146,8 +151,13 @@ class Desk:
         self.tick()
 
     def staged(
-        self, request: Stage, *, source: dict[int, Fault] | None = None, copies: dict[tuple[int, int], Fault] | None = None,
-        gone: tuple[Gone, ...] = (), **more: object,
+        self,
+        request: Stage,
+        *,
+        source: dict[int, Fault] | None = None,
+        copies: dict[tuple[int, int], Fault] | None = None,
+        gone: tuple[Gone, ...] = (),
+        **more: object,
     ) -> None:
         """The answer to a Stage: all is well but for these faults, by item and by (item, root)."""
         source, copies = source or {}, copies or {}
@@ -161,20 +171,28 @@ class Desk:
             rows.append((None if bad else digest_of(item), size, 1, 2, bad, verdicts))
         self.answer(request, staged=rows, gone=gone, **more)
 
-    def published(self, request: Publish, *, faults: dict[int, Fault] | None = None, gone: tuple[Gone, ...] = ()) -> None:
+    def published(
+        self, request: Publish, *, faults: dict[int, Fault] | None = None, gone: tuple[Gone, ...] = ()
+    ) -> None:
         faults = faults or {}
         rows = [(None, faults[item]) if item in faults else ("noreplace", None) for item in request.items]
         self.answer(request, published=rows, gone=gone)
 
     def proved(
-        self, request: Prove, digests: dict[int, bytes] | None = None, *, faults: dict[int, Fault] | None = None,
+        self,
+        request: Prove,
+        digests: dict[int, bytes] | None = None,
+        *,
+        faults: dict[int, Fault] | None = None,
         gone: tuple[Gone, ...] = (),
     ) -> None:
         """The answer to a Prove: each item's own bytes, but for these."""
         digests, faults = digests or {}, faults or {}
         method = None if request.root is None else "evicted"
         rows = [
-            (None, 0, 0, None, faults[item]) if item in faults else (digests.get(item, digest_of(item)), 10, 7, method, None)
+            (None, 0, 0, None, faults[item])
+            if item in faults
+            else (digests.get(item, digest_of(item)), 10, 7, method, None)
             for item in request.items
         ]
         self.answer(request, proofs=rows, gone=gone)

@@ -73,7 +73,9 @@ class Chance:
         hands = [request, *(self.draw(st.lists(st.sampled_from(others), max_size=2, unique_by=id)) if others else [])]
         items = [item for r in hands for item in getattr(r, "items", [])]
         item = self.draw(st.sampled_from([None, *items]))
-        self.desk.die(*hands, item=item, exit_code=self.draw(st.sampled_from([-9, -7, 70])), stalled=self.draw(st.booleans()))
+        self.desk.die(
+            *hands, item=item, exit_code=self.draw(st.sampled_from([-9, -7, 70])), stalled=self.draw(st.booleans())
+        )
 
     def faults(self, request, faults):
         stop = [("cancelled", 0, "read")] if self.desk.board.stopping else []
@@ -86,7 +88,10 @@ class Chance:
             case Stage():
                 source = self.faults(request, SOURCE_FAULTS)
                 copies = {
-                    (item, root): self.one_of([*ROOT_FAULTS, *disks]) for item in request.items for root in request.roots if self.often()
+                    (item, root): self.one_of([*ROOT_FAULTS, *disks])
+                    for item in request.items
+                    for root in request.roots
+                    if self.often()
                 }
                 desk.staged(request, source=source, copies=copies, gone=self.lost(request) if source or copies else ())
             case Publish():
@@ -97,8 +102,14 @@ class Chance:
                 other = {item: b"\xee" * 32 for item in request.items if request.root is not None and self.often()}
                 desk.proved(request, other, faults=faults, gone=self.lost(request) if faults else ())
             case Adopt():
-                outcome = self.draw(st.sampled_from(["adopted", "published", "taken", "lost", "failed"])) if self.often() else "adopted"
-                fault = self.one_of([*ROOT_FAULTS[2:6], ("io", errno.EIO, "fsync_folder")]) if outcome == "failed" else None
+                outcome = (
+                    self.draw(st.sampled_from(["adopted", "published", "taken", "lost", "failed"]))
+                    if self.often()
+                    else "adopted"
+                )
+                fault = (
+                    self.one_of([*ROOT_FAULTS[2:6], ("io", errno.EIO, "fsync_folder")]) if outcome == "failed" else None
+                )
                 desk.adopted(request, outcome, fault, gone=self.lost(request) if fault else ())
             case Discard():
                 desk.answer(request, faults=[None for _ in request.paths])
@@ -108,7 +119,8 @@ def begin(desk, item, draw, roots: int, sources: int):
     d = desk(roots=roots, sources=sources)
     count = draw(st.integers(1, 6))
     found = [
-        item(n, source=draw(st.integers(0, sources - 1)), size=draw(st.sampled_from([3, 10, 1 << 30]))) for n in range(1, count + 1)
+        item(n, source=draw(st.integers(0, sources - 1)), size=draw(st.sampled_from([3, 10, 1 << 30])))
+        for n in range(1, count + 1)
     ]
     if draw(st.booleans()):
         found.append(item(count + 1, state=ItemState.EXCLUDED, reason="litter"))

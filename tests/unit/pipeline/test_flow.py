@@ -33,7 +33,12 @@ def test_an_item_is_staged_named_and_finalized(desk, item, digest):
 
     assert d.state(1) == "finalized"
     copy = d.copy(1)
-    assert (copy.blake3, copy.verify_method, copy.publish_method, copy.attempts) == (digest(1), "evicted", "noreplace", 1)
+    assert (copy.blake3, copy.verify_method, copy.publish_method, copy.attempts) == (
+        digest(1),
+        "evicted",
+        "noreplace",
+        1,
+    )
     d.close_books()
 
 
@@ -567,7 +572,9 @@ def test_a_root_that_is_gone_waits_and_the_other_goes_on(desk, item, wrong, away
     d = desk(roots=2)
     d.start(*[item(number) for number in range(1, 4)])
     d.staged(
-        d.only(Stage), copies={(number, 1): wrong("io", errno.ENOTCONN, "write") for number in (1, 2, 3)}, gone=away(root=1)
+        d.only(Stage),
+        copies={(number, 1): wrong("io", errno.ENOTCONN, "write") for number in (1, 2, 3)},
+        gone=away(root=1),
     )
     d.run()
 
@@ -715,7 +722,7 @@ def test_a_death_between_two_items_makes_the_whole_batch_go_one_by_one(desk, ite
     d.start(item(1), item(2))
     d.die(d.only(Stage), item=None)
     seen = []
-    d.crew.on_submit = lambda request: seen.append(request)
+    d.crew.on_submit = seen.append
 
     d.run()
 
@@ -752,7 +759,12 @@ def test_a_name_that_a_dead_worker_may_have_given_is_looked_for(desk, item, dige
     d.die(d.only(Publish))
 
     adopt = d.only(Adopt)
-    assert (adopt.root, adopt.staging, adopt.paths, adopt.digests) == (0, stage.staging[0], [b"CARD/" + CLIP], [digest(1)])
+    assert (adopt.root, adopt.staging, adopt.paths, adopt.digests) == (
+        0,
+        stage.staging[0],
+        [b"CARD/" + CLIP],
+        [digest(1)],
+    )
     assert stage.staging[0][0] not in d.discarded()
     d.run()
     assert d.state(1) == "finalized"
@@ -860,7 +872,11 @@ def left(desk, item, again, digest):
 def test_what_was_proven_is_looked_for_and_finished(left, digest):
     d = left(ItemState.VALIDATED)
     adopt = d.only(Adopt)
-    assert (adopt.staging, adopt.paths, adopt.digests) == ([b".ingest/staging/x/1-1-1.part"], [b"CARD/" + CLIP], [digest(1)])
+    assert (adopt.staging, adopt.paths, adopt.digests) == (
+        [b".ingest/staging/x/1-1-1.part"],
+        [b"CARD/" + CLIP],
+        [digest(1)],
+    )
     assert not d.crew.all(Stage)
 
     d.adopted(adopt, "published")
@@ -947,11 +963,15 @@ def test_an_item_whose_copies_had_all_ended_only_has_to_be_closed(left):
 
 
 @pytest.mark.parametrize("first", ["source", "adopt"])
-def test_a_source_fault_during_a_comparison_spares_copies_that_are_being_adopted(desk, item, again, digest, wrong, first):
+def test_a_source_fault_during_a_comparison_spares_copies_that_are_being_adopted(
+    desk, item, again, digest, wrong, first
+):
     before = desk(roots=2)
     before.session.roots[1].put(b"CARD/" + CLIP, b"0123456789")
     before.session.add(item(1))
-    before.session.put(Copy(1, 0, ItemState.VALIDATED, b"CARD/" + CLIP, b"staged", blake3=digest(1), verify_method="evicted"))
+    before.session.put(
+        Copy(1, 0, ItemState.VALIDATED, b"CARD/" + CLIP, b"staged", blake3=digest(1), verify_method="evicted")
+    )
     d = again(before)
     d.take_in()
     source = next(p for p in d.crew.all(Prove) if p.root is None)
@@ -977,7 +997,9 @@ def test_a_source_fault_after_the_compared_root_went_spares_copies_that_are_bein
     before = desk(roots=2)
     before.session.roots[1].put(b"CARD/" + CLIP, b"0123456789")
     before.session.add(item(1))
-    before.session.put(Copy(1, 0, ItemState.VALIDATED, b"CARD/" + CLIP, b"staged", blake3=digest(1), verify_method="evicted"))
+    before.session.put(
+        Copy(1, 0, ItemState.VALIDATED, b"CARD/" + CLIP, b"staged", blake3=digest(1), verify_method="evicted")
+    )
     d = again(before)
     d.take_in()
     source = next(p for p in d.crew.all(Prove) if p.root is None)

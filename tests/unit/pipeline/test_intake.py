@@ -80,7 +80,7 @@ def test_stopping_ends_it_even_while_it_waits_for_room(session, item, planner, m
 
 def test_what_it_meets_is_raised_where_it_is_taken(session, item):
     class Broken:
-        def place(self, transfers) -> None:
+        def place(self, _transfers) -> None:
             raise OSError(5, "Input/output error")
 
     session.add(item(1))

@@ -30,7 +30,10 @@ def kept(begin, item):
             return Ledger(self.session.journal, facts.sources, facts.roots, lambda *fed: self.fed.append(fed))
 
         def transfer(self, number: int, state: ItemState = ItemState.VALIDATED, **more) -> Transfer:
-            copies = {r: Copy(number, r, state, b"CARD/%d" % number, blake3=b"\1" * 32, verify_method="evicted") for r in (0, 1)}
+            copies = {
+                r: Copy(number, r, state, b"CARD/%d" % number, blake3=b"\1" * 32, verify_method="evicted")
+                for r in (0, 1)
+            }
             return Transfer(item(number, **more), copies)
 
     return Kept()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,7 +113,7 @@ def test_progress_never_falls_and_never_passes_its_total(steps, work):
             meter.show(written, proven, files, ())
 
     told = watcher.told
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in pairwise(told):
         assert after.work_done >= before.work_done
         assert after.work >= before.work
     for progress in told:

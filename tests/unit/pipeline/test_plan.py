@@ -29,7 +29,8 @@ def plan(begin, item):
             lambda _: b"CARD", duplicates, lambda _, path: source.lstat([path])[0] is not None,
         )  # fmt: skip
         transfers = [
-            Transfer(each, {r: Copy(each.number, r, ItemState.DISCOVERED) for r in range(roots)}) for each in items or [item(1)]
+            Transfer(each, {r: Copy(each.number, r, ItemState.DISCOVERED) for r in range(roots)})
+            for each in items or [item(1)]
         ]
         planner.place(transfers)
         return transfers if len(transfers) > 1 else transfers[0]
@@ -158,7 +159,12 @@ def test_other_bytes_that_are_known_have_taken_the_name(holding, item):
     session = holding(b"\1" * 32, mtime_ns=1_000)
     session.roots[0].put(b"CARD/" + NAME, TEN, 1_000)
     planner = Planner(
-        session.database, [session.roots[0].root], [session.facts.roots[0].key], lambda _: b"CARD", Duplicates.SKIP, lambda *_: False
+        session.database,
+        [session.roots[0].root],
+        [session.facts.roots[0].key],
+        lambda _: b"CARD",
+        Duplicates.SKIP,
+        lambda *_: False,
     )
     transfer = Transfer(item(1), {0: Copy(1, 0, ItemState.DISCOVERED)}, digest=b"\2" * 32)
 

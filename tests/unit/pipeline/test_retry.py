@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
+from ingest.model.item import Folder
 from ingest.model.options import CopyOptions
 from ingest.model.states import ItemState
 from ingest.pipeline import retry
 from ingest.pipeline.retry import reopen
+from ingest.session.journal import Copy
 
 FAILED = {"state": ItemState.FAILED, "reason": "permission", "errno": errno.EACCES}
 
@@ -34,6 +37,62 @@ def test_a_failed_item_is_looked_at_afresh(session, card, item):
     first, second = session.items().values()
     assert (first.state, first.size, first.mtime_ns, first.reason) == (ItemState.DISCOVERED, 10, 77, None)
     assert second == item(2, b"b.mp4", state=ItemState.FINALIZED)
+
+
+def test_what_changed_since_it_arrived_somewhere_is_never_mixed_with_it(begin, item):
+    session = begin(2)
+    session.sources[0].put(b"a.mp4", b"longer now", 77)
+    session.add(item(1, b"a.mp4", 3, **FAILED))
+    session.put(
+        Copy(1, 0, ItemState.FINALIZED, b"CARD/a.mp4", sequence=1), Copy(1, 1, ItemState.FAILED, reason="permission", sequence=1),
+    )  # fmt: skip
+
+    again(session)
+
+    assert (session.items()[1].state, session.items()[1].size) == (ItemState.CHANGED, 3)
+    assert session.copies()[1, 0].state is ItemState.FINALIZED
+
+
+def test_what_did_not_change_since_it_arrived_somewhere_is_completed(begin, item):
+    session = begin(2)
+    session.sources[0].put(b"a.mp4", b"abc", 77)
+    session.add(item(1, b"a.mp4", 3, mtime_ns=77, **FAILED))
+    session.put(
+        Copy(1, 0, ItemState.FINALIZED, b"CARD/a.mp4", sequence=1), Copy(1, 1, ItemState.FAILED, reason="permission", sequence=1),
+    )  # fmt: skip
+
+    again(session)
+
+    assert session.items()[1].state is ItemState.DISCOVERED
+    assert list(session.copies()) == [(1, 0)]
+
+
+class Locked:
+    """A source with one folder that cannot be opened."""
+
+    def __init__(self, root, folder: bytes) -> None:
+        self._root, self._folder = root, folder
+
+    def lstat(self, paths):
+        return self._root.lstat(paths)
+
+    def open_folder(self, path: bytes) -> int:
+        if path == self._folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return self._root.open_folder(path)
+
+
+def test_a_folder_that_cannot_be_read_this_time_either_stays_a_failure(session, card, item):
+    card.put(b"DCIM/a.mp4")
+    session.add(item(1, b"DCIM", 0, state=ItemState.FAILED, reason="io", errno=errno.EIO))
+
+    reopen(session.journal, [Locked(card.root, b"DCIM")], CopyOptions())
+
+    (found,) = session.items().values()
+    assert (found.number, found.path) == (1, b"DCIM")
+    assert (found.state, found.reason, found.errno) == (ItemState.FAILED, "permission", errno.EACCES)
+    again(session)
+    assert paths(session) == [b"DCIM/a.mp4"]
 
 
 def test_an_item_that_is_still_gone_is_tried_as_it_was(session, item):
@@ -85,8 +144,6 @@ def test_a_folder_that_broke_off_while_it_was_read_is_completed_without_repeatin
     session.add(
         item(1, b"DCIM/a.mp4", state=ItemState.FINALIZED), item(2, b"DCIM", 0, state=ItemState.FAILED, reason="io", errno=errno.EIO),
     )  # fmt: skip
-    from ingest.model.item import Folder
-
     session.add(item(3, b"DCIM/sub/c.mp4", state=ItemState.FINALIZED))
     session.journal.add([], [Folder(0, b"DCIM/sub", 7)])
 

@@ -142,13 +142,20 @@ def test_a_large_folder_is_read_in_chunks_and_whole(card, monkeypatch):
 
 
 def test_litter_is_named_and_what_lies_in_it_is_not_looked_at(card):
-    for name in (b".DS_Store", b"Thumbs.db", b"desktop.ini", b".Trashes/501/old.mp4", b".Spotlight-V100/x", b"A/__MACOSX/y"):
+    for name in (
+        b".DS_Store",
+        b"Thumbs.db",
+        b"desktop.ini",
+        b".Trashes/501/old.mp4",
+        b".Spotlight-V100/x",
+        b"A/__MACOSX/y",
+    ):
         card.put(name)
 
-    assert states(card) == {
-        name: ("excluded", "litter")
-        for name in (b".DS_Store", b"Thumbs.db", b"desktop.ini", b".Trashes", b".Spotlight-V100", b"A/__MACOSX")
-    }
+    assert states(card) == dict.fromkeys(
+        (b".DS_Store", b"Thumbs.db", b"desktop.ini", b".Trashes", b".Spotlight-V100", b"A/__MACOSX"),
+        ("excluded", "litter"),
+    )
 
 
 def test_an_appledouble_file_is_litter_only_beside_its_file(card):
@@ -190,9 +197,7 @@ def test_links_are_never_followed(card, tree):
     (card.path / "dangling").symlink_to("nowhere")
     (card.path / "loop").symlink_to("loop")
 
-    assert states(card) == {
-        name: ("skipped", "symlink") for name in (b"to-file", b"to-folder", b"dangling", b"loop")
-    }
+    assert states(card) == dict.fromkeys((b"to-file", b"to-folder", b"dangling", b"loop"), ("skipped", "symlink"))
 
 
 def test_special_files_are_skipped_and_nothing_waits_for_them(card, monkeypatch):
@@ -433,4 +438,3 @@ def test_part_of_a_source_can_be_walked_alone(shoot):
     folders = [folder for chunk in found for folder in chunk.folders]
     assert [item.path for item in items] == [b"DCIM/A.MP4", b"DCIM/a.jpg", b"DCIM/Proxy/A.MP4"]
     assert [f.path for f in folders] == [b"DCIM", b"DCIM/Proxy"]
-

@@ -128,7 +128,11 @@ def test_closing_writes_everything_and_how_it_ended(session, write):
     assert rows(session) == [1, 2, 3]
     assert known(session) == [(1, 1, 3, 3)]
     part = read_part(session.roots[0].root, Listed(session.facts.id, 1))
-    assert (part.facts.state, part.facts.counts, part.facts.root) == ("completed", {"discovered": 3}, session.facts.roots[0].uuid)
+    assert (part.facts.state, part.facts.counts, part.facts.root) == (
+        "completed",
+        {"discovered": 3},
+        session.facts.roots[0].uuid,
+    )
 
 
 def test_a_session_without_copies_has_a_part_too(session, write):
@@ -217,7 +221,7 @@ def test_numbers_that_a_retry_left_out_do_not_shift_the_parts(session, write, en
     write().close("completed_with_errors", {})
     session.end(2, ItemState.FAILED)
     session.put(Copy(2, 0, ItemState.FAILED, sequence=2))
-    session.journal.reopen_failed()
+    session.journal.reopen([(2, 5, 7)])
     session.put(Copy(2, 0, ItemState.FINALIZED, b"CARD/2", blake3=b"\2" * 32, verify_method="evicted", sequence=3))
 
     scribe = write()

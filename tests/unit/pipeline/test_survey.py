@@ -140,7 +140,9 @@ def test_what_is_known_by_the_journal_is_not_read_on_the_archive(place, look, mo
         put_locations(connection, rows)
     read = []
     prove = engine.prove
-    monkeypatch.setattr(engine, "prove", lambda root, paths, **more: read.append(root.path) or prove(root, paths, **more))
+    monkeypatch.setattr(
+        engine, "prove", lambda root, paths, **more: read.append(root.path) or prove(root, paths, **more)
+    )
 
     assert look(CARD).folder == b"CARD"
     assert read == [place.sources[0].name]
@@ -178,7 +180,14 @@ def test_a_file_of_another_size_does_not_count_as_there(place, look):
 def test_what_does_not_come_is_not_missing(place):
     left = Item(1, 0, b".DS_Store", 99, NOON, kind_of(b"x"), ItemState.EXCLUDED, "litter")
     found = survey(
-        lambda: [[left]], place.sources[0].root, [place.roots[0].root], b"CARD", chosen=None, explicit=False, database=None, keys=[None]
+        lambda: [[left]],
+        place.sources[0].root,
+        [place.roots[0].root],
+        b"CARD",
+        chosen=None,
+        explicit=False,
+        database=None,
+        keys=[None],
     )
 
     assert (found.folder, found.absent) == (b"CARD", [Absent(0, 0)])
@@ -213,7 +222,14 @@ def test_a_name_that_a_root_cannot_hold_stands_nowhere(place):
     long = Item(1, 0, b"x" * 256 + b".MP4", 9, NOON, kind_of(b"x.MP4"), ItemState.DISCOVERED)
 
     found = survey(
-        lambda: [[long]], place.sources[0].root, [place.roots[0].root], b"CARD", chosen=None, explicit=False, database=None, keys=[None]
+        lambda: [[long]],
+        place.sources[0].root,
+        [place.roots[0].root],
+        b"CARD",
+        chosen=None,
+        explicit=False,
+        database=None,
+        keys=[None],
     )
 
     assert (found.folder, found.absent) == (b"CARD", [Absent(1, 9)])

@@ -30,13 +30,27 @@ def scanned(session):
 
 
 def test_the_folder_itself_is_the_source(session, look, scanned, item):
+    session.sources[0].put(item(1).path, b"0" * item(1).size)
     scanned(item(1))
     look(session.sources[0])
+
+
+def test_the_folder_itself_is_a_mount_point_if_none_of_it_is_there(session, look, scanned, item):
+    scanned(item(1))
+    with pytest.raises(PausedError):
+        look(session.sources[0])
 
 
 def test_the_same_file_system_elsewhere_is_the_source(tree, look, scanned, item):
     scanned(item(1))
     look(tree("elsewhere"), fs_uuid="1234-ABCD", known="1234-ABCD")
+
+
+def test_another_file_system_is_another_card_whatever_it_holds(session, look, scanned, item):
+    session.sources[0].put(item(1).path, b"0" * item(1).size)
+    scanned(item(1))
+    with pytest.raises(PausedError):
+        look(session.sources[0], fs_uuid="1234-ABCD", known="ABCD-1234")
 
 
 def test_two_file_systems_without_a_uuid_are_not_the_same_for_that(tree, look, scanned, item):
@@ -70,7 +84,7 @@ def test_another_card_with_the_same_names_is_not_the_source(tree, look, scanned,
         look(other)
 
 
-def test_a_folder_of_that_name_is_not_a_file_of_it(tree, look, scanned, item):
+def test_a_folder_where_a_file_was_is_no_evidence(tree, look, scanned, item):
     scanned(item(1, b"a", 4096))
     other = tree("other")
     (other.path / "a").mkdir()
@@ -79,17 +93,36 @@ def test_a_folder_of_that_name_is_not_a_file_of_it(tree, look, scanned, item):
         look(other)
 
 
-def test_what_has_ended_is_no_evidence(tree, look, scanned, item):
-    scanned(item(1, b"a", 1, state=ItemState.FINALIZED), item(2, b"b", 1))
-    other = tree("other")
-    other.put(b"a", b"x")
+def test_litter_that_lies_on_every_card_is_no_evidence(tree, look, scanned, item):
+    litter = {"state": ItemState.EXCLUDED, "reason": "litter"}
+    scanned(item(1, b".DS_Store", 6148, **litter), item(2, b".fseventsd", 0, **litter), item(3, b"A001.MP4", 10))
+    other = tree("the next card in the reader")
+    other.put(b".DS_Store", b"0" * 6148)
+    other.put(b".fseventsd/0001", b"")
+    other.put(b"A001.MP4", b"another length")
 
     with pytest.raises(PausedError):
         look(other)
 
 
-def test_when_nothing_is_to_come_any_folder_will_do(tree, look, scanned, item):
-    scanned(item(1, state=ItemState.FINALIZED))
+def test_a_folder_that_could_not_be_read_is_known_again_as_a_folder(tree, look, scanned, item):
+    scanned(item(1, b"DCIM", 0, state=ItemState.FAILED, reason="permission"))
+    other = tree("mounted elsewhere")
+    other.put(b"DCIM/a.mp4")
+
+    look(other)
+
+
+def test_what_has_arrived_already_is_evidence_too(tree, look, scanned, item):
+    scanned(item(1, b"a", 1, state=ItemState.FINALIZED), item(2, b"b", 1))
+    elsewhere = tree("elsewhere")
+    elsewhere.put(b"a", b"x")
+
+    look(elsewhere)
+
+
+def test_a_card_without_files_is_every_card_without_files(session, tree, look):
+    session.journal.scanned(0.0)
     look(tree("other"))
 
 

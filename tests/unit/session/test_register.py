@@ -93,7 +93,11 @@ def test_a_user_without_a_name_can_copy(session, monkeypatch):
 
 def test_a_session_that_was_let_go_can_be_taken_up(session):
     close(session, SessionState.PAUSED_NETWORK, 8, "the share is away")
-    assert (entry(session).resumable, entry(session).exit_code, entry(session).problem) == (True, 8, "the share is away")
+    assert (entry(session).resumable, entry(session).exit_code, entry(session).problem) == (
+        True,
+        8,
+        "the share is away",
+    )
 
     facts = take_up(session.database, session.facts.key, retry=False)
 
@@ -201,7 +205,9 @@ def named(begin):
     return one.database
 
 
-@pytest.mark.parametrize("prefix", ["1a2b3", "1A2B3C4D", "1a2b3c4d-0000", "1a2b3c4d0000", "1a2b3c4d-0000-4000-8000-000000000001"])
+@pytest.mark.parametrize(
+    "prefix", ["1a2b3", "1A2B3C4D", "1a2b3c4d-0000", "1a2b3c4d0000", "1a2b3c4d-0000-4000-8000-000000000001"]
+)
 def test_a_session_is_found_by_the_beginning_of_its_id(named, prefix):
     assert find(named, prefix).id == "1a2b3c4d-0000-4000-8000-000000000001"
 

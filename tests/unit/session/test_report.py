@@ -8,7 +8,7 @@ from sqlalchemy import update
 from ingest.db.schema import sessions
 from ingest.errors import ExitCode
 from ingest.model.session import COUNTED
-from ingest.model.states import ItemState, SessionState
+from ingest.model.states import CLOSED, ItemState, SessionState
 from ingest.session.journal import Copy, Part
 from ingest.session.report import counts, exit_code, failure, report
 
@@ -80,11 +80,12 @@ def test_what_a_session_means_for_a_script(session, ended, state, ends, expected
     assert exit_code(session.journal, state) is expected
 
 
-@pytest.mark.parametrize("state", [s for s in SessionState if s is not DONE])
-def test_only_a_completed_session_may_exit_with_nought(session, ended, state):
-    if state in (PART_DONE,) or state.paused or not state.resumable or state is SessionState.INTERRUPTED:
-        ended(OK)
-        assert exit_code(session.journal, state) is not ExitCode.OK
+@pytest.mark.parametrize(
+    "state", sorted({s for s in SessionState if s.paused} | CLOSED - {DONE} | {SessionState.INTERRUPTED})
+)
+def test_only_a_completed_session_exits_with_nought(session, ended, state):
+    ended(OK)
+    assert exit_code(session.journal, state) is not ExitCode.OK
 
 
 def test_the_books_close(session, item):
@@ -120,7 +121,9 @@ def test_a_failure_of_the_scan_has_no_copy(item):
 
 
 def test_an_unknown_reason_gets_the_advice_of_its_errno(item):
-    told = failure(item(1, state=ItemState.FAILED, reason="odd"), Copy(1, 0, ItemState.FAILED, errno=errno.ENOTCONN), b"/c")
+    told = failure(
+        item(1, state=ItemState.FAILED, reason="odd"), Copy(1, 0, ItemState.FAILED, errno=errno.ENOTCONN), b"/c"
+    )
 
     assert told.errno == errno.ENOTCONN
     assert "resume" in told.advice
@@ -135,13 +138,20 @@ def test_the_report_tells_it_all(session, ended):
     session.journal.add_part(0, Part(1, b".ingest/manifests/x", 1, 3, 3, b"\0" * 32))
     session.journal.choose_folder(0, b"CARD_2")
     with session.database.write() as connection:
-        connection.execute(update(sessions).values(bytes_read=1, bytes_copied=2, bytes_verified=3, seconds_total=1.23456, problem="p"))
+        connection.execute(
+            update(sessions).values(bytes_read=1, bytes_copied=2, bytes_verified=3, seconds_total=1.23456, problem="p")
+        )
     from ingest.session.register import session_facts
 
     told = report(session.journal, session_facts(session.database, session.facts.key), PART_DONE, ["careful"])
 
     assert told.exit_code is ExitCode.WITH_ERRORS
-    assert (told.items["discovered"], told.items["finalized"], told.items["failed"], told.items["excluded"]) == (3, 1, 1, 1)
+    assert (told.items["discovered"], told.items["finalized"], told.items["failed"], told.items["excluded"]) == (
+        3,
+        1,
+        1,
+        1,
+    )
     assert told.bytes == {"discovered": 30, "read": 1, "copied": 2, "verified": 3}
     assert told.seconds["total"] == 1.235
     assert [f.path for f in told.failures] == [session.sources[0].name + b"/CLIP00002.MP4"]

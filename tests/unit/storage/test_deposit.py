@@ -37,7 +37,11 @@ def test_a_name_that_is_taken_stays_as_it_is(place):
 
     assert place.get(b"a") == b"theirs"
     after = (place.path / "a").stat()
-    assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (before.st_ino, before.st_mtime_ns, before.st_ctime_ns)
+    assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
     assert place.get(STAGED) is None
 
 

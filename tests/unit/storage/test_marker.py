@@ -108,7 +108,9 @@ def test_what_is_no_marker_is_an_error_that_names_the_file(place, marked, said):
     assert caught.value.advice
 
 
-@pytest.mark.parametrize("said", [{**SOUND, "version": 2}, {"version": 2, "id": "a new way to say it"}, {"version": 99}])
+@pytest.mark.parametrize(
+    "said", [{**SOUND, "version": 2}, {"version": 2, "id": "a new way to say it"}, {"version": 99}]
+)
 def test_a_newer_marker_is_refused_as_newer(place, marked, said):
     marked(said)
 
@@ -125,7 +127,7 @@ def test_a_damaged_marker_is_never_replaced(place, marked):
     assert place.get(MARKER) == b"{"
 
 
-@pytest.mark.parametrize("make", [lambda p: os.mkfifo(p), lambda p: os.mkdir(p), lambda p: os.symlink("/etc/hostname", p)])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink("/etc/hostname", p)])
 def test_what_is_no_file_is_no_marker_and_nothing_waits_for_it(place, make):
     place.put(b".ingest/x", b"")
     make(place.path / os.fsdecode(MARKER))

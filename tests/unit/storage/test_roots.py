@@ -251,7 +251,9 @@ def test_two_sessions_that_meet_over_a_new_folder_agree_on_its_marker(tmp_path):
     for folder in folders:
         folder.mkdir()
     writers = [
-        subprocess.Popen([sys.executable, "-c", code, *map(str, folders)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, folders)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(3)
     ]
     for writer in writers:
@@ -311,7 +313,7 @@ def test_what_cannot_be_cleared_is_told(place):
     with pytest.raises(IngestError) as caught:
         clear_staging(place.root, SHORT, set())
 
-    assert caught.value.path.endswith(b"1a2b3c4d")
+    assert b"1a2b3c4d" in caught.value.path
 
 
 def test_memory_is_never_taken_for_an_empty_mount_point(mount_folder, monkeypatch):

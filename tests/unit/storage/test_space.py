@@ -66,7 +66,8 @@ def test_inodes_can_run_out_while_there_is_room(volume):
 
 
 @pytest.mark.parametrize(
-    ("needed", "free", "enough"), [(0, 0, True), (10, 10, True), (11, 10, False)],
+    ("needed", "free", "enough"),
+    [(0, 0, True), (10, 10, True), (11, 10, False)],
 )
 def test_the_last_byte_counts(needed, free, enough):
     assert Room(needed, free, 1, None).enough is enough

@@ -69,7 +69,12 @@ def test_there_may_be_any_number_of_optional_fields(table, extra):
 
 @pytest.mark.parametrize(
     ("options", "own", "expected"),
-    [(b"rw", b"rw", False), (b"ro,noatime", b"rw", True), (b"rw", b"ro,errors=remount-ro", True), (b"rw,errors=ro", b"rw", False)],
+    [
+        (b"rw", b"rw", False),
+        (b"ro,noatime", b"rw", True),
+        (b"rw", b"ro,errors=remount-ro", True),
+        (b"rw,errors=ro", b"rw", False),
+    ],
 )
 def test_a_mount_is_read_only_by_its_own_options_or_its_file_system_s(table, options, own, expected):
     (mount,) = table(line(b"/mnt/a", options=options, own=own))
@@ -206,7 +211,9 @@ def test_a_folder_that_is_called_nfs_is_no_share(tmp_path):
     assert volume_of(os.fsencode(folder)).storage is Storage.LOCAL
 
 
-@pytest.mark.parametrize("url", [b"smb://nas/media", b"nfs://nas/media", b"afp://nas/x", b"cifs://nas/x", b"//nas/media"])
+@pytest.mark.parametrize(
+    "url", [b"smb://nas/media", b"nfs://nas/media", b"afp://nas/x", b"cifs://nas/x", b"//nas/media"]
+)
 def test_a_url_is_a_network_away(url):
     assert volume_of(url, []).storage is Storage.NETWORK
 

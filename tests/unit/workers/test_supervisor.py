@@ -13,7 +13,7 @@ import pytest
 
 from ingest import engine
 from ingest.errors import IngestError
-from ingest.workers.messages import Adopt, Discard, Folders, Prove, Publish, Setup
+from ingest.workers.messages import Adopt, Discard, Folders, Place, Prove, Publish, Setup, Stage
 from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor
 
 BIG = 256 << 20
@@ -99,7 +99,9 @@ def test_requests_are_shared_out(floor):
     f = floor(2)
     for number in range(1, 5):
         sparse(f.card, b"%d" % number, 64 << 20)
-    stages = [replace(f.stage(number, b"%d" % number), staging=[[b".ingest/staging/x/%d" % number]]) for number in range(1, 5)]
+    stages = [
+        replace(f.stage(number, b"%d" % number), staging=[[b".ingest/staging/x/%d" % number]]) for number in range(1, 5)
+    ]
     for stage in stages:
         f.supervisor.submit(stage)
     assert not f.supervisor.hungry
@@ -181,7 +183,9 @@ def test_a_root_that_is_another_one_refuses_everything(floor):
     f.archives[0].path.rename(f.archives[0].path.with_name("moved"))
     f.archives[0].path.mkdir()
 
-    for number, request in enumerate([f.discard(1), Publish(2, 0, [1], [b"x"], [b"y"]), Folders(3, 0, [b"a"], [-1])], 1):
+    for number, request in enumerate(
+        [f.discard(1), Publish(2, 0, [1], [b"x"], [b"y"]), Folders(3, 0, [b"a"], [-1])], 1
+    ):
         reply = f.ask(replace(request, id=number))
         assert reply.error is not None
         assert [(g.source, g.root) for g in reply.gone] == [(None, 0)]
@@ -217,7 +221,9 @@ def adopt(floor):
             f.archives[0].put(b"CARD/a", name)
         if staging is not None:
             f.archives[0].put(b".ingest/staging/x/1.part", staging)
-        (found,) = f.ask(Adopt(1, 0, [1], [b".ingest/staging/x/1.part"], [b"CARD/a"], [engine.blake3(b"right")])).adopted
+        (found,) = f.ask(
+            Adopt(1, 0, [1], [b".ingest/staging/x/1.part"], [b"CARD/a"], [engine.blake3(b"right")])
+        ).adopted
         return f, found
 
     return ask
@@ -354,10 +360,15 @@ def test_a_bug_in_a_worker_ends_the_worker(floor):
 def test_workers_that_cannot_even_start_end_the_session(tree, monkeypatch):
     setup = Setup((), (), 1 << 20)
     monkeypatch.setattr("ingest.workers.supervisor.worker", SimpleNamespace(main=print))
-    with pytest.raises(IngestError, match="as soon as they start"), Supervisor(setup, 1) as supervisor:
+
+    def wait_for_ever() -> None:
         limit = time.monotonic() + 60
-        while time.monotonic() < limit:
-            supervisor.poll(1.0)
+        with Supervisor(setup, 1) as supervisor:
+            while time.monotonic() < limit:
+                supervisor.poll(1.0)
+
+    with pytest.raises(IngestError, match="as soon as they start"):
+        wait_for_ever()
 
 
 # Workers that stand still
@@ -483,16 +494,22 @@ def test_stopping_twice_is_stopping_once(floor):
 def test_an_error_ends_the_workers_at_once(tree):
     card = tree("card")
     sparse(card, b"large", 64 * BIG)
-    from ingest.workers.messages import Place, Stage
-
     facts = card.path.stat()
     here = Place(card.name, facts.st_dev, facts.st_ino, served=False)
-    began, pids = time.monotonic(), []
-    with pytest.raises(ZeroDivisionError), Supervisor(Setup((here,), (here,), 1 << 20), 1) as supervisor:
-        size, mtime = os.stat(card.path / "large").st_size, os.stat(card.path / "large").st_mtime_ns
-        supervisor.submit(Stage(1, 0, (0,), [1], [b"large"], [size], [mtime], [[b"s"]], "read"))
-        pids += [slot.process.pid for slot in supervisor._slots]
-        raise ZeroDivisionError
+    large = os.stat(card.path / "large")
+    pids = []
+
+    def fail() -> None:
+        with Supervisor(Setup((here,), (here,), 1 << 20), 1) as supervisor:
+            supervisor.submit(
+                Stage(1, 0, (0,), [1], [b"large"], [large.st_size], [large.st_mtime_ns], [[b"s"]], "read")
+            )
+            pids.extend(slot.process.pid for slot in supervisor._slots)
+            raise ZeroDivisionError
+
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        fail()
 
     assert time.monotonic() - began < 5.0
     assert all(gone(pid) for pid in pids)
@@ -514,7 +531,11 @@ def script(code: str, *arguments: str, **options: object) -> subprocess.Popen[st
         "    while not s.poll(0.1): pass\n"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", head + code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        [sys.executable, "-c", head + code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 

@@ -111,6 +111,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("errno", sa.Integer(), nullable=False),
+        sa.Column("blake3", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["session"], ["sessions.key"], name=op.f("fk_items_session_sessions"), ondelete="CASCADE"
         ),

@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -452,8 +452,9 @@ class Shell:
         self._ingest = ingest
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str | Path) -> Running:
-        return self._keep(self._ingest.start(*arguments, "--json", start_new_session=True))
+    def start(self, *arguments: str | Path, home: Path | None = None) -> Running:
+        ingest = replace(self._ingest, home=home) if home else self._ingest
+        return self._keep(ingest.start(*arguments, "--json", start_new_session=True))
 
     def traced(self, *arguments: str | Path, strace: list[str], home: Path | None = None) -> Running:
         """Start under strace, which follows the supervisor's threads and leaves its workers alone."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP: a clean stop, promptly; asked for twice: at once. What was proven stays, resume does the rest."""
+"""Ctrl-C and SIGTERM: a clean stop, promptly; asked for twice: at once. What was proven stays, resume does the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-BIG = {"A.JPG": 40_000, "B.MOV": 280 << 20, "C.JPG": 50_000}
+BIG = {"A.JPG": 40_000, "B.MOV": 160 << 20, "C.JPG": 50_000}
 PROMPT = 5.0
 
 
@@ -22,7 +22,7 @@ def half_written(archive):
     return sorted(archive.glob(".ingest/staging/*/*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_asked_once_it_stops_cleanly_and_promptly_in_the_middle_of_a_big_file(
     make_card, archive, shell, check, journal, number
 ):
@@ -81,7 +81,7 @@ def test_asked_before_the_first_byte_it_stops_as_cleanly(make_card, archive, she
 
 
 def test_stopped_again_and_again_it_completes_in_the_end(make_card, archive, shell, check, tally):
-    card = make_card({f"{name}.MOV": 100 << 20 for name in "ABC"})
+    card = make_card({f"{name}.MOV": 80 << 20 for name in "ABC"})
     command = ["copy", card.folder, archive, "--workers", "1"]
     for name in "ABC":
         running = shell.start(*command)

@@ -36,9 +36,9 @@ def test_a_worker_killed_at_any_call_is_replaced_and_the_session_completes(
     card = make_card()
 
     def one(nth):
-        archive = tmp_path / f"{call}-{nth}"
-        archive.mkdir()
-        running = shell.start("copy", card.folder, archive, "--workers", "1")
+        archive, home = tmp_path / f"{nth}/archive", tmp_path / f"{nth}/home"
+        archive.mkdir(parents=True)
+        running = shell.start("copy", card.folder, archive, "--workers", "1", home=home)
         victim = until(running.workers, "a worker")[0]
         inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"]
         tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, *inject, "-p", str(victim)])
@@ -48,7 +48,7 @@ def test_a_worker_killed_at_any_call_is_replaced_and_the_session_completes(
         assert tracer.wait(10) in (0, -signal.SIGKILL)
         assert (ended.code, ended.document["state"]) == (0, "completed"), ended
         tally["hits"] += len(crashed(ended))
-        check(card, archive)
+        check(card, archive, home=home)
         shutil.rmtree(archive)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -57,7 +57,7 @@ def test_a_worker_killed_at_any_call_is_replaced_and_the_session_completes(
 
 
 def test_a_worker_killed_in_the_middle_of_a_big_file_is_replaced(make_card, archive, shell, check, journal):
-    card = make_card({"A.JPG": 10_000, "B.MOV": 200 << 20, "C.JPG": 10_000})
+    card = make_card({"A.JPG": 10_000, "B.MOV": 120 << 20, "C.JPG": 10_000})
     running = shell.start("copy", card.folder, archive)
     with running.catch(card.folder / "B.MOV") as caught:
         os.kill(caught.workers[0], signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_a_worker_killed_in_the_middle_of_a_big_file_is_replaced(make_card, arch
 
 
 def test_a_file_that_kills_two_workers_is_given_up_and_the_rest_arrives(make_card, archive, shell, check):
-    card = make_card({"A.JPG": 10_000, "POISON.MOV": 200 << 20, "Z.JPG": 10_000, "Z.MOV": 100 << 20})
+    card = make_card({"A.JPG": 10_000, "POISON.MOV": 120 << 20, "Z.JPG": 10_000, "Z.MOV": 100 << 20})
     running = shell.start("copy", card.folder, archive)
     for _ in range(2):
         with running.catch(card.folder / "POISON.MOV") as caught:
@@ -96,7 +96,7 @@ def test_a_file_that_kills_two_workers_is_given_up_and_the_rest_arrives(make_car
 
 
 def test_what_waits_behind_a_file_that_kills_workers_is_not_blamed(make_card, archive, shell, check):
-    card = make_card({"A_POISON.MOV": 200 << 20, "B.MOV": 80 << 20, "C.JPG": 10_000, "D.JPG": 10_000})
+    card = make_card({"A_POISON.MOV": 120 << 20, "B.MOV": 80 << 20, "C.JPG": 10_000, "D.JPG": 10_000})
     running = shell.start("copy", card.folder, archive, "--workers", "1")
     for _ in range(2):
         with running.catch(card.folder / "A_POISON.MOV") as caught:
@@ -110,7 +110,7 @@ def test_what_waits_behind_a_file_that_kills_workers_is_not_blamed(make_card, ar
 
 
 def test_every_worker_killed_at_once_is_replaced(make_card, archive, shell, check):
-    card = make_card({f"{name}.MOV": 100 << 20 for name in "ABCD"})
+    card = make_card({f"{name}.MOV": 70 << 20 for name in "ABCD"})
     running = shell.start("copy", card.folder, archive, "--workers", "2")
     with running.catch(card.folder / "A.MOV"):
         for pid in running.workers():
@@ -127,7 +127,7 @@ def test_a_source_cut_off_under_its_map_is_changed_and_kills_no_session(make_car
     for attempt in range(5):
         archive = tmp_path / f"archive-{attempt}"
         archive.mkdir()
-        card = make_card({"A.JPG": 10_000, "B.MOV": 200 << 20, "C.JPG": 10_000})
+        card = make_card({"A.JPG": 10_000, "B.MOV": 120 << 20, "C.JPG": 10_000})
         running = shell.start("copy", card.folder, archive, "--read-mode", "mmap")
         with running.catch(card.folder / "B.MOV"):
             os.truncate(card.folder / "B.MOV", 4096)
@@ -145,7 +145,7 @@ def test_a_source_cut_off_under_its_map_is_changed_and_kills_no_session(make_car
 
 
 def test_workers_leave_no_process_behind(make_card, archive, shell, check, until):
-    card = make_card({"B.MOV": 150 << 20})
+    card = make_card({"B.MOV": 100 << 20})
     running = shell.start("copy", card.folder, archive, "--workers", "2")
     with running.catch(card.folder / "B.MOV") as caught:
         os.kill(caught.workers[0], signal.SIGKILL)

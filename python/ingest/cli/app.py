@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from ingest.cli.commands import copy, doctor, query, resume, scan, sessions, show, verify
 from ingest.cli.output import prepare_streams, print_error
-from ingest.errors import ExitCode, IngestError
+from ingest.errors import ExitCode, IngestError, from_os_error
 
 app = typer.Typer(
     name="ingest", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
@@ -59,6 +59,10 @@ def main() -> NoReturn:
         code = ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.CANCELLED
+    except OSError as error:
+        # Help is printed by a library: what failed there is standard output. What fails elsewhere is an IngestError.
+        print_error(from_os_error(error, "write"))
+        code = ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - the last net: a message and an exit code, never a traceback
         print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
                                 advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip

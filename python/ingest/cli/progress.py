@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from ingest.cli.documents import session_document
@@ -201,8 +201,11 @@ def _opened(target: str | None) -> Iterator[IO[str] | None]:
             stream = open(target, "a", encoding="utf-8")  # noqa: SIM115 - closed below; only opening is translated
         except OSError as error:
             raise from_os_error(error, "--events") from error
-        with stream:
+        try:
             yield stream
+        finally:
+            with suppress(OSError):  # it was said when it happened; what could not be written then cannot be now
+                stream.close()
 
 
 @contextmanager

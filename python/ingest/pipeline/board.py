@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ingest.session.journal import Copy
     from ingest.storage.volumes import Volume
 
+# Each failed folder is a sentence of the summary, up to so many.
+FOLDERS_TOLD = 20
+
 
 class Board:
     """Transfers on their way, by item number.
@@ -116,6 +119,12 @@ class Board:
         if root not in self._timeless:
             self._timeless.add(root)
             self.warn(f"{shown(self.facts.roots[root].path)}: this file system does not keep the files' times")
+
+    def fail_folder(self, sentence: str) -> None:
+        """A folder could not be made: no item is lost with it, but the copy of the card is not whole."""
+        self.folders_failed += 1
+        if self.folders_failed <= FOLDERS_TOLD:
+            self._problem(f"a folder could not be made: {sentence}")
 
     def _problem(self, sentence: str) -> None:
         self.problems.append(sentence)

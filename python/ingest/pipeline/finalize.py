@@ -44,8 +44,11 @@ def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal
             for fault in answer.reply.faults or []:
                 if fault is not None:
                     found = failed(fault)
-                    board.folders_failed += found.operation != "utimens"
-                    board.warn(f"{shown(found.path)}: {found.operation}: {found.detail}")
+                    sentence = f"{shown(found.path)}: {found.operation}: {found.detail}"
+                    if found.operation == "utimens":
+                        board.warn(sentence)
+                    else:
+                        board.fail_folder(sentence)
 
 
 def _ask(

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import PausedError
+from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from ingest.engine import Root
@@ -42,11 +43,13 @@ def _holds_some(journal: Journal, source: SourceFacts, root: Root) -> bool:
 
     A session without files fits everywhere if its scan was whole, else only the very same folder.
     """
-    sample = list(islice((item for page in journal.items(source=source.number) for item in page), SAMPLE))
+    # Systems leave the same litter on every card.
+    own = (i for page in journal.items(source=source.number) for i in page if i.state is not ItemState.EXCLUDED)
+    sample = list(islice(own, SAMPLE))
     if not sample:
         return journal.has_scan() or (root.dev, root.ino) == (source.device, source.inode)
     found = root.lstat([item.path for item in sample])
     return any(
-        isinstance(seen, tuple) and (seen[1] == item.size or not stat.S_ISREG(seen[0]))
+        isinstance(seen, tuple) and (seen[1] == item.size if stat.S_ISREG(seen[0]) else item.state.ended)
         for item, seen in zip(sample, found, strict=True)
     )

@@ -18,8 +18,7 @@ import types
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ingest import engine
@@ -29,6 +28,7 @@ from ingest.workers.messages import Reply, Request, Setup, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
 # No byte and no operation for so long means the worker hangs (seed 000: per-file limits of 300 s and 120 s; here
@@ -38,6 +38,8 @@ STALL_SECONDS: Final = 300.0
 DEPTH: Final = 2
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
+# A process whose pipe is closed is about to end.
+REAP_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Answer:
     reply: Reply
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Slot:
     number: int
     process: SpawnProcess
@@ -86,6 +88,14 @@ class _Slot:
     @property
     def load(self) -> int:
         return sum(1 for request in self.waiting.values() if isinstance(request, Stage))
+
+
+def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | None]]) -> None:
+    """Put a worker's answers in the inbox, and None when there will be no more: it died, in whatever moment."""
+    with suppress(OSError, EOFError):
+        while True:
+            inbox.put((slot, slot.pipe.recv()))
+    inbox.put((slot, None))
 
 
 def _deliver(pipe: Connection, outgoing: SimpleQueue[Request | None]) -> None:
@@ -132,7 +142,7 @@ class Supervisor:
         self._past = [0] * engine.PAGE_WORDS
         self._cancelled = False
         self._stillborn = 0
-        self._events: list[Answer | Died] = []
+        self._inbox: SimpleQueue[tuple[_Slot, Reply | None]] = SimpleQueue()
         self._slots = [self._start(number) for number in range(count)]
 
     def __enter__(self) -> Self:
@@ -157,7 +167,8 @@ class Supervisor:
             process.start()
         theirs.close()
         slot = _Slot(number, process, ours, words, moved=time.monotonic())
-        threading.Thread(target=_deliver, args=(ours, slot.outgoing), name=f"to-worker-{number}", daemon=True).start()
+        for target, arguments in ((_deliver, (ours, slot.outgoing)), (_listen, (slot, self._inbox))):
+            threading.Thread(target=target, args=arguments, name=f"worker-{number}", daemon=True).start()
         return slot
 
     @property
@@ -178,7 +189,7 @@ class Supervisor:
     @property
     def pending(self) -> int:
         """Requests without a reply yet."""
-        return sum(len(slot.waiting) for slot in self._slots) + len(self._events)
+        return sum(len(slot.waiting) for slot in self._slots)
 
     def submit(self, request: Request) -> None:
         """Give a request to the worker with the least to do."""
@@ -190,27 +201,26 @@ class Supervisor:
 
     def poll(self, timeout: float) -> list[Answer | Died]:
         """What happened, waiting for it at most so long (seconds)."""
-        if not self._events:
-            handles: list[Any] = [slot.pipe for slot in self._slots] + [slot.process.sentinel for slot in self._slots]
-            wait(handles, timeout)
+        events: list[Answer | Died] = []
+        with suppress(Empty):
+            self._take(*self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait(), events)
+            while True:
+                self._take(*self._inbox.get_nowait(), events)
         for slot in list(self._slots):
-            self._receive(slot)
-            if not slot.process.is_alive():
-                self._receive(slot)
-                self._bury(slot)
-            else:
-                self._watch(slot)
-        events, self._events = self._events, []
+            self._watch(slot, events)
         return events
 
-    def _receive(self, slot: _Slot) -> None:
-        with suppress(EOFError, ConnectionResetError):  # it died: what it said before is kept
-            while slot.pipe.poll():
-                reply: Reply = slot.pipe.recv()
-                slot.moved, slot.answered, self._stillborn = time.monotonic(), True, 0
-                self._events.append(Answer(slot.number, slot.waiting.pop(reply.id), reply))
+    def _take(self, slot: _Slot, reply: Reply | None, events: list[Answer | Died]) -> None:
+        if slot not in self._slots:
+            return  # it was given up, and its requests went to another
+        if reply is None:
+            slot.process.join(REAP_SECONDS)  # its pipe is closed: only its end is still to be seen
+            self._bury(slot, events)
+            return
+        slot.moved, slot.answered, self._stillborn = time.monotonic(), True, 0
+        events.append(Answer(slot.number, slot.waiting.pop(reply.id), reply))
 
-    def _watch(self, slot: _Slot) -> None:
+    def _watch(self, slot: _Slot, events: list[Answer | Died]) -> None:
         now = time.monotonic()
         seen = tuple(slot.words[engine.READ : engine.CURRENT + 1])
         if seen != slot.seen or not slot.waiting:
@@ -218,9 +228,9 @@ class Supervisor:
         elif now - slot.moved > self._stall_seconds:
             slot.stalled = True
             slot.process.kill()  # may not reap it if it hangs in the kernel: it is left behind either way
-            self._bury(slot)
+            self._bury(slot, events)
 
-    def _bury(self, slot: _Slot) -> None:
+    def _bury(self, slot: _Slot, events: list[Answer | Died]) -> None:
         item = slot.words[engine.CURRENT]
         self._stillborn += not slot.answered and not item
         if self._stillborn > STILLBORN:
@@ -236,7 +246,7 @@ class Supervisor:
             self._past[word] += slot.words[word]
         slot.outgoing.put(None)
         self._abandon(slot)
-        self._events.append(died)
+        events.append(died)
         self._slots[self._slots.index(slot)] = self._start(slot.number)
 
     def counters(self) -> tuple[int, int, int]:

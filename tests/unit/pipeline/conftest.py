@@ -103,7 +103,8 @@ class Desk:
 
     def take_in(self) -> None:
         """Everything that the journal still has to do, planned, as the intake hands it on."""
-        intake = Intake(self.session.journal, self.planner, len(self.session.roots))
+        roots = len(self.session.roots)
+        intake = Intake(self.session.journal, self.planner, range(roots), roots)
         while not intake.exhausted:
             self.flow.admit(intake.take())
             time.sleep(0)

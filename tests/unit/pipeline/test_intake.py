@@ -42,20 +42,20 @@ def test_items_come_in_order_and_planned(session, item, planner, monkeypatch):
     monkeypatch.setattr(taking, "PAGE", 10)
     session.add(*[item(number) for number in range(1, 96)])
 
-    transfers = drain(Intake(session.journal, planner, 1))
+    transfers = drain(Intake(session.journal, planner, [0], 1))
 
     assert [t.item.number for t in transfers] == planner.placed == list(range(1, 96))
     assert all(t.copies[0].state is ItemState.DISCOVERED for t in transfers)
 
 
 def test_an_empty_session_is_exhausted(session, planner):
-    assert drain(Intake(session.journal, planner, 1)) == []
+    assert drain(Intake(session.journal, planner, [0], 1)) == []
 
 
 def test_only_so_much_is_planned_ahead(session, item, planner, monkeypatch):
     monkeypatch.setattr(taking, "PAGE", 1)
     session.add(*[item(number) for number in range(1, 50)])
-    intake = Intake(session.journal, planner, 1)
+    intake = Intake(session.journal, planner, [0], 1)
     limit = time.monotonic() + PATIENCE
     while intake._queue.qsize() < taking.AHEAD and time.monotonic() < limit:
         threading.Event().wait(0.001)
@@ -68,7 +68,7 @@ def test_only_so_much_is_planned_ahead(session, item, planner, monkeypatch):
 def test_stopping_ends_it_even_while_it_waits_for_room(session, item, planner, monkeypatch):
     monkeypatch.setattr(taking, "PAGE", 1)
     session.add(*[item(number) for number in range(1, 50)])
-    intake = Intake(session.journal, planner, 1)
+    intake = Intake(session.journal, planner, [0], 1)
 
     intake.stop()
     intake._thread.join(PATIENCE)
@@ -84,7 +84,7 @@ def test_what_it_meets_is_raised_where_it_is_taken(session, item):
             raise OSError(5, "Input/output error")
 
     session.add(item(1))
-    intake = Intake(session.journal, Broken(), 1)
+    intake = Intake(session.journal, Broken(), [0], 1)
 
     with pytest.raises(OSError, match="Input/output"):
         drain(intake)
@@ -109,7 +109,7 @@ def test_what_is_left_of_an_item_is_what_earlier_runs_did_not_finish(begin, item
         for root, state in enumerate(states)
     ])  # fmt: skip
 
-    (transfer,) = drain(Intake(session.journal, planner, 2))
+    (transfer,) = drain(Intake(session.journal, planner, [0, 1], 2))
 
     assert {root: str(copy.state) for root, copy in transfer.copies.items()} == expected
     assert [end[0] for end in transfer.ends] == [state for state in states if state.ended]
@@ -124,11 +124,32 @@ def test_items_that_are_done_are_passed_over(begin, item, planner):
     session.add(item(1, state=ItemState.FINALIZED), item(2))
     session.put(*[Copy(1, root, ItemState.FINALIZED, sequence=1) for root in (0, 1)])
 
-    assert [t.item.number for t in drain(Intake(session.journal, planner, 2))] == [2]
+    assert [t.item.number for t in drain(Intake(session.journal, planner, [0, 1], 2))] == [2]
 
 
 def test_what_the_scan_ended_is_handed_on_but_not_placed(session, item, planner):
     session.add(item(1, state=ItemState.EXCLUDED, reason="litter"), item(2))
 
-    assert [t.item.number for t in drain(Intake(session.journal, planner, 1))] == [1, 2]
+    assert [t.item.number for t in drain(Intake(session.journal, planner, [0], 1))] == [1, 2]
     assert planner.placed == [2]
+
+
+def test_what_is_for_a_root_that_is_away_is_left_to_a_later_run(begin, item, planner):
+    session = begin(2)
+    session.add(item(1), item(2), item(3))
+    session.put(Copy(2, 0, ItemState.FINALIZED, sequence=1), Copy(3, 1, ItemState.VALIDATED, b"p", b"staged"))
+
+    transfers = drain(Intake(session.journal, planner, [0], 2))
+
+    assert {t.item.number: (sorted(t.copies), t.held) for t in transfers} == {
+        1: ([0], True),
+        2: ([], True),
+        3: ([0], True),
+    }
+
+
+def test_an_item_that_was_hashed_already_brings_its_digest(session, item, planner):
+    session.add(item(1), item(2))
+    session.journal.note_digests([(item(1), b"\1" * 32)])
+
+    assert [t.digest for t in drain(Intake(session.journal, planner, [0], 1))] == [b"\1" * 32, None]

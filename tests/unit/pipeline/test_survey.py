@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from ingest import engine
@@ -8,7 +10,7 @@ from ingest.errors import IngestError
 from ingest.media.kinds import kind_of
 from ingest.model.item import Item
 from ingest.model.states import ItemState
-from ingest.pipeline.survey import Absent, survey
+from ingest.pipeline.survey import Absent, Look, survey
 
 NOON = 1_700_000_000_000_000_000
 
@@ -22,17 +24,17 @@ def place(begin):
 def look(place):
     """Surveys a card that holds these files."""
 
-    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, page=2, keys=True):
+    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, page=2, keys=True, **more):
         card = place.sources[0]
         items = []
         for number, (name, data) in enumerate(files.items(), 1):
             card.put(name, data, mtime_ns)
             items.append(Item(number, 0, name, len(data), mtime_ns, kind_of(name), ItemState.DISCOVERED))
         pages = [items[start : start + page] for start in range(0, len(items), page)]
-        return survey(
-            lambda: iter(pages), card.root, [tree.root for tree in place.roots], b"CARD", chosen=chosen, explicit=explicit,
-            database=place.database if keys else None, keys=[root.key for root in place.facts.roots],
+        eyes = Look(
+            [tree.root for tree in place.roots], [root.key for root in place.facts.roots], place.database if keys else None, **more
         )  # fmt: skip
+        return survey(lambda: iter(pages), card.root, eyes, b"CARD", chosen=chosen, explicit=explicit)
 
     return asked
 
@@ -156,6 +158,48 @@ def test_a_file_that_cannot_be_read_speaks_for_no_other_card(place, look, monkey
     assert look(CARD).folder == b"CARD"
 
 
+def test_what_had_to_be_hashed_is_told_so_that_it_is_not_read_again(place, look):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
+    told = {}
+
+    look(CARD, note=lambda read: told.update({item.path: digest for item, digest in read}))
+
+    assert told == {path: engine.blake3(CARD[path]) for path in (b"DCIM/A.MP4", b"DCIM/B.MP4")}
+
+
+def test_a_file_in_doubt_is_read_once_whatever_the_number_of_archives(place, look, monkeypatch):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
+    read = []
+    prove = engine.prove
+    monkeypatch.setattr(
+        engine, "prove", lambda root, paths, **more: read.append(root.path) or prove(root, paths, **more)
+    )
+
+    look(CARD)
+
+    assert read.count(place.sources[0].name) == 2
+
+
+def test_stopping_is_heeded_while_a_file_is_hashed(place, look, monkeypatch):
+    archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
+    monkeypatch.setattr("ingest.pipeline.survey.HEARTBEAT", 0.001)
+    cancelled = threading.Event()
+
+    def endless(_root, _paths, *, page, **_more):
+        while not page.words()[engine.CANCEL]:
+            threading.Event().wait(0.001)
+        cancelled.set()
+        return [(None, 0, 0, None, ("cancelled", "read", 0, b"", "", []))]
+
+    def heed() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "prove", endless)
+    with pytest.raises(KeyboardInterrupt):
+        look(CARD, heed=heed)
+    assert cancelled.is_set()
+
+
 # What is missing
 
 
@@ -182,12 +226,10 @@ def test_what_does_not_come_is_not_missing(place):
     found = survey(
         lambda: [[left]],
         place.sources[0].root,
-        [place.roots[0].root],
+        Look([place.roots[0].root], [None], None),
         b"CARD",
         chosen=None,
         explicit=False,
-        database=None,
-        keys=[None],
     )
 
     assert (found.folder, found.absent) == (b"CARD", [Absent(0, 0)])
@@ -209,11 +251,16 @@ def test_a_root_that_is_gone_is_an_error(place, look):
     gone = place.roots[0].path.with_name("gone")
     (gone / "CARD").symlink_to(gone)
 
+    clip = Item(1, 0, b"DCIM/A.MP4", 9, NOON, kind_of(b"A.MP4"), ItemState.DISCOVERED)
     with pytest.raises(IngestError) as caught:
         survey(
-            lambda: [[Item(1, 0, b"DCIM/A.MP4", 9, NOON, kind_of(b"A.MP4"), ItemState.DISCOVERED)]],
-            place.sources[0].root, pinned, b"CARD", chosen=None, explicit=False, database=None, keys=[None, None],
-        )  # fmt: skip
+            lambda: [[clip]],
+            place.sources[0].root,
+            Look(pinned, [None, None], None),
+            b"CARD",
+            chosen=None,
+            explicit=False,
+        )
     assert caught.value.path == place.roots[0].name
 
 
@@ -224,12 +271,10 @@ def test_a_name_that_a_root_cannot_hold_stands_nowhere(place):
     found = survey(
         lambda: [[long]],
         place.sources[0].root,
-        [place.roots[0].root],
+        Look([place.roots[0].root], [None], None),
         b"CARD",
         chosen=None,
         explicit=False,
-        database=None,
-        keys=[None],
     )
 
     assert (found.folder, found.absent) == (b"CARD", [Absent(1, 9)])

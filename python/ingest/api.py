@@ -8,6 +8,7 @@ DuckDB is imported by the use case that needs it.
 from __future__ import annotations
 
 import os
+import uuid
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from ingest.pipeline.opening import (
     reopen_sources,
 )
 from ingest.pipeline.preview import Preview
+from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.register import find, open_session, register, session_facts, take_up
 from ingest.session.report import failure, report
@@ -96,15 +98,18 @@ def copy(
         destinations = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
         refuse_clones(destinations)
         places = [_remember(database, number, one, warnings) for number, one in enumerate(destinations)]
-        facts = open_session(database, options, [source for source, _, _ in sources], places, engine.__version__)
-        return _run(database, facts, sources, destinations, monitor, stopped, SessionState.PENDING, warnings)
+        identity = str(uuid.uuid4())
+        with hold(home, identity):
+            given_sources = [source for source, _, _ in sources]
+            facts = open_session(database, identity, options, given_sources, places, engine.__version__)
+            return _run(database, facts, sources, destinations, monitor, stopped, SessionState.PENDING, warnings)
 
 
 def _remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
     """The root's row, and a warning if its path was another root's before."""
     path, marker, root = destination.path, destination.marker, destination.root
     with database.write() as connection:
-        before = [uuid for uuid in roots_known_at(connection, path) if uuid != marker.uuid]
+        before = [other for other in roots_known_at(connection, path) if other != marker.uuid]
         key = remember_root(connection, marker.uuid, path, marker.fs_uuid)
     if destination.fresh and before:
         warnings.append(f"{shown(path)} was another root before ({before[0]}): from now on it is {marker.uuid}")
@@ -130,7 +135,8 @@ def resume(
         reports = []
         for entry in entries:
             try:
-                reports.append(_resume_one(database, entry, monitor, stopped, named=session is not None))
+                with hold(home, entry.id):
+                    reports.append(_resume_one(database, entry, monitor, stopped, named=session is not None))
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:
@@ -147,7 +153,7 @@ def _resume_one(
 ) -> SessionReport:
     facts = session_facts(database, entry.key)
     journal = Journal(database, entry.key)
-    # Everything is looked at before the session is held, so that a missing disk leaves it as it was.
+    # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
     sources = reopen_sources(journal, facts.sources)
     destinations, away = _reopen_destinations(facts)
     state = entry.state
@@ -285,11 +291,11 @@ def _known_roots(home: Path) -> list[Root]:
             with database.read() as connection:
                 known = all_roots(connection)
     found = []
-    for uuid, path in known:
+    for known_uuid, path in known:
         try:
             root = pin(path)
             marker = read_marker(root)
-            if marker is not None and marker.uuid == uuid and list_parts(root):
+            if marker is not None and marker.uuid == known_uuid and list_parts(root):
                 found.append(root)
         except IngestError:
             continue  # it is not mounted: the question goes to those that are

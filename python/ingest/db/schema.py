@@ -47,8 +47,8 @@ roots: Final = Table(
     Column("last_verified", BigInteger),
 )
 
-# `run` counts how often the session was taken up. The owner columns say which process holds it, on which boot of
-# which machine; all are null when nobody does.
+# `run` counts how often the session was taken up. `owner_pid` stays behind when its process dies without a word;
+# whether somebody works on it now, its lock file tells.
 sessions: Final = Table(
     "sessions",
     metadata,
@@ -75,11 +75,7 @@ sessions: Final = Table(
     Column("seconds_copy", Float, nullable=False, default=0.0),
     Column("seconds_validate", Float, nullable=False, default=0.0),
     Column("seconds_finalize", Float, nullable=False, default=0.0),
-    Column("owner_machine", Text),
-    Column("owner_boot", Text),
-    Column("owner_space", Text),
     Column("owner_pid", Integer),
-    Column("owner_started", BigInteger),
 )
 
 session_sources: Final = Table(

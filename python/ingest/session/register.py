@@ -6,17 +6,16 @@ import getpass
 import os
 import socket
 import time
-import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 
 from ingest.db.schema import roots, session_roots, session_sources, sessions
-from ingest.errors import MissingError, PausedError, UsageError
+from ingest.errors import MissingError, UsageError
 from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import CLOSED, SessionState, advance
-from ingest.session.owner import Owner
+from ingest.session.hold import held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the register. `alive`: its owner still works on it (None: cannot be told from here)."""
+    """A line of the register. `held`: some process works on it now."""
 
     id: str
     key: int
@@ -39,26 +38,26 @@ class Entry:
     finished_ns: int | None
     exit_code: int | None
     problem: str | None
-    owned: bool
-    alive: bool | None
+    held: bool
     sources: tuple[bytes, ...]
     roots: tuple[bytes, ...]
 
     @property
     def resumable(self) -> bool:
         """`ingest resume` takes it up without being told its name."""
-        return self.state.resumable and (not self.owned or self.alive is False)
+        return self.state.resumable and not self.held
 
 
 def open_session(
     database: Database,
+    identity: str,
     options: CopyOptions,
     sources: Sequence[SourceFacts],
     destinations: Sequence[RootFacts],
     version: str,
 ) -> SessionFacts:
-    """Write down a new session, held by this process."""
-    identity, now = str(uuid.uuid4()), time.time_ns()
+    """Write down a new session (`identity` is its UUID), which this process holds."""
+    now = time.time_ns()
     host, operator = socket.gethostname(), _operator()
     # For eyes: the label itself, bytes and all, is in the options and with each source.
     label = None if options.label is None else os.fsencode(options.label).decode("utf-8", "backslashreplace")
@@ -66,7 +65,7 @@ def open_session(
         values = {
             "id": identity, "state": SessionState.PENDING, "profile": options.profile, "label": label,
             "options": options.to_json(), "version": version, "host": host, "operator": operator, "created_at": now,
-            "run": 1, **_owner_columns(Owner.this()),
+            "run": 1, "owner_pid": os.getpid(),
         }  # fmt: skip
         connection.execute(sessions.insert().values(values))
         key = int(connection.scalar(select(sessions.c.key).where(sessions.c.id == identity)) or 0)
@@ -98,42 +97,23 @@ def _unsigned(number: int) -> int:
     return number + (1 << 64) if number < 0 else number
 
 
-def _owner_columns(owner: Owner | None) -> dict[str, Any]:
-    return {
-        "owner_machine": owner and owner.machine, "owner_boot": owner and owner.boot, "owner_space": owner and owner.space,
-        "owner_pid": owner and owner.pid, "owner_started": owner and owner.started,
-    }  # fmt: skip
-
-
-def _owner(row: Row[Any]) -> Owner | None:
-    if row.owner_pid is None:
-        return None
-    return Owner(row.owner_machine, row.owner_boot, row.owner_space, row.owner_pid, row.owner_started)
-
-
 def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
-    """Hold a session again: its run counts on. With `retry` one that completed with errors may be taken up too.
+    """Begin another run of a session that this process holds. With `retry` also one that completed with errors.
 
     Raises:
-        PausedError: another process holds it, or may hold it. UsageError: it is over.
+        UsageError: it is over.
     """
     with database.write() as connection:
         row = connection.execute(select(sessions).where(sessions.c.key == key)).one()
-        owner, state = _owner(row), SessionState(row.state)
-        if owner is not None and (alive := owner.alive()) is not False:
-            raise PausedError(
-                f"session {row.id} is being worked on by process {owner.pid}" + ("" if alive else f" on {row.host}"),
-                operation="resume", advice="Wait for it, or stop it first",
-            )  # fmt: skip
+        state = SessionState(row.state)
         if state in CLOSED and not (retry and state is SessionState.COMPLETED_WITH_ERRORS):
             raise UsageError(f"session {row.id} is {state}: there is nothing to resume", operation="resume",
                              advice="To bring home what is new, run ingest copy again")  # fmt: skip
         # From here on it is interrupted until it ends anew: a kill at any moment leaves it to be resumed.
         left = state if state.paused else advance(state, SessionState.INTERRUPTED)
-        values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None, "state": left}
-        connection.execute(
-            update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(Owner.this()))
-        )
+        values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None, "state": left,
+                  "owner_pid": os.getpid()}  # fmt: skip
+        connection.execute(update(sessions).where(sessions.c.key == key).values(**values))
     return session_facts(database, key)
 
 
@@ -143,7 +123,7 @@ def let_go(
     """End this process's hold on a session, in its final state of this run, which took so many seconds."""
     values = {"state": state, "exit_code": exit_code, "problem": problem, "finished_at": time.time_ns(),
               "seconds_total": sessions.c.seconds_total + seconds}  # fmt: skip
-    connection.execute(update(sessions).where(sessions.c.key == key).values(**values, **_owner_columns(None)))
+    connection.execute(update(sessions).where(sessions.c.key == key).values(**values, owner_pid=None))
 
 
 def move_session(connection: Connection, key: int, now: SessionState, then: SessionState) -> SessionState:
@@ -178,14 +158,12 @@ def register(database: Database) -> list[Entry]:
         places = connection.execute(select(session_roots).order_by("number")).all()
     entries = []
     for row in rows:
-        owner = _owner(row)
-        alive = owner.alive() if owner else None
-        state = SessionState(row.state)
-        if owner is not None and alive is False and state.resumable:
-            state = SessionState.INTERRUPTED  # its owner died without a word: this is what it left
+        state, busy = SessionState(row.state), held(database.path.parent, row.id)
+        if row.owner_pid is not None and not busy and state.resumable:
+            state = SessionState.INTERRUPTED  # its process ended without a word: this is what it left
         entries.append(Entry(
-            row.id, row.key, state, row.run, row.created_at, row.finished_at, row.exit_code, row.problem, owner is not None,
-            alive, tuple(s.path for s in sources if s.session == row.key), tuple(p.path for p in places if p.session == row.key),
+            row.id, row.key, state, row.run, row.created_at, row.finished_at, row.exit_code, row.problem, busy,
+            tuple(s.path for s in sources if s.session == row.key), tuple(p.path for p in places if p.session == row.key),
         ))  # fmt: skip
     return entries
 

@@ -19,9 +19,7 @@ def run(as_json: Json = False, quiet: Quiet = False) -> int:
         print_document({"sessions": [entry_document(entry) for entry in entries]})
     elif not quiet:
         for entry in entries:
-            mark = (
-                " <- ingest resume" if entry.resumable else " (being worked on)" if entry.owned and entry.alive else ""
-            )
+            mark = " <- ingest resume" if entry.resumable else " (being worked on)" if entry.held else ""
             say(f"{entry.id[:8]}  {iso(entry.created_ns)}  {entry.state}{mark}")
             say(f"          {listed(entry.sources)} -> {listed(entry.roots)}")
         if not entries:

@@ -50,11 +50,7 @@ def upgrade() -> None:
         sa.Column("seconds_copy", sa.Float(), nullable=False),
         sa.Column("seconds_validate", sa.Float(), nullable=False),
         sa.Column("seconds_finalize", sa.Float(), nullable=False),
-        sa.Column("owner_machine", sa.Text(), nullable=True),
-        sa.Column("owner_boot", sa.Text(), nullable=True),
-        sa.Column("owner_space", sa.Text(), nullable=True),
         sa.Column("owner_pid", sa.Integer(), nullable=True),
-        sa.Column("owner_started", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_sessions")),
         sa.UniqueConstraint("id", name=op.f("uq_sessions_id")),
     )

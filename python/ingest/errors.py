@@ -80,12 +80,6 @@ class UsageError(IngestError):
     exit_code = ExitCode.USAGE
 
 
-class VerificationError(IngestError):
-    """Bytes are not what they should be."""
-
-    exit_code = ExitCode.VERIFICATION
-
-
 class MissingError(IngestError):
     """Something that was named is not there."""
 
@@ -151,6 +145,7 @@ REASON_ADVICE: Final = {
     "io": "The device reports errors: try another cable, reader or port, then copy again",
     "corrupt_destination": "The destination does not keep what is written to it: do not use this disk, cable or port",
     "unstable_source": "The source reads differently each time: try another reader, keep the card",
+    "changed since the scan": "It was edited after the session began: bring it home as it is now with ingest copy",
     "changed while it was read": "Something still writes to it: wait until it is done, then copy again",
     "changed since it was copied": "It was edited after a copy had arrived: bring the new one home with ingest copy",
     "gone from the source": "It was deleted or moved while the session ran",
@@ -158,7 +153,7 @@ REASON_ADVICE: Final = {
     "name": "The destination's file system cannot hold this name: rename it, or use another disk",
     "outside_root": "A link or another mount stands in its way below the destination: remove it, then copy again",
     "folder_is_a_file": "A file has the name of a folder it needs: rename that file, or use another --label",
-    "crashed": "A worker died over it twice: read it with --read-mode read, and check the source's disk",
+    "crashed": "A worker process died over it twice: check this machine's memory and the source's disk, then try again",
     "stalled": "No byte moved for minutes: check the disk and its cable, then copy again",
     "flush": "Its bytes are proven, but its name may not survive a power cut: check the disk, then copy again",
     "taken": "Something else has its name, a thousand times: use another --label",

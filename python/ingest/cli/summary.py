@@ -127,8 +127,13 @@ def _verdict(report: SessionReport) -> list[str]:
                 )
             return lines
         case SessionState.COMPLETED_WITH_ERRORS:
-            return ["NOT FULLY ARCHIVED: see above. Keep the source.",
-                    f"When the cause is gone: ingest resume {report.id[:8]}"]  # fmt: skip
+            edited = all(failure.reason.startswith("changed since") for failure in report.failures)
+            again = (
+                "Bring it home as it is now: ingest copy"
+                if edited and report.failures
+                else (f"When the cause is gone: ingest resume {report.id[:8]}")
+            )
+            return ["NOT FULLY ARCHIVED: see above. Keep the source.", again]
         case SessionState.PAUSED_USER:
             return [f"STOPPED by you. {_open(items)} What arrived is safe; nothing half-written has a name.",
                     "To go on: ingest resume"]  # fmt: skip

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Each failed folder is a sentence of the summary, up to so many.
 FOLDERS_TOLD = 20
+# A root on which more workers than this died over names is left alone.
+ROOT_DEATHS = 8
 
 
 class Board:
@@ -55,6 +57,7 @@ class Board:
         self.stopping = False
         self.folders_failed = 0
         self._timeless: set[int] = set()
+        self._root_deaths: dict[int, int] = {}
         self._options = options
         self._volumes = volumes
 
@@ -119,6 +122,12 @@ class Board:
         if root not in self._timeless:
             self._timeless.add(root)
             self.warn(f"{shown(self.facts.roots[root].path)}: this file system does not keep the files' times")
+
+    def count_death(self, root: int) -> None:
+        """A worker died while it gave names on a root: no file is to blame, but the root may be."""
+        self._root_deaths[root] = self._root_deaths.get(root, 0) + 1
+        if self._root_deaths[root] > ROOT_DEATHS:
+            self.pause_root(root, SessionState.PAUSED_NETWORK, "workers die while they give names there")
 
     def fail_folder(self, sentence: str) -> None:
         """A folder could not be made: no item is lost with it, but the copy of the card is not whole."""

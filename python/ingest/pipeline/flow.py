@@ -128,6 +128,9 @@ class Flow:
             if request.root is None:
                 self._ledger.count(bytes_read=size)
                 transfer.digest, transfer.fault = digest, failed(fault) if fault else None
+                if fault is None and (size, mtime) != (transfer.item.size, transfer.item.mtime_ns):
+                    detail = "it is not as the scan saw it"
+                    transfer.fault = Failed("changed", "open", 0, transfer.item.path, detail)
             elif (copy := transfer.copies.get(request.root)) is not None:
                 self._ledger.count(bytes_verified=size)
                 if fault is not None and self._gone(request.root, fault):

@@ -15,7 +15,7 @@ from ingest.pipeline.plan import Transfer
 from ingest.session.journal import Copy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ingest.model.item import Item
     from ingest.pipeline.plan import Planner
@@ -27,12 +27,23 @@ PAGE = 1000
 
 
 class Intake:
-    """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run."""
+    """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run.
 
-    def __init__(self, journal: Journal, planner: Planner, standing: Sequence[int], roots: int) -> None:
+    `renew` brings a page of items up to date with the source before it is planned.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        planner: Planner,
+        standing: Sequence[int],
+        roots: int,
+        renew: Callable[[list[Item]], list[Item]] = lambda page: page,
+    ) -> None:
         self._journal = journal
         self._planner = planner
         self._standing = frozenset(standing)
+        self._renew = renew
         self._roots = range(roots)
         self._queue: Queue[list[Transfer] | BaseException | None] = Queue(AHEAD)
         self._stop = threading.Event()
@@ -75,7 +86,7 @@ class Intake:
             for page in self._journal.items(page=PAGE):
                 if self._stop.is_set():
                     return
-                planned = self._plan(page)
+                planned = self._plan(self._renew(page))
                 if planned:
                     self._hand_on(planned)
             self._hand_on(None)

@@ -50,7 +50,7 @@ class Transfer:
         digest: of the source, once it was read.
         compare: roots where a file of this size stands at the path, with its digest where that is known.
         troubles: roots that could not be asked.
-        deaths: workers that died over it. mapped: whether it may still be mapped.
+        deaths: workers that died over it. mapped: whether it may still be mapped. alone: it shares no batch.
         ends: of the copies that have ended: state, reason, errno.
         held: some copy waits for its root; the item cannot end in this run.
         asking: answers that are still awaited before the comparison can be made.
@@ -68,6 +68,7 @@ class Transfer:
     troubles: dict[int, OSError] = field(default_factory=dict)
     deaths: int = 0
     mapped: bool = True
+    alone: bool = False
     ends: list[tuple[ItemState, str | None, int]] = field(default_factory=list)
     held: bool = False
     asking: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from ingest.pipeline.intake import Intake
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
-from ingest.pipeline.plan import Planner
+from ingest.pipeline.plan import Planner, same_mtime
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
@@ -256,7 +256,12 @@ class _Run:
         """Everything moves here: planned items in, batches out, answers in, names and manifest parts out."""
         work, journal, places = self._work, self._journal, self._facts.roots
         self._enter(SessionState.COPYING)
-        scribes = {n: Scribe(self._facts, places[n], one.root, journal) for n, one in self._standing}
+        scribes: dict[int, Scribe] = {}
+        for number, one in self._standing:
+            try:
+                scribes[number] = Scribe(self._facts, places[number], one.root, journal)
+            except IngestError as error:
+                self._out[number] = (SessionState.PAUSED_NETWORK, f"its manifest cannot be gone on with: {error}")
 
         def feed(root: int, sequence: int, record: CopyRecord) -> None:
             scribes[root].add(sequence, record)
@@ -270,7 +275,7 @@ class _Run:
             named = self._folders.__getitem__
             planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, self._source_has)
             flow = Flow(board, planner)
-            intake = Intake(journal, planner, [number for number, _ in self._standing], len(places))
+            intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), self._renewed)
             size = sum(2 * one.size for one in absent.values())
             meter = Meter(work.monitor, SessionState.COPYING, counts(journal)["discovered"], size)
             try:
@@ -316,6 +321,26 @@ class _Run:
             for place, one in zip(self._facts.roots, work.destinations, strict=True)
         ]
         return Setup(tuple(sources), tuple(roots), tuning.buffer), 1 if tiny else tuning.workers
+
+    def _renewed(self, page: list[Item]) -> list[Item]:
+        """Items as they are on the source now, where that can have become something else since they were looked at.
+
+        A card that is mounted in another time zone shows all its times shifted: that is no change. What was hashed
+        before counts only while the file is as it was then.
+        """
+        renewed = {item.number: item for item in page}
+        for source, root in enumerate(self._work.sources):
+            own = [
+                item for item in page
+                if item.source == source and not item.state.ended and (self._facts.run > 1 or item.blake3 is not None)
+            ]  # fmt: skip
+            for item, seen in zip(own, root.lstat([item.path for item in own]), strict=True):
+                if not isinstance(seen, tuple) or (seen[1], seen[2]) == (item.size, item.mtime_ns):
+                    continue
+                shifted = seen[1] == item.size and same_mtime(seen[2], item.mtime_ns)
+                mtime = seen[2] if shifted else item.mtime_ns
+                renewed[item.number] = replace(item, mtime_ns=mtime, blake3=None)
+        return list(renewed.values())
 
     def _source_has(self, source: int, path: bytes) -> bool:
         # Where it cannot be told, the file itself cannot be read either, and will be named for that.

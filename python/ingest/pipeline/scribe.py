@@ -71,11 +71,6 @@ class Scribe:
         return self._writing
 
     @property
-    def backlog(self) -> int:
-        """Records that no part holds yet."""
-        return len(self._waiting)
-
-    @property
     def due(self) -> bool:
         """It is time for a part."""
         late = time.monotonic() - self._since >= PART_SECONDS

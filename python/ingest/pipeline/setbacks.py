@@ -105,13 +105,17 @@ class Setbacks:
         # It died between two items, or before the first: every one of its oldest batch is suspect, and goes alone.
         everywhere = {item for request, _ in asked for item in getattr(request, "items", [])}
         oldest = getattr(asked[0][0], "items", []) if asked else []
-        suspects = {died.item} if died.item in everywhere else set(oldest)
-        for item in suspects:
+        known = died.item in everywhere
+        for item in {died.item} if known else set(oldest):
             transfer = self._board.alive.get(item or 0)
             if transfer is not None:
-                transfer.deaths += 1
+                # Of a whole batch nobody is guilty yet; whoever is, will show it when it goes alone.
+                transfer.deaths += known or len(oldest) == 1
+                transfer.alone = True
                 transfer.mapped = transfer.mapped and not died.bus_error
         for request, handler in asked:
+            if isinstance(request, (Publish, Adopt)):
+                self._board.count_death(request.root)
             for column, item in enumerate(getattr(request, "items", [])):
                 transfer = self._board.alive.get(item)
                 if transfer is not None:
@@ -130,17 +134,17 @@ class Setbacks:
             return
         again = []
         for copy in [transfer.copies[root] for root in _roots(request) if root in transfer.copies]:
-            if isinstance(request, Stage):
-                board.outbox.discard(copy.root, request.staging[0][column])
+            if isinstance(request, (Publish, Adopt)):
+                board.outbox.adopt(copy)  # the name may have been given already
+                continue
+            board.outbox.discard(copy.root, request.staging[0][column] if isinstance(request, Stage) else None)
             if hopeless:
                 board.ledger.end(transfer, copy, ItemState.FAILED, cause)
-            elif isinstance(request, (Publish, Adopt)):
-                board.outbox.adopt(copy)  # the name may have been given already
             else:
                 board.plan_again(copy)
                 again.append(copy.root)
         if again:
-            board.queue(transfer, again, alone=bool(transfer.deaths))
+            board.queue(transfer, again, alone=transfer.alone)
         board.settle(transfer)
 
 

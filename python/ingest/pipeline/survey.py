@@ -144,7 +144,7 @@ def _equal(
             known = {path: location.blake3 for path, location in found.items()}
     for item, path in doubtful:
         if item.number not in read:
-            read[item.number] = _hash(source, item.path, look.heed, cold=False)
+            read[item.number] = _hash(source, item.path, look.heed, cold=False, seen=(item.size, item.mtime_ns))
         ours = read[item.number]
         theirs = known.get(path) or _hash(root, path, look.heed, cold=True)
         if ours is not None and theirs is not None and ours != theirs:
@@ -152,8 +152,13 @@ def _equal(
     return True
 
 
-def _hash(root: Root, path: bytes, heed: Callable[[], None], *, cold: bool) -> bytes | None:
-    """The digest of a file, None if it cannot be read. In a thread, so that a request to stop is heeded meanwhile."""
+def _hash(
+    root: Root, path: bytes, heed: Callable[[], None], *, cold: bool, seen: tuple[int, int] | None = None
+) -> bytes | None:
+    """The digest of a file, None if it cannot be read, or is not of the size and time it was seen with.
+
+    In a thread, so that a request to stop is heeded meanwhile.
+    """
     page = engine.Page()
     with ThreadPoolExecutor(1) as pool:
         proof = pool.submit(engine.prove, root, [path], cold=cold, page=page)
@@ -163,8 +168,8 @@ def _hash(root: Root, path: bytes, heed: Callable[[], None], *, cold: bool) -> b
             except BaseException:
                 page.cancel()
                 raise
-    ((digest, _, _, _, fault),) = proof.result()
-    return digest if fault is None else None
+    ((digest, size, mtime, _, fault),) = proof.result()
+    return digest if fault is None and seen in (None, (size, mtime)) else None
 
 
 def _lstat(root: Root, paths: list[bytes]) -> list[Identity | None]:

@@ -37,8 +37,6 @@ class Judgement:
 MISMATCHES: Final = 2
 # A device error may pass; a second one is the file's or the disk's.
 TRIES: Final = 2
-# Condemned by its batch: its own turn comes again, in smaller company, before it is given up.
-CONDEMNED_TRIES: Final = 3
 
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 # Names that this file system cannot hold: too long, not its characters.
@@ -53,7 +51,8 @@ def judge_source(fault: Failed, attempts: int) -> Judgement:
         case "cancelled":
             return Judgement(Step.CANCELLED)
         case "changed":
-            return Judgement(Step.END, ItemState.CHANGED, "changed while it was read")
+            when = "changed since the scan" if fault.operation == "open" else "changed while it was read"
+            return Judgement(Step.END, ItemState.CHANGED, when)
         case "unstable":
             return Judgement(Step.END, ItemState.FAILED, "unstable_source")
         case "crashed" | "stalled":
@@ -82,9 +81,6 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
         case "mismatch":
             again = attempts < MISMATCHES
             return Judgement(Step.RETRY) if again else Judgement(Step.END, ItemState.FAILED, "corrupt_destination")
-        case "condemned":
-            again = attempts < CONDEMNED_TRIES
-            return Judgement(Step.RETRY) if again else Judgement(Step.END, ItemState.FAILED, "io")
     if fault.errno in NO_SPACE:
         return Judgement(Step.WAIT_SPACE)
     if fault.errno == errno.EROFS:

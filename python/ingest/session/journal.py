@@ -160,6 +160,16 @@ class Journal:
             last = rows[-1].item
             yield [_item(row) for row in rows]
 
+    def sample(self, source: int, size: int) -> list[Item]:
+        """So many items of a source at most, spread over it; without what systems leave on every card."""
+        own = (items.c.session == self.key) & (items.c.source == source) & (items.c.state != ItemState.EXCLUDED)
+        with self.database.read() as connection:
+            total = int(connection.scalar(select(func.count()).select_from(items).where(own)) or 0)
+            step = max(1, total // size)
+            rows = connection.execute(select(items).where(own, items.c.item % step == 0).limit(size)).all()
+            rows = rows or connection.execute(select(items).where(own).limit(size)).all()
+        return [_item(row) for row in rows]
+
     def copies_of(self, first: int, last: int) -> dict[int, list[Copy]]:
         """The copies of a run of items, by item."""
         query = select(*(copies.c[name] for name in _FIELDS)).where(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import stat
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import PausedError
-from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from ingest.engine import Root
@@ -43,9 +41,7 @@ def _holds_some(journal: Journal, source: SourceFacts, root: Root) -> bool:
 
     A session without files fits everywhere if its scan was whole, else only the very same folder.
     """
-    # Systems leave the same litter on every card.
-    own = (i for page in journal.items(source=source.number) for i in page if i.state is not ItemState.EXCLUDED)
-    sample = list(islice(own, SAMPLE))
+    sample = journal.sample(source.number, SAMPLE)
     if not sample:
         return journal.has_scan() or (root.dev, root.ino) == (source.device, source.inode)
     found = root.lstat([item.path for item in sample])

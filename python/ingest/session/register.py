@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from ingest.db.schema import roots, session_roots, session_sources, sessions
+from ingest.db.schema import items, roots, session_roots, session_sources, sessions
 from ingest.errors import MissingError, UsageError
 from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import CLOSED, SessionState, advance
@@ -114,6 +114,9 @@ def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
         values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None, "state": left,
                   "owner_pid": os.getpid()}  # fmt: skip
         connection.execute(update(sessions).where(sessions.c.key == key).values(**values))
+        # What an earlier run read says nothing about what is there now.
+        read = (items.c.session == key) & items.c.blake3.is_not(None)
+        connection.execute(update(items).where(read).values(blake3=None))
     return session_facts(database, key)
 
 

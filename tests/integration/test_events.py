@@ -1,0 +1,111 @@
+"""What a monitor is told, and in which order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import pairwise
+
+from ingest.model.states import ItemState, SessionState
+
+
+def test_a_session_is_told_from_its_start_to_its_end(place, recorder):
+    place.fill(20)
+    place.put(".DS_Store", b"x")
+
+    report = place.copy(monitor=recorder)
+
+    kinds = [kind for kind, _ in recorder.told]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "finished"
+    assert (kinds.count("started"), kinds.count("finished")) == (1, 1)
+    assert recorder.all("started") == [(report.id, (os.fsencode(place.card),), (os.fsencode(place.archive()),))]
+    assert recorder.all("finished") == [report]
+
+
+def test_every_copy_is_told_once_when_it_ends(place, recorder):
+    files = place.fill(20)
+    place.put(".DS_Store", b"x")
+    one, other = place.archive(0), place.archive(1)
+
+    place.copy(one, other, monitor=recorder)
+
+    told = [(record.source_path, root) for record, root in recorder.all("ended")]
+    assert len(told) == len(set(told)) == 2 * 21
+    arrived = [record for record, _ in recorder.all("ended") if record.state is ItemState.FINALIZED]
+    assert len(arrived) == 2 * len(files)
+    assert all(record.verify_method and record.blake3 and record.finalized_ns for record in arrived)
+    for record in arrived:
+        assert record.started_ns <= record.copied_ns <= record.validated_ns <= record.finalized_ns
+
+
+def test_what_is_told_as_finalized_is_there(place, recorder):
+    place.fill(50)
+    missing = []
+    tell = recorder.ended
+
+    def look(record, root) -> None:
+        tell(record, root)
+        if record.state is ItemState.FINALIZED and not os.path.exists(root + b"/" + record.path):
+            missing.append(record.path)
+
+    recorder.ended = look
+    place.copy(monitor=recorder)
+
+    assert missing == []
+    assert len(recorder.all("ended")) == 50
+
+
+def test_progress_goes_forward_through_the_phases(place, recorder):
+    files = place.fill(400, 200_000)
+
+    place.copy(monitor=recorder)
+
+    told = recorder.all("progress")
+    copying = [progress for progress in told if progress.phase == SessionState.COPYING]
+    assert copying, "there is progress while bytes move"
+    order = [
+        str(phase)
+        for phase in (SessionState.SCANNING, SessionState.PLANNING, SessionState.COPYING, SessionState.FINALIZING)
+    ]
+    places = [order.index(progress.phase) for progress in told]
+    assert places == sorted(places)
+    for before, after in pairwise(copying):
+        assert after.work_done >= before.work_done
+        assert after.files_done >= before.files_done
+    assert all(progress.work_done <= progress.work for progress in copying)
+    assert copying[-1].work >= 2 * sum(map(len, files.values()))
+
+
+def test_a_monitor_hears_from_one_thread(place, recorder):
+    place.fill(50)
+    place.copy(place.archive(0), place.archive(1), monitor=recorder)
+
+    assert recorder.threads == {threading.get_ident()}
+
+
+def test_a_run_that_takes_a_session_up_tells_only_what_it_does(place, recorder):
+    place.fill(300, 10_000)
+    stop = threading.Event()
+    recorder.at_first_end = stop.set
+    place.copy(monitor=recorder, stopped=stop.is_set)
+    first = {record.source_path for record, _ in recorder.all("ended")}
+
+    recorder.told.clear()
+    place.resume(monitor=recorder)
+
+    second = {record.source_path for record, _ in recorder.all("ended")}
+    assert first
+    assert not first & second
+    assert len(first | second) == 300
+
+
+def test_warnings_come_before_the_end_and_stand_in_the_report(place, recorder):
+    place.put("A.MP4", b"another card's footage", on=place.archive() / "CARD")
+    place.put("A.MP4", b"footage")
+
+    report = place.copy(monitor=recorder)
+
+    assert recorder.all("warning") == list(report.warnings)
+    assert "CARD_2" in report.warnings[0]
+    assert place.arrived(label="CARD_2") == {"A.MP4": b"footage"}

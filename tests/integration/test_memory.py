@@ -1,0 +1,60 @@
+"""Memory does not grow with the number of files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import pathlib, sys
+from ingest import api
+from ingest.model.options import CopyOptions, CopyRequest
+
+card, archive, home = sys.argv[1:]
+report = api.copy(CopyRequest((card.encode(),), (archive.encode(),), CopyOptions()), pathlib.Path(home))
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+print(report.items["finalized"], peak)
+"""
+
+
+@pytest.fixture
+def memory():
+    """A folder that costs no disk."""
+    if not os.path.ismount("/dev/shm"):
+        pytest.skip("no tmpfs at /dev/shm")
+    folder = f"/dev/shm/ingest-memory-{os.getpid()}"
+    os.mkdir(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def peak(folder: str, count: int) -> int:
+    """The supervisor's largest resident size, in KiB, copying so many tiny files."""
+    card, archive, home = (f"{folder}/{name}-{count}" for name in ("card", "archive", "home"))
+    os.mkdir(archive)
+    for number in range(count):
+        if number % 500 == 0:
+            os.makedirs(f"{card}/DCIM/{number // 500:03d}")
+        with open(f"{card}/DCIM/{number // 500:03d}/IMG_{number:05d}.JPG", "wb") as file:
+            file.write(b"%d" % number)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, card, archive, home], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    finalized, kib = done.stdout.split()
+    assert int(finalized) == count
+    shutil.rmtree(archive)
+    return int(kib)
+
+
+@pytest.mark.slow
+def test_ten_times_the_files_need_hardly_more_memory(memory):
+    few, many = peak(memory, 2_000), peak(memory, 20_000)
+
+    # Measured: about 100 and 115 MiB, most of it the interpreter with Arrow and SQLAlchemy, and one full manifest part.
+    assert many < 300 * 1024, f"{many >> 10} MiB for 20,000 files"
+    assert many < 1.5 * few, f"{few >> 10} MiB for 2,000 files, {many >> 10} MiB for 20,000"

@@ -32,8 +32,7 @@ Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 ``kind``: ``io`` (the system refused; ``errno`` says why) · ``changed`` (the source is not what the scan saw, or
 changed while it was read) · ``unstable`` (the source gave different bytes when it was read again) ·
 ``mismatch`` (the copy does not read back as written; ``ranges`` holds up to 16 differing byte ranges) ·
-``cancelled`` · ``condemned`` (this file was fine, another one of its batch failed to reach the device and took
-its proof with it).
+``cancelled``.
 ``operation``: the system call or step, as in ``open``, ``read``, ``write``, ``fsync``, ``verify``, ``rename``.
 ``errno``: 0 where no system call failed. ``path``: the file concerned, absolute, as far as it is known.
 ``detail``: one English sentence."""
@@ -141,7 +140,8 @@ def publish(
 ) -> list[Published]:
     """Give proven staging files their final names, without ever replacing one, and make the names durable.
 
-    Missing folders are made; after all renames each touched folder and each parent of a new one is flushed once.
+    Missing folders are made; after all renames each touched folder is flushed once and, the first time that this
+    root meets a folder, the whole way up from it.
     A folder that cannot be flushed is a fault of every file in it (operation ``fsync_folder``): the names stand,
     but may not survive a power cut. Where no-replace renames are unknown: link and unlink, where those are
     missing too: check and rename (``unguarded``). The page's cancel flag is not heeded: what is proven gets its name.

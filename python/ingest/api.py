@@ -136,7 +136,10 @@ def resume(
         for entry in entries:
             try:
                 with hold(home, entry.id):
-                    reports.append(_resume_one(database, entry, monitor, stopped, named=session is not None))
+                    fresh = find(database, entry.id)
+                    if session is None and fresh.over:
+                        continue  # another process was quicker
+                    reports.append(_resume_one(database, fresh, monitor, stopped, named=session is not None))
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:

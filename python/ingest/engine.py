@@ -63,7 +63,8 @@ class Failed:
     """A fault, as the stages above speak of it.
 
     Attributes:
-        kind: `io`, `changed`, `unstable`, `mismatch`, `cancelled` or `condemned`.
+        kind: `io`, `changed`, `unstable`, `mismatch` or `cancelled`; and
+            `crashed`, `stalled`, which the supervisor says of a worker.
         operation: the system call or step. errno: 0 where no call failed. path: absolute.
         detail: one sentence. ranges: differing byte ranges, [start, end).
     """

@@ -18,7 +18,9 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from ctypes.util import find_library
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -28,7 +30,7 @@ import blake3
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PATIENCE = 30.0  # seconds, for anything that is waited for
 ARRIVED = ("finalized", "duplicate")
@@ -371,6 +373,11 @@ class Running:
             return self.process.pid
         return until(lambda: children(self.process.pid), "the traced command")[0]
 
+    @staticmethod
+    def alive(pids: Iterable[int]) -> list[int]:
+        """Those of some processes that have not ended."""
+        return [pid for pid in pids if is_alive(pid)]
+
     def workers(self) -> list[int]:
         return [pid for pid in children(self.supervisor) if is_worker(pid)]
 
@@ -655,12 +662,15 @@ class FaultyDisk:
 
 @pytest.fixture
 def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
-    pytest.importorskip("mfusepy", exc_type=(ImportError, OSError), reason="needs mfusepy and libfuse")
+    if find_spec("mfusepy") is None:
+        pytest.skip("needs mfusepy")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
         pytest.skip("needs root and /dev/fuse")
     made: list[FaultyDisk] = []
 
     def make(name: str = "faulty", library: str = "fuse3") -> FaultyDisk:
+        if find_library(library) is None:
+            pytest.skip(f"needs lib{library}")
         disk = FaultyDisk(tmp_path / name, library)
         made.append(disk)
         return disk

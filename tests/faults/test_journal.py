@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 
@@ -151,8 +152,7 @@ def test_a_journal_that_is_gone_loses_no_footage_and_copies_nothing_twice(make_c
     running = shell.start("copy", card.folder, archive)
     running.catch(card.folder / "B.MOV").thaw()
     running.kill()
-    for file in ingest.home.iterdir():
-        file.unlink()
+    shutil.rmtree(ingest.home)
 
     ended = shell.run("copy", card.folder, archive)
 

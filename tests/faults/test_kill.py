@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 # Everything by which the supervisor changes a disk, or tells a worker what to do, and the flushes between.
 CALLS = [
     "pwrite64", "write", "fdatasync", "fsync", "ftruncate", "renameat2", "mkdirat", "mkdir", "unlinkat", "unlink", "rmdir",
@@ -290,7 +291,7 @@ def test_orphans_die_with_their_supervisor(make_card, archive, shell, check, unt
 
         running.kill()
 
-        until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()], "the workers' end", 5)
+        until(lambda: not running.alive(workers), "the workers' end", 5)
     check.nothing(archive)
     assert shell.run("resume").code == 0
     check(card, archive)

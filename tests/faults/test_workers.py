@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
+FULL = os.environ.get("INGEST_CAMPAIGN") == "full"  # about 130 kills instead of 17
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 # What a worker does to a disk, and how it answers (`write` to the pipe as well).
 CALLS = {
     "openat2": 30, "write": 30, "fallocate": 1, "sync_file_range": 20, "fsync": 20, "utimensat": 8, "renameat2": 12,
@@ -86,7 +87,7 @@ def test_a_file_that_kills_two_workers_is_given_up_and_the_rest_arrives(make_car
     (failure,) = ended.document["failures"]
     assert failure["path"].endswith("POISON.MOV")
     assert (failure["state"], failure["reason"]) == ("failed", "crashed")
-    assert "--read-mode read" in failure["advice"]
+    assert failure["advice"]
     check(card, archive, missing={"POISON.MOV"})
     assert not (archive / "CARD/POISON.MOV").exists()
     # The cause is gone: named, the session is taken up once more, and its failed file arrives.
@@ -153,5 +154,5 @@ def test_workers_leave_no_process_behind(make_card, archive, shell, check, until
 
     assert running.end().code == 0
 
-    until(lambda: not [pid for pid in seen if Path(f"/proc/{pid}").exists()], "the workers' end", 5)
+    until(lambda: not running.alive(seen), "the workers' end", 5)
     check(card, archive)

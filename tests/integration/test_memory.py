@@ -55,6 +55,6 @@ def peak(folder: str, count: int) -> int:
 def test_ten_times_the_files_need_hardly_more_memory(memory):
     few, many = peak(memory, 2_000), peak(memory, 20_000)
 
-    # Measured: about 100 and 115 MiB, most of it the interpreter with Arrow and SQLAlchemy, and one full manifest part.
-    assert many < 300 * 1024, f"{many >> 10} MiB for 20,000 files"
-    assert many < 1.5 * few, f"{few >> 10} MiB for 2,000 files, {many >> 10} MiB for 20,000"
+    # Measured: 105 and 160 MiB, 190 with 80,000; most is Arrow and SQLAlchemy, then one manifest part and the caches.
+    assert many < 250 * 1024, f"{many >> 10} MiB for 20,000 files"
+    assert many < 2 * few, f"{few >> 10} MiB for 2,000 files, {many >> 10} MiB for 20,000"

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -186,7 +187,7 @@ def began(
         with database.write() as connection:
             key = remember_root(connection, uuid, tree.name, None)
         places.append(RootFacts(number, key, tree.name, uuid, None, root.dev, root.ino))
-    opened = open_session(database, options or CopyOptions(), facts, places, "0.0.0")
+    opened = open_session(database, str(uuid4()), options or CopyOptions(), facts, places, "0.0.0")
     return Session(database, opened, Journal(database, opened.key), sources, roots)
 
 

@@ -148,16 +148,6 @@ def read_part(root: engine.Root, listed: Listed) -> Part:
     return Part(facts, rows, engine.blake3(data))
 
 
-def last_part(root: engine.Root, session: str) -> Part | None:
-    """The newest part of a session on a root, which the next one must name; None before the first.
-
-    Raises:
-        IngestError, ManifestError: as :func:`read_part`.
-    """
-    listed = list_parts(root, session)
-    return read_part(root, listed[-1]) if listed else None
-
-
 def _session_folder(session: str) -> bytes:
     return MANIFESTS + b"/session=" + session.encode("ascii")
 

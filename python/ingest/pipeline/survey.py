@@ -18,6 +18,7 @@ from ingest.errors import from_os_error
 from ingest.layouts.naming import card_folder, mirrored
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import same_mtime
+from ingest.storage.marker import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -82,20 +83,52 @@ def survey(
     Raises:
         IngestError: a root or the source cannot be asked.
     """
-    number = 1
-    while True:
-        folder = chosen if chosen is not None else card_folder(label, number)
-        absent = _compare(pages(), source, look, folder, strict=not explicit and chosen is None)
-        if absent is not None:
-            return Survey(folder, absent)
-        number += 1
+    if chosen is not None or explicit:
+        folder = chosen if chosen is not None else label
+        fit = _compare(pages(), source, look, folder, strict=False)
+        assert fit is not None  # noqa: S101 - only a strict look refuses
+        return Survey(folder, fit.absent)
+    # This card's own folder first, whatever its number is here: it may have come with others to another archive.
+    taken = _numbers(look.roots, label)
+    free: Survey | None = None
+    for number in range(1, max(taken, default=0) + 2):
+        if free is not None and number not in taken:
+            continue
+        folder = card_folder(label, number)
+        fit = _compare(pages(), source, look, folder, strict=True)
+        if fit is None:
+            continue
+        if fit.alike:
+            return Survey(folder, fit.absent)
+        free = free or Survey(folder, fit.absent)
+    assert free is not None  # noqa: S101 - the number after the last one taken fits every card
+    return free
 
 
-def _compare(
-    pages: Iterable[list[Item]], source: Root, look: Look, folder: bytes, *, strict: bool
-) -> list[Absent] | None:
-    """What is absent below a folder; None if another card lives there (only when strict)."""
-    absent = [Absent() for _ in look.roots]
+def _numbers(roots: Sequence[Root], label: bytes) -> set[int]:
+    """The numbers of the folders that cards with this label have on any of the roots."""
+    found = set()
+    for root in roots:
+        for name in names_in(root, b""):
+            digits = name.removeprefix(label + b"_")
+            if name == label:
+                found.add(1)
+            elif name != digits and digits.isdigit() and card_folder(label, int(digits)) == name:
+                found.add(int(digits))
+    return found
+
+
+@dataclass(slots=True)
+class _Fit:
+    """A folder that may be the card's: what is absent there, and how many of its media files are there already."""
+
+    absent: list[Absent]
+    alike: int = 0
+
+
+def _compare(pages: Iterable[list[Item]], source: Root, look: Look, folder: bytes, *, strict: bool) -> _Fit | None:
+    """How a card fits a folder; None if another card lives there (only when strict)."""
+    fit = _Fit([Absent() for _ in look.roots])
     present = [_lstat(root, [folder])[0] is not None for root in look.roots]
     for page in pages:
         items = [item for item in page if item.state is ItemState.DISCOVERED]
@@ -106,19 +139,20 @@ def _compare(
             doubtful = []
             for item, path, seen in zip(items, paths, found, strict=True):
                 if seen is None or not _alike(item, seen):
-                    absent[number].files += 1
-                    absent[number].size += item.size
+                    fit.absent[number].files += 1
+                    fit.absent[number].size += item.size
                 if seen is None or not strict or not item.kind.media:
                     continue
                 if not _alike(item, seen):
                     return None
+                fit.alike += 1
                 if not same_mtime(item.mtime_ns, seen[2]):
                     doubtful.append((item, path))
             equal = _equal(doubtful, source, root, look, look.keys[number], read)
             look.note([(item, digest) for item, _ in doubtful if (digest := read.get(item.number)) is not None])
             if not equal:
                 return None
-    return absent
+    return fit
 
 
 def _alike(item: Item, seen: Identity) -> bool:

@@ -201,7 +201,7 @@ class Journal:
             number, size = connection.execute(query).one()
             return int(number), int(size)
 
-    def folders(self, page: int = 1000) -> Iterator[list[Folder]]:
+    def folders(self, page: int = 100) -> Iterator[list[Folder]]:
         """All folders, children before their parents, in pages."""
         with self.database.read() as connection:
             numbers = connection.scalars(

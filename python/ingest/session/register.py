@@ -43,6 +43,11 @@ class Entry:
     roots: tuple[bytes, ...]
 
     @property
+    def over(self) -> bool:
+        """Nothing is left to do, unless somebody asks for it by name."""
+        return not self.state.resumable
+
+    @property
     def resumable(self) -> bool:
         """`ingest resume` takes it up without being told its name."""
         return self.state.resumable and not self.held

@@ -39,7 +39,7 @@ DEPTH: Final = 2
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
 # A process whose pipe is closed is about to end.
-REAP_SECONDS: Final = 1.0
+REAP_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Died:
 
     @property
     def bus_error(self) -> bool:
-        """A mapped page went away under it."""
-        return self.exit_code == -signal.SIGBUS
+        """A mapped page went away under it, as far as is known: then nothing is mapped a second time."""
+        return self.exit_code in (None, -signal.SIGBUS)
 
 
 @dataclass(frozen=True, slots=True)

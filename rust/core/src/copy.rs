@@ -198,6 +198,7 @@ impl Work<'_> {
                 return;
             }
             let Ok(sink) = slot else { continue };
+            self.page.operation();
             if let Err(error) = sink.start_flush(transfer.mtime_ns) {
                 condemn(slot, error);
             }
@@ -225,7 +226,10 @@ impl Work<'_> {
                 let error = sink.cancelled();
                 return Err(sink.condemn(error));
             }
-            sink.finish()
+            match sink.drain(transfer.size, self.page) {
+                Ok(()) => sink.finish(),
+                Err(error) => Err(sink.condemn(error)),
+            }
         };
         Flushed { staged, copies: sinks.into_iter().map(|slot| slot.and_then(finish)).collect() }
     }

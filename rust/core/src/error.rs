@@ -18,8 +18,6 @@ pub enum Kind {
     Mismatch,
     /// The caller asked to stop.
     Cancelled,
-    /// This file was fine; another one of its batch took its proof with it.
-    Condemned,
 }
 
 impl Kind {
@@ -32,7 +30,6 @@ impl Kind {
             Self::Unstable => "unstable",
             Self::Mismatch => "mismatch",
             Self::Cancelled => "cancelled",
-            Self::Condemned => "condemned",
         }
     }
 }

@@ -33,7 +33,8 @@ impl Publication {
 
 /// Gives staging files their final names, and makes these durable.
 ///
-/// Missing folders are made. After all renames each touched folder and each parent of a new one is flushed once;
+/// Missing folders are made. After all renames each touched folder and, the first time that this root meets a folder,
+/// the whole way up to the root is flushed once;
 /// a folder that cannot be flushed is a fault (`fsync_folder`) of every file in it. The staging folder counts as
 /// touched: without a journal it could otherwise keep a second name for a file with one link, and removing that
 /// name after a power cut would free the file under its final one.
@@ -50,11 +51,18 @@ pub fn publish<P: AsRef<[u8]>>(root: &Root, staging: &[P], paths: &[P], page: &P
         if outcome.is_ok() {
             to.touched(old);
             to.touched(new);
+            if root.unsettled(folder_of(new)) {
+                ancestors(new).for_each(|folder| to.changed(folder));
+            }
         }
         published.push(outcome);
     }
     let failed = to.sync();
-    if !failed.is_empty() {
+    if failed.is_empty() {
+        for (_, path) in published.iter().zip(paths).filter(|(outcome, _)| outcome.is_ok()) {
+            root.settled(folder_of(path.as_ref()));
+        }
+    } else {
         for (outcome, (old, new)) in published.iter_mut().zip(pairs()) {
             if outcome.is_ok() {
                 if let Some(error) = ancestors(new).chain([folder_of(old)]).find_map(|folder| failed.get(folder)) {

@@ -1,8 +1,9 @@
 //! A pinned folder, and everything that is found beneath it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::platform::{self, Dir, Stat};
@@ -18,7 +19,12 @@ pub struct Root {
     mount: Option<u64>,
     magic: u64,
     coldness: Coldness,
+    /// Folders whose way up to the root this process has flushed.
+    settled: Mutex<HashSet<Vec<u8>>>,
 }
+
+/// Settled folders that are remembered at most; past that all are forgotten, and flushed once more.
+const SETTLED: usize = 4096;
 
 /// How a [`Root`] is used.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +47,22 @@ impl Root {
         let mount = platform::mount_of(&dir).map_err(|error| fault(&error))?;
         let magic = platform::magic(&dir);
         let coldness = volume::coldness(magic, options.served);
-        Ok(Self { path: path.to_vec(), dir, stat, mount, magic, coldness })
+        Ok(Self { path: path.to_vec(), dir, stat, mount, magic, coldness, settled: Mutex::default() })
+    }
+
+    /// Whether the way from a folder up to the root still has to be flushed once by this process: who made it may
+    /// have died, or be another process that has not come to its flush yet.
+    pub(crate) fn unsettled(&self, folder: &[u8]) -> bool {
+        !self.settled.lock().unwrap_or_else(PoisonError::into_inner).contains(folder)
+    }
+
+    /// The way from a folder up to the root was flushed.
+    pub(crate) fn settled(&self, folder: &[u8]) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.len() >= SETTLED {
+            settled.clear();
+        }
+        settled.insert(folder.to_vec());
     }
 
     /// The path it was opened by.

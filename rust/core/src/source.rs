@@ -65,7 +65,8 @@ impl Source {
             return Ok(());
         }
         let what = if self.stat.size == size { "modification time" } else { "size" };
-        Err(self.changed(format!("its {what} is not what the scan saw")))
+        let detail = format!("its {what} is not what the scan saw");
+        Err(Error::found(Kind::Changed, "open", self.path.clone(), detail))
     }
 
     /// What the file was when it was opened.

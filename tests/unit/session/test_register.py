@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from sqlalchemy import update
 
 from ingest.db.schema import sessions
-from ingest.errors import MissingError, PausedError, UsageError
+from ingest.errors import MissingError, UsageError
 from ingest.model.options import CopyOptions
 from ingest.model.states import CLOSED, IllegalTransitionError, SessionState
 from ingest.session import register
-from ingest.session.owner import Owner
+from ingest.session.hold import hold
 from ingest.session.register import find, let_go, move_session, session_facts, take_up
 
 
@@ -25,14 +22,11 @@ def close(session, state: SessionState = SessionState.PAUSED_USER, code: int = 6
         let_go(connection, session.facts.key, state, code, problem, 1.5)
 
 
-def dead_owner() -> dict[str, object]:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    here = Owner.this()
-    return {
-        "owner_machine": here.machine, "owner_boot": here.boot, "owner_space": here.space, "owner_pid": process.pid,
-        "owner_started": here.started,
-    }  # fmt: skip
+@pytest.fixture
+def holding(session):
+    """Somebody works on the session: another open lock, as another process would have it."""
+    with hold(session.database.path.parent, session.facts.id):
+        yield
 
 
 def entry(session):
@@ -43,11 +37,11 @@ def entry(session):
 # Opening
 
 
-def test_a_new_session_is_held_by_this_process(session):
+def test_a_new_session_is_listed(session, holding):
     found = entry(session)
 
     assert (found.id, found.state, found.run) == (session.facts.id, SessionState.PENDING, 1)
-    assert (found.owned, found.alive, found.resumable) == (True, True, False)
+    assert (found.held, found.resumable) == (True, False)
     assert found.sources == (session.sources[0].name,)
     assert found.roots == (session.roots[0].name,)
 
@@ -65,7 +59,7 @@ def test_numbers_of_64_bits_survive(session):
     huge = replace(session.facts.sources[0], device=(1 << 64) - 1, inode=1 << 63)
     place = replace(session.facts.roots[0], device=1 << 63, inode=(1 << 64) - 2)
 
-    opened = register.open_session(session.database, CopyOptions(), [huge], [place], "0")
+    opened = register.open_session(session.database, "another", CopyOptions(), [huge], [place], "0")
 
     back = session_facts(session.database, opened.key)
     assert (back.sources[0].device, back.sources[0].inode) == ((1 << 64) - 1, 1 << 63)
@@ -84,7 +78,9 @@ def test_a_user_without_a_name_can_copy(session, monkeypatch):
 
     monkeypatch.setattr("getpass.getuser", nameless)
 
-    opened = register.open_session(session.database, CopyOptions(), session.facts.sources, session.facts.roots, "0")
+    opened = register.open_session(
+        session.database, "another", CopyOptions(), session.facts.sources, session.facts.roots, "0"
+    )
     assert opened.operator == "unknown"
 
 
@@ -93,16 +89,12 @@ def test_a_user_without_a_name_can_copy(session, monkeypatch):
 
 def test_a_session_that_was_let_go_can_be_taken_up(session):
     close(session, SessionState.PAUSED_NETWORK, 8, "the share is away")
-    assert (entry(session).resumable, entry(session).exit_code, entry(session).problem) == (
-        True,
-        8,
-        "the share is away",
-    )
+    found = entry(session)
+    assert (found.held, found.resumable, found.exit_code, found.problem) == (False, True, 8, "the share is away")
 
     facts = take_up(session.database, session.facts.key, retry=False)
 
     assert facts.run == 2
-    assert (entry(session).owned, entry(session).alive) == (True, True)
     assert (entry(session).exit_code, entry(session).problem, entry(session).finished_ns) == (None, None, None)
 
 
@@ -116,27 +108,40 @@ def test_runs_and_seconds_count_on(session):
         assert connection.exec_driver_sql("SELECT seconds_total FROM sessions").scalar() == 4.5
 
 
-def test_a_session_that_somebody_works_on_is_not_taken_from_them(session):
-    with pytest.raises(PausedError, match="is being worked on"):
-        take_up(session.database, session.facts.key, retry=True)
+def test_a_session_that_somebody_works_on_is_not_resumable(session, holding):
+    rewrite(session, state=str(SessionState.COPYING))
 
-    assert entry(session).run == 1
-
-
-def test_a_session_of_another_machine_is_not_taken_from_it(session):
-    rewrite(session, owner_machine="another", host="cart-2")
-
-    with pytest.raises(PausedError, match="cart-2"):
-        take_up(session.database, session.facts.key, retry=True)
-    assert (entry(session).alive, entry(session).resumable) == (None, False)
+    assert (entry(session).state, entry(session).held, entry(session).resumable) == (SessionState.COPYING, True, False)
 
 
-def test_a_session_whose_owner_died_can_be_taken_up_at_once(session):
-    rewrite(session, state=str(SessionState.COPYING), **dead_owner())
-    found = entry(session)
-    assert (found.state, found.alive, found.resumable) == (SessionState.INTERRUPTED, False, True)
+def test_a_session_whose_process_died_is_interrupted_and_can_be_taken_up_at_once(session):
+    rewrite(session, state=str(SessionState.COPYING))
+    assert (entry(session).state, entry(session).held, entry(session).resumable) == (
+        SessionState.INTERRUPTED,
+        False,
+        True,
+    )
 
     assert take_up(session.database, session.facts.key, retry=False).run == 2
+
+
+@pytest.mark.parametrize("state", [s for s in SessionState if s.resumable] + [SessionState.COMPLETED_WITH_ERRORS])
+def test_a_kill_right_after_it_was_taken_up_leaves_it_to_be_resumed(session, state):
+    close(session, state, 7)
+
+    take_up(session.database, session.facts.key, retry=True)
+
+    assert entry(session).resumable
+
+
+def test_what_an_earlier_run_read_of_a_source_is_not_believed_any_more(session, item):
+    session.add(item(1), item(2))
+    session.journal.note_digests([(item(1), b"\1" * 32)])
+    close(session)
+
+    take_up(session.database, session.facts.key, retry=False)
+
+    assert [found.blake3 for found in session.items().values()] == [None, None]
 
 
 @pytest.mark.parametrize("state", sorted(CLOSED))
@@ -145,7 +150,7 @@ def test_a_closed_session_is_not_taken_up(session, state):
 
     with pytest.raises(UsageError, match="nothing to resume"):
         take_up(session.database, session.facts.key, retry=False)
-    assert entry(session).owned is False
+    assert entry(session).run == 1
 
 
 def test_a_session_with_errors_can_be_tried_once_more_by_name(session):
@@ -171,8 +176,8 @@ def test_every_open_state_can_be_resumed(session, state):
     take_up(session.database, session.facts.key, retry=False)
 
 
-def test_a_completed_session_is_not_called_interrupted_because_its_owner_is_gone(session):
-    rewrite(session, state=str(SessionState.COMPLETED), **dead_owner())
+def test_a_completed_session_is_not_called_interrupted_because_its_process_is_gone(session):
+    rewrite(session, state=str(SessionState.COMPLETED))
 
     assert (entry(session).state, entry(session).resumable) == (SessionState.COMPLETED, False)
 

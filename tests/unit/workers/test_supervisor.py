@@ -14,7 +14,7 @@ import pytest
 from ingest import engine
 from ingest.errors import IngestError
 from ingest.workers.messages import Adopt, Discard, Folders, Place, Prove, Publish, Setup, Stage
-from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor
+from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor, _quiet_start
 
 BIG = 256 << 20
 
@@ -634,6 +634,32 @@ def test_workers_may_hold_many_files_open(floor):
     with open(f"/proc/{f.pids()[0]}/limits", encoding="ascii") as limits:
         soft, hard = next(line.split()[3:5] for line in limits if line.startswith("Max open files"))
     assert int(soft) >= min(int(hard), 1 << 16)
+
+
+def test_workers_that_are_started_from_two_threads_leave_the_program_as_it_was():
+    main = sys.modules["__main__"]
+    inside, leave = threading.Barrier(2), threading.Event()
+
+    def one() -> None:
+        with _quiet_start():
+            inside.wait(10)
+            leave.wait(10)
+
+    thread = threading.Thread(target=one)
+    thread.start()
+
+    def other() -> None:
+        with _quiet_start():
+            pass
+
+    second = threading.Thread(target=lambda: (inside.wait(10), other()))
+    second.start()
+    second.join(0.2)
+    leave.set()
+    thread.join(10)
+    second.join(10)
+
+    assert sys.modules["__main__"] is main
 
 
 def test_a_worker_is_known_by_its_name(floor):

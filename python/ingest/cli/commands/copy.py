@@ -9,7 +9,7 @@ import typer
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
 from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, raw
-from ingest.cli.output import complain, print_document, say
+from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.options import CopyOptions, CopyRequest, Duplicates, ReadMode
 
@@ -85,7 +85,12 @@ def run(
 
     with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
         report = api.copy(request, config.home(), monitor, stopped)
-    print_report(report, as_json=as_json, quiet=quiet or events == "-")
+    try:
+        print_report(report, as_json=as_json, quiet=quiet or events == "-")
+    except UnheardError:
+        if not report.exit_code:
+            raise
+        # The terminal has gone; what the session came to is the better word.
     return int(report.exit_code)
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import put, say, wants_json
+from ingest.cli.output import say, wants_json
+from ingest.cli.spool import spooled
 from ingest.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 
 def run(
@@ -48,29 +45,25 @@ def run(
 
     with api.query([raw(each) for each in root or ()], sql, config.home()) as answer:
         if as_csv:
-            put(_csv([answer.columns]))
-            for batch in answer:
-                put(_csv(batch))
+            with spooled() as out:
+                table = csv.writer(out, lineterminator="\n")
+                table.writerow(answer.columns)
+                for batch in answer:
+                    table.writerows(batch)
         elif wants_json():
-            # One document, written as it comes: the rows may be millions.
-            separator = "["
-            for batch in answer:
-                for row in batch:
-                    put(separator + json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False))
-                    separator = ",\n"
-            put(("[" if separator == "[" else "") + "]\n")
+            with spooled() as out:
+                separator = "["
+                for batch in answer:
+                    for row in batch:
+                        document = dict(zip(answer.columns, row, strict=True))
+                        out.write(separator + json.dumps(document, ensure_ascii=False))
+                        separator = ",\n"
+                out.write(("[" if separator == "[" else "") + "]\n")
         else:
             say("\t".join(answer.columns))
             for batch in answer:
-                for row in batch:
-                    say("\t".join("" if value is None else _cell(value) for value in row))
+                say(*("\t".join("" if value is None else _cell(value) for value in row) for row in batch))
     return 0
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _cell(value: object) -> str:

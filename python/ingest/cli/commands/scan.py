@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingest.cli.options import Exclude, Json, Label, Only, Quiet, Sources, raw
-from ingest.cli.output import number, path_fields, put, say, size
+from ingest.cli.output import number, path_fields, say, size
+from ingest.cli.spool import spooled
 from ingest.errors import shown
 from ingest.model.options import CopyOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ingest.pipeline.preview import PlanLine, Totals
 
 
 def run(
@@ -48,38 +51,41 @@ def print_plan(
 
     plan = api.plan(sources, destinations, options, config.home())
     if as_json:
-        put('{"items": [')
-    separator = ""
-    for line in plan:
-        if as_json:
-            document = {
-                **path_fields(line.source_path, "source_path"), "decision": line.decision,
-                **(path_fields(line.path) if line.path is not None else {"path": None}), "reason": line.reason, "size": line.size,
-            }  # fmt: skip
-            put(separator + json.dumps(document, ensure_ascii=False))
-            separator = ",\n"
-        elif not quiet:
-            reason = f" ({line.reason})" if line.reason else ""
-            place = f" -> {shown(line.path)}" if line.path is not None and line.decision != "duplicate" else ""
-            say(f"{line.decision:<10} {shown(line.source_path)}{place}{reason}")
-    told = plan.totals
-    if as_json:
-        rest = {
-            "counts": told.counts, "bytes": told.bytes,
-            "destinations": [{**path_fields(d.path, "root"), "files": d.files, "bytes_needed": d.needed, "bytes_free": d.free,
-                              "enough": d.enough} for d in told.destinations],
-            "exit_code": 0,
-        }  # fmt: skip
-        put("], " + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
-    elif not quiet:
+        with spooled() as out:
+            out.write('{"items": [')
+            for number_, line in enumerate(plan):
+                out.write((",\n" if number_ else "") + json.dumps(_line_document(line), ensure_ascii=False))
+            out.write("], " + json.dumps(_totals_document(plan.totals), ensure_ascii=False)[1:] + "\n")
+        return 0
+    for line in () if quiet else plan:
+        reason = f" ({line.reason})" if line.reason else ""
+        place = f" -> {shown(line.path)}" if line.path is not None and line.decision != "duplicate" else ""
+        say(f"{line.decision:<10} {shown(line.source_path)}{place}{reason}")
+    if not quiet:
+        told = plan.totals
+        counts = ", ".join(f"{count:,} {decision}" for decision, count in told.counts.items() if count)
         say(
             "",
-            ", ".join(f"{count:,} {decision}" for decision, count in told.counts.items() if count) or "Nothing there.",
+            counts or "Nothing there.",
+            f"{size(told.bytes)} in {number(sum(told.counts.values()), 'entry', 'entries')}.",
         )
-        say(f"{size(told.bytes)} in {number(sum(told.counts.values()), 'entry', 'entries')}.")
         for need in told.destinations:
-            say(
-                f"{shown(need.path)}: needs {size(need.needed)}, {size(need.free)} free"
-                + ("" if need.enough else ": NOT ENOUGH")
-            )
+            room = "" if need.enough else ": NOT ENOUGH"
+            say(f"{shown(need.path)}: needs {size(need.needed)}, {size(need.free)} free{room}")
     return 0
+
+
+def _line_document(line: PlanLine) -> dict[str, object]:
+    return {
+        **path_fields(line.source_path, "source_path"), "decision": line.decision,
+        **(path_fields(line.path) if line.path is not None else {"path": None}), "reason": line.reason, "size": line.size,
+    }  # fmt: skip
+
+
+def _totals_document(told: Totals) -> dict[str, object]:
+    return {
+        "counts": told.counts, "bytes": told.bytes,
+        "destinations": [{**path_fields(d.path, "root"), "files": d.files, "bytes_needed": d.needed, "bytes_free": d.free,
+                          "enough": d.enough} for d in told.destinations],
+        "exit_code": 0,
+    }  # fmt: skip

@@ -163,6 +163,11 @@ pub(crate) fn write_back(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
+    Ok(())
+}
+
 pub(crate) fn sequential(_file: &File) {}
 
 pub(crate) fn evict(_file: &File) {}

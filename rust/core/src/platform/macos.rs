@@ -52,6 +52,11 @@ pub(crate) fn write_back(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
+    Ok(())
+}
+
 /// Readahead notices by itself.
 pub(crate) fn sequential(_file: &File) {}
 

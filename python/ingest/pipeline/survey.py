@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
@@ -90,19 +91,18 @@ def survey(
         return Survey(folder, fit.absent)
     # This card's own folder first, whatever its number is here: it may have come with others to another archive.
     taken = _numbers(look.roots, label)
-    free: Survey | None = None
-    for number in range(1, max(taken, default=0) + 2):
-        if free is not None and number not in taken:
-            continue
+    first_free = next(number for number in count(1) if number not in taken)
+    fitting: Survey | None = None
+    for number in sorted({*taken, first_free}):
         folder = card_folder(label, number)
         fit = _compare(pages(), source, look, folder, strict=True)
         if fit is None:
             continue
         if fit.alike:
             return Survey(folder, fit.absent)
-        free = free or Survey(folder, fit.absent)
-    assert free is not None  # noqa: S101 - the number after the last one taken fits every card
-    return free
+        fitting = fitting or Survey(folder, fit.absent)
+    assert fitting is not None  # noqa: S101 - a folder that is not there fits every card
+    return fitting
 
 
 def _numbers(roots: Sequence[Root], label: bytes) -> set[int]:

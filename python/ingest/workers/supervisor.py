@@ -112,6 +112,10 @@ def _deliver(pipe: Connection, outgoing: SimpleQueue[Request | None]) -> None:
                 return
 
 
+# Two sessions of one program may start workers at the same time: what is hidden is the whole program's.
+_STARTING: Final = threading.Lock()
+
+
 @contextmanager
 def _quiet_start() -> Iterator[None]:
     """Prepare for a spawn.
@@ -119,6 +123,11 @@ def _quiet_start() -> Iterator[None]:
     Ctrl-C is kept back: the child inherits the mask and ignores it from its first line on. The main module is
     hidden: spawn would import it again in the child, with all that it needs.
     """
+    with _STARTING:
+        yield from _hidden()
+
+
+def _hidden() -> Iterator[None]:
     # Starting its helper process, `multiprocessing` would unblock the signal again: that is done before.
     resource_tracker.ensure_running()
     main_module = sys.modules["__main__"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest import engine
 from ingest.errors import DeniedError, IngestError, ManifestError
 from ingest.manifest import names
-from ingest.manifest.parts import PART_ROWS, last_part, list_parts, read_part, write_part
+from ingest.manifest.parts import PART_ROWS, list_parts, read_part, write_part
 
 # What a file system can hold as one component, and what it can only hold as bytes.
 COMPONENTS = st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name)
@@ -99,14 +99,6 @@ def test_names_that_are_not_parts_are_left_alone(archive, record, name):
 
 def test_a_root_without_manifests_has_no_parts(archive):
     assert list_parts(archive.root) == []
-    assert last_part(archive.root, archive.facts().session) is None
-
-
-def test_the_last_part_is_the_one_that_the_next_must_name(archive, record):
-    archive.add([record(1, b"A")])
-    second = archive.add([record(2, b"B")])
-
-    assert last_part(archive.root, second.facts.session) == second
 
 
 def test_a_part_that_a_dead_run_published_is_adopted_when_it_is_the_same(archive, record):

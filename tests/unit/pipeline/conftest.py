@@ -190,12 +190,13 @@ class Desk:
         """The answer to a Prove: each item's own bytes, but for these."""
         digests, faults = digests or {}, faults or {}
         method = None if request.root is None else "evicted"
-        rows = [
-            (None, 0, 0, None, faults[item])
-            if item in faults
-            else (digests.get(item, digest_of(item)), 10, 7, method, None)
-            for item in request.items
-        ]
+        rows = []
+        for item in request.items:
+            if item in faults:
+                rows.append((None, 0, 0, None, faults[item]))
+            else:
+                found = self.session.items()[item]
+                rows.append((digests.get(item, digest_of(item)), found.size, found.mtime_ns, method, None))
         self.answer(request, proofs=rows, gone=gone)
 
     def adopted(self, request: Adopt, outcome: str, wrong: Fault | None = None, *, gone: tuple[Gone, ...] = ()) -> None:

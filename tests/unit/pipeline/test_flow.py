@@ -236,6 +236,17 @@ def test_a_source_that_is_gone_before_the_comparison_was_removed(standing, wrong
     d.close_books()
 
 
+@pytest.mark.parametrize(("size", "later"), [(10, 1), (11, 0)])
+def test_a_source_that_is_not_what_the_scan_saw_is_no_duplicate(standing, item, digest, size, later):
+    d = standing(0)
+    source, there = sorted(d.crew.all(Prove), key=lambda p: p.root is not None)
+    d.proved(there)
+    d.answer(source, proofs=[(digest(1), size, item(1).mtime_ns + later, None, None)])
+
+    assert d.state(1) == "changed"
+    d.close_books()
+
+
 def test_a_refused_proof_of_one_root_leaves_the_comparison_of_the_other(standing):
     d = standing(0, 1, roots=2)
     source, *there = sorted(d.crew.all(Prove), key=lambda p: -1 if p.root is None else p.root)

@@ -96,7 +96,7 @@ def test_a_part_is_due_when_it_is_full_or_a_minute_old(write, clock, monkeypatch
     assert not scribe.due
     scribe.add(3, record(3))
     assert scribe.due
-    assert scribe.backlog == 3
+    assert len(scribe._waiting) == 3
 
 
 def test_a_machine_that_burns_loses_a_minute_at_most():
@@ -209,7 +209,7 @@ def test_a_backlog_larger_than_a_part_is_written_in_several(session, write, ende
     ended(*range(1, 2501))
 
     scribe = write()
-    assert scribe.backlog < 1000
+    assert len(scribe._waiting) < 1000
     scribe.close("completed", {})
 
     assert rows(session) == list(range(1, 2501))
@@ -225,7 +225,7 @@ def test_numbers_that_a_retry_left_out_do_not_shift_the_parts(session, write, en
     session.put(Copy(2, 0, ItemState.FINALIZED, b"CARD/2", blake3=b"\2" * 32, verify_method="evicted", sequence=3))
 
     scribe = write()
-    assert scribe.backlog == 1
+    assert len(scribe._waiting) == 1
     scribe.close("completed", {})
 
     assert rows(session) == [1, 2, 2]
@@ -264,7 +264,7 @@ def test_a_failure_is_raised_where_it_is_asked_for_and_loses_no_row(session, wri
     with pytest.raises(IngestError) as caught:
         scribe.wait()
     assert caught.value.errno == number
-    assert (scribe.writing, scribe.backlog) == (False, 4)
+    assert (scribe.writing, len(scribe._waiting)) == (False, 4)
 
     monkeypatch.undo()
     scribe.close("completed", {})

@@ -112,6 +112,21 @@ def test_a_folder_that_was_chosen_earlier_stays(place, look):
     assert look(CARD, chosen=b"CARD_7").folder == b"CARD_7"
 
 
+@pytest.mark.timeout(30)
+def test_a_folder_named_after_a_date_is_not_counted_up_to(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": b"another day's footage"})
+    archive(place, b"CARD_20241231235959", {b"DCIM/A.MP4": b"another day's footage"})
+
+    assert look(CARD).folder == b"CARD_2"
+
+
+def test_a_card_is_known_again_by_its_own_number_on_any_archive(place, look):
+    archive(place, b"CARD", {b"DCIM/Z.MP4": b"another card without a name in common"})
+    archive(place, b"CARD_4", CARD, roots=(1,))
+
+    assert look(CARD).folder == b"CARD_4"
+
+
 # Equal size, another time
 
 

@@ -71,7 +71,6 @@ def test_what_is_no_file_any_more_when_it_is_opened_was_replaced():
         ("changed", 0, [CHANGED] * 3),
         ("unstable", 0, [end("unstable_source")] * 3),
         ("mismatch", 0, [RETRY, end("corrupt_destination"), end("corrupt_destination")]),
-        ("condemned", errno.EIO, [RETRY, RETRY, end("io")]),
         ("io", errno.ENOSPC, [WAIT] * 3),
         ("io", errno.EDQUOT, [WAIT] * 3),
         ("io", errno.EROFS, [AWAY] * 3),
@@ -94,7 +93,7 @@ def test_a_fault_of_a_root(kind, number, judgements):
 
 
 @pytest.mark.parametrize("judge", [judge_source, judge_root])
-@pytest.mark.parametrize("kind", ["io", "changed", "unstable", "mismatch", "cancelled", "condemned"])
+@pytest.mark.parametrize("kind", ["io", "changed", "unstable", "mismatch", "cancelled"])
 def test_no_fault_is_tried_for_ever(judge, kind):
     for number in range(200):
         judgement = judge(fault(kind, number), 3)

@@ -185,14 +185,14 @@ def test_a_completed_session_is_not_called_interrupted_because_its_process_is_go
 # Steps
 
 
-def test_a_legal_step_is_written_down(session):
+def test_a_legal_step_is_written_down(session, holding):
     with session.database.write() as connection:
         state = move_session(connection, session.facts.key, SessionState.PENDING, SessionState.SCANNING)
 
     assert state is entry(session).state is SessionState.SCANNING
 
 
-def test_an_illegal_step_is_a_bug_and_changes_nothing(session):
+def test_an_illegal_step_is_a_bug_and_changes_nothing(session, holding):
     with pytest.raises(IllegalTransitionError), session.database.write() as connection:
         move_session(connection, session.facts.key, SessionState.PENDING, SessionState.COMPLETED)
 

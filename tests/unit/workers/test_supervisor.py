@@ -638,26 +638,25 @@ def test_workers_may_hold_many_files_open(floor):
 
 def test_workers_that_are_started_from_two_threads_leave_the_program_as_it_was():
     main = sys.modules["__main__"]
-    inside, leave = threading.Barrier(2), threading.Event()
+    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
 
     def one() -> None:
         with _quiet_start():
-            inside.wait(10)
-            leave.wait(10)
-
-    thread = threading.Thread(target=one)
-    thread.start()
+            first_is_in.set()
+            second_is_in.wait(0.2)
+        first_is_out.set()
 
     def other() -> None:
+        first_is_in.wait(10)
         with _quiet_start():
-            pass
+            second_is_in.set()
+            first_is_out.wait(10)
 
-    second = threading.Thread(target=lambda: (inside.wait(10), other()))
-    second.start()
-    second.join(0.2)
-    leave.set()
-    thread.join(10)
-    second.join(10)
+    threads = [threading.Thread(target=one), threading.Thread(target=other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
 
     assert sys.modules["__main__"] is main
 

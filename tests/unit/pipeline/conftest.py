@@ -36,7 +36,7 @@ DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None)
 
 
 def fault(kind: str = "io", number: int = errno.EIO, operation: str = "read", ranges: tuple = ()) -> Fault:
-    return (kind, operation, number if kind in ("io", "condemned") else 0, b"/where", "why", list(ranges))
+    return (kind, operation, number if kind == "io" else 0, b"/where", "why", list(ranges))
 
 
 def digest_of(item: int) -> bytes:

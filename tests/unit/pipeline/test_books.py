@@ -12,13 +12,13 @@ from ingest.model.states import ItemState
 from ingest.workers.messages import Adopt, Discard, Prove, Publish, Stage
 
 ROOT_FAULTS = [
-    ("mismatch", 0, "verify"), ("condemned", errno.EIO, "syncfs"), ("io", errno.EIO, "write"), ("io", errno.EACCES, "open"),
+    ("mismatch", 0, "verify"), ("io", errno.EIO, "syncfs"), ("io", errno.EIO, "write"), ("io", errno.EACCES, "open"),
     ("io", errno.ENAMETOOLONG, "open"), ("io", errno.ESTALE, "write"), ("changed", 0, "read"),
 ]  # fmt: skip
 DISK_FAULTS = [("io", errno.ENOSPC, "write"), ("io", errno.EROFS, "open")]
 SOURCE_FAULTS = [
     ("io", errno.EIO, "read"), ("io", errno.ENOENT, "open"), ("changed", 0, "read"), ("unstable", 0, "read"),
-    ("io", errno.EACCES, "open"), ("condemned", errno.EIO, "syncfs"),
+    ("io", errno.EACCES, "open"), ("io", errno.EIO, "syncfs"),
 ]  # fmt: skip
 PUBLISH_FAULTS = [("io", errno.EEXIST, "rename"), ("io", errno.EIO, "rename"), ("io", errno.EIO, "fsync_folder")]
 # Beyond so many events of every kind everything goes well: no item may be kept from its end by bad luck alone.
@@ -98,7 +98,7 @@ class Chance:
                 faults = self.faults(request, PUBLISH_FAULTS)
                 desk.published(request, faults=faults, gone=self.lost(request) if faults else ())
             case Prove():
-                faults = self.faults(request, SOURCE_FAULTS if request.root is None else ROOT_FAULTS[2:6])
+                faults = self.faults(request, SOURCE_FAULTS if request.root is None else ROOT_FAULTS[1:5])
                 other = {item: b"\xee" * 32 for item in request.items if request.root is not None and self.often()}
                 desk.proved(request, other, faults=faults, gone=self.lost(request) if faults else ())
             case Adopt():
@@ -108,7 +108,7 @@ class Chance:
                     else "adopted"
                 )
                 fault = (
-                    self.one_of([*ROOT_FAULTS[2:6], ("io", errno.EIO, "fsync_folder")]) if outcome == "failed" else None
+                    self.one_of([*ROOT_FAULTS[1:5], ("io", errno.EIO, "fsync_folder")]) if outcome == "failed" else None
                 )
                 desk.adopted(request, outcome, fault, gone=self.lost(request) if fault else ())
             case Discard():

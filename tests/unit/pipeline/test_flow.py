@@ -476,16 +476,6 @@ def test_a_source_that_fails_twice_has_failed(desk, item, wrong):
     d.close_books()
 
 
-def test_a_file_that_its_batch_condemned_gets_its_own_turn(desk, item, wrong):
-    d = desk()
-    d.start(item(1), item(2))
-    d.staged(d.only(Stage), copies={(1, 0): wrong("condemned"), (2, 0): wrong("io", errno.EIO, "syncfs")})
-    d.run()
-
-    assert (d.state(1), d.state(2)) == ("finalized", "finalized")
-    d.close_books()
-
-
 def test_a_name_that_may_not_survive_a_power_cut_is_not_called_final(desk, item, wrong):
     d = desk()
     d.start(item(1))

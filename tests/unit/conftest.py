@@ -21,8 +21,9 @@ from ingest.model.item import Item
 from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import ItemState
-from ingest.session.journal import Copy, Journal
+from ingest.session.journal import Journal
 from ingest.session.register import open_session
+from ingest.session.rows import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

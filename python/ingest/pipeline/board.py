@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.ledger import Ledger
     from ingest.pipeline.outbox import Outbox
     from ingest.pipeline.plan import Transfer
-    from ingest.session.journal import Copy
+    from ingest.session.rows import Copy
     from ingest.storage.volumes import Volume
 
 # Each failed folder is a sentence of the summary, up to so many.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.pipeline.board import Board
     from ingest.pipeline.plan import Planner, Transfer
-    from ingest.session.journal import Copy
+    from ingest.session.rows import Copy
     from ingest.workers.sharding import Key
 
 # Transfers on their way at once; with what the intake holds it bounds memory.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Transfer
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.model.session import RootFacts, SourceFacts
     from ingest.pipeline.plan import Transfer
-    from ingest.session.journal import Copy, Journal
+    from ingest.session.journal import Journal
+    from ingest.session.rows import Copy
 
 
 class Ledger:

@@ -18,7 +18,7 @@ from ingest.workers.supervisor import Answer
 if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.pipeline.plan import Transfer
-    from ingest.session.journal import Copy
+    from ingest.session.rows import Copy
     from ingest.workers.supervisor import Supervisor
 
 Handler = Callable[[Answer], None]

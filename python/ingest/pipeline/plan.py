@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Failed, Identity, Root
     from ingest.model.item import Item
-    from ingest.session.journal import Copy
+    from ingest.session.rows import Copy
 
 # FAT keeps times to 2 s, in local time: a card read in another zone is off by whole quarter hours (facts, rule 3).
 MTIME_GRAIN_NS = 2_000_000_000

@@ -16,7 +16,7 @@ from ingest.model.states import ItemState
 from ingest.pipeline.plan import Planner, Transfer
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Look, survey
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 from ingest.storage.space import room_for
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.board import Board
     from ingest.pipeline.outbox import Handler
     from ingest.pipeline.plan import Transfer
-    from ingest.session.journal import Copy
+    from ingest.session.rows import Copy
     from ingest.workers.messages import Request
     from ingest.workers.supervisor import Died
 

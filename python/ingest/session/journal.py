@@ -8,62 +8,38 @@ transaction, or takes the connection of one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, case, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
-from ingest.model.item import CopyRecord, Folder, Item, Kind
-from ingest.model.states import ARRIVED, ENDED, RANK, ItemState, SessionState
+from ingest.model.item import Folder
+from ingest.model.states import ARRIVED, ItemState
+from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
+from ingest.session.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
-    from ingest.db.engine import Database
+    from ingest.model.item import CopyRecord, Item
     from ingest.model.session import SourceFacts
+    from ingest.model.states import SessionState
+    from ingest.session.rows import Copy
 
 
-@dataclass(slots=True)
-class Copy:
-    """One item at one root while it is on its way: the journal's row, in memory."""
-
-    item: int
-    root: int
-    state: ItemState
-    path: bytes | None = None
-    staging: bytes | None = None
-    reason: str | None = None
-    operation: str | None = None
-    errno: int = 0
-    attempts: int = 0
-    blake3: bytes | None = None
-    read_mode: str | None = None
-    verify_method: str | None = None
-    publish_method: str | None = None
-    worker: int | None = None
-    started_at: int | None = None
-    copied_at: int | None = None
-    validated_at: int | None = None
-    finalized_at: int | None = None
-    sequence: int | None = None
-    kept_mtime: int | None = None
-
-
-_FIELDS: Final = tuple(Copy.__dataclass_fields__)
 _PUT_COPY = insert(copies)
 _PUT_COPY = _PUT_COPY.on_conflict_do_update(
     index_elements=["session", "item", "root"],
-    set_={name: _PUT_COPY.excluded[name] for name in _FIELDS if name not in ("item", "root")},
+    set_={name: _PUT_COPY.excluded[name] for name in COPY_FIELDS if name not in ("item", "root")},
 )
 _END_ITEM = (
     update(items)
     .where(items.c.session == bindparam("key"), items.c.item == bindparam("number"))
     .values(state=bindparam("new_state"), reason=bindparam("new_reason"), errno=bindparam("new_errno"))
 )
-_REST = tuple(str(state) for state in ItemState if state not in ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +54,8 @@ class Part:
     blake3: bytes
 
 
-class Journal:
-    """The rows of one session."""
-
-    def __init__(self, database: Database, key: int) -> None:
-        self.database = database
-        self.key = key
+class Journal(Tally):
+    """The rows of one session, and what they add up to."""
 
     # Scan
 
@@ -158,7 +130,7 @@ class Journal:
             if not rows:
                 return
             last = rows[-1].item
-            yield [_item(row) for row in rows]
+            yield [item_of(row) for row in rows]
 
     def sample(self, source: int, size: int) -> list[Item]:
         """So many items of a source at most, spread over it; without what systems leave on every card."""
@@ -168,17 +140,17 @@ class Journal:
             step = max(1, total // size)
             rows = connection.execute(select(items).where(own, items.c.item % step == 0).limit(size)).all()
             rows = rows or connection.execute(select(items).where(own).limit(size)).all()
-        return [_item(row) for row in rows]
+        return [item_of(row) for row in rows]
 
     def copies_of(self, first: int, last: int) -> dict[int, list[Copy]]:
         """The copies of a run of items, by item."""
-        query = select(*(copies.c[name] for name in _FIELDS)).where(
+        query = select(*(copies.c[name] for name in COPY_FIELDS)).where(
             copies.c.session == self.key, copies.c.item.between(first, last)
         )
         found: dict[int, list[Copy]] = {}
         with self.database.read() as connection:
             for row in connection.execute(query):
-                found.setdefault(row.item, []).append(_copy(row))
+                found.setdefault(row.item, []).append(copy_of(row))
         return found
 
     def staged(self, root: int) -> set[bytes]:
@@ -222,7 +194,7 @@ class Journal:
 
     def put(self, connection: Connection, changed: Iterable[Copy]) -> None:
         """Write down copies as they are now."""
-        rows = [{"session": self.key, **{name: getattr(copy, name) for name in _FIELDS}} for copy in changed]
+        rows = [{"session": self.key, **{name: getattr(copy, name) for name in COPY_FIELDS}} for copy in changed]
         if rows:
             connection.execute(_PUT_COPY, rows)
 
@@ -353,115 +325,4 @@ class Journal:
             if not rows:
                 return
             after = rows[-1].sequence
-            yield [(row.sequence, _record(row, sources[row.source].path)) for row in rows]
-
-    # Counting
-
-    def count_items(self) -> dict[ItemState, tuple[int, int]]:
-        """Items and bytes by state."""
-        query = (
-            select(items.c.state, func.count(), func.coalesce(func.sum(items.c.size), 0))
-            .where(items.c.session == self.key)
-            .group_by(items.c.state)
-        )
-        with self.database.read() as connection:
-            return {ItemState(state): (count, size) for state, count, size in connection.execute(query)}
-
-    def count_copies(self, root: int) -> dict[str, dict[str, int]]:
-        """Copies of a root: by `state`, and the finalized ones by `verify_method` and `publish_method`."""
-        counted: dict[str, dict[str, int]] = {}
-        arrived = case((copies.c.state == ItemState.FINALIZED, 1), else_=0)
-        with self.database.read() as connection:
-            for column, weight in (("state", None), ("verify_method", arrived), ("publish_method", arrived)):
-                query = (
-                    select(copies.c[column], func.count() if weight is None else func.sum(weight))
-                    .where(copies.c.session == self.key, copies.c.root == root, copies.c[column].is_not(None))
-                    .group_by(copies.c[column])
-                )
-                counted[column] = {value: number for value, number in connection.execute(query) if number}
-        return counted
-
-    def ends(self) -> dict[tuple[ItemState, str | None, int], int]:
-        """How the session's copies ended, and how many so: by state, reason and errno."""
-        query = (
-            select(copies.c.state, copies.c.reason, copies.c.errno, func.count())
-            .where(copies.c.session == self.key)
-            .group_by(copies.c.state, copies.c.reason, copies.c.errno)
-        )
-        with self.database.read() as connection:
-            return {
-                (ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)
-            }
-
-    def left_out(self) -> dict[str, int]:
-        """Items that stayed behind by rule (`excluded`, `skipped`), by reason."""
-        rules = [str(ItemState.EXCLUDED), str(ItemState.SKIPPED)]
-        query = (
-            select(items.c.reason, func.count())
-            .where(items.c.session == self.key, items.c.state.in_(rules))
-            .group_by(items.c.reason)
-        )
-        with self.database.read() as connection:
-            return {reason or "": number for reason, number in connection.execute(query)}
-
-    def unfinished(self, limit: int, states: Sequence[ItemState] | None = None) -> list[tuple[Item, Copy | None]]:
-        """Items that did not arrive, the worst copy of each with them where there is one."""
-        wanted = [str(s) for s in states] if states else [
-            str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
-        ]  # fmt: skip
-        query = (
-            select(items)
-            .where(items.c.session == self.key, items.c.state.in_(wanted))
-            .order_by(items.c.item)
-            .limit(limit)
-        )
-        with self.database.read() as connection:
-            found = [_item(row) for row in connection.execute(query)]
-            listed = select(*(copies.c[name] for name in _FIELDS)).where(
-                copies.c.session == self.key,
-                copies.c.item.in_([item.number for item in found]),
-                copies.c.state.in_(wanted),
-            )
-            worst: dict[int, Copy] = {}
-            for copy in map(_copy, connection.execute(listed)):
-                other = worst.get(copy.item)
-                if other is None or RANK[copy.state] < RANK[other.state]:
-                    worst[copy.item] = copy
-        return [(item, worst.get(item.number)) for item in found]
-
-    def rest(self) -> int:
-        """How many items have not ended."""
-        query = select(func.count()).where(items.c.session == self.key, items.c.state.in_(_REST))
-        with self.database.read() as connection:
-            return int(connection.scalar(query) or 0)
-
-
-def _item(row: Row[Any]) -> Item:
-    return Item(
-        row.item,
-        row.source,
-        row.path,
-        row.size,
-        row.mtime_ns,
-        Kind(row.kind),
-        ItemState(row.state),
-        row.reason,
-        row.errno,
-        row.blake3,
-    )
-
-
-def _copy(row: Row[Any]) -> Copy:
-    values = {name: getattr(row, name) for name in _FIELDS}
-    values["state"] = ItemState(values["state"])
-    return Copy(**values)
-
-
-def _record(row: Row[Any], source: bytes) -> CopyRecord:
-    return CopyRecord(
-        item=row.item, source_path=source.rstrip(b"/") + b"/" + row.source_path, path=row.path, size=row.size,
-        mtime_ns=row.mtime_ns, kind=Kind(row.kind), state=ItemState(row.state), blake3=row.blake3, reason=row.reason,
-        operation=row.operation, errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
-        publish_method=row.publish_method, read_mode=row.read_mode, worker=row.worker, started_ns=row.started_at,
-        copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at,
-    )  # fmt: skip
+            yield [(row.sequence, record_of(row, sources[row.source].path)) for row in rows]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ingest.model.item import Item
     from ingest.model.session import SessionFacts
-    from ingest.session.journal import Copy, Journal
+    from ingest.session.journal import Journal
+    from ingest.session.rows import Copy
 
 FAILURES_SHOWN: Final = 100
 _BAD: Final = (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED)

@@ -91,7 +91,9 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
     if marker is None:
         _refuse_empty_mount_point(path, volume, allowed=new_root)
         _refuse_unwritable(root, volume)
-        return Destination(path, root, write_marker(root, volume), volume, fresh=True)
+        marker = write_marker(root, volume)
+        clear_leftovers(root)
+        return Destination(path, root, marker, volume, fresh=True)
     _refuse_unwritable(root, volume)
     clear_leftovers(root)
     return Destination(path, root, marker, volume, fresh=False)

@@ -20,7 +20,7 @@ from ingest.pipeline.intake import Intake
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner, Transfer
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 from ingest.storage.volumes import Storage, Volume
 from ingest.workers.messages import Adopt, Discard, Gone, Prove, Publish, Reply, Request, Stage
 from ingest.workers.supervisor import DEPTH, Answer, Died

@@ -9,7 +9,7 @@ from ingest.errors import IngestError, PausedError
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.finalize import final_state, look_again, manifest_failed, root_state
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 from ingest.storage.roots import open_destination
 
 DONE, PART_DONE = SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS

@@ -9,7 +9,7 @@ import pytest
 from ingest.model.item import Kind
 from ingest.model.options import CopyOptions, Duplicates
 from ingest.model.states import ItemState, SessionState
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 from ingest.workers.messages import Adopt, Discard, Prove, Publish, Stage
 
 CLIP = b"CLIP00001.MP4"

@@ -8,7 +8,7 @@ import pytest
 from ingest.model.states import ItemState
 from ingest.pipeline import intake as taking
 from ingest.pipeline.intake import Intake
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 PATIENCE = 30.0
 

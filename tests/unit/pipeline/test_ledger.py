@@ -11,7 +11,7 @@ from ingest.errors import JournalError
 from ingest.model.states import IllegalTransitionError, ItemState
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.plan import Transfer
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 
 @pytest.fixture

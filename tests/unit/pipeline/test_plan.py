@@ -11,7 +11,7 @@ from ingest.catalog.holdings import put_locations
 from ingest.model.options import Duplicates
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import MTIME_GRAIN_NS, QUARTER_HOUR_NS, Planner, Transfer, same_mtime
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 NAME = b"CLIP00001.MP4"
 TEN = b"0123456789"

@@ -10,7 +10,7 @@ from ingest.model.options import CopyOptions
 from ingest.model.states import ItemState
 from ingest.pipeline import retry
 from ingest.pipeline.retry import reopen
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 FAILED = {"state": ItemState.FAILED, "reason": "permission", "errno": errno.EACCES}
 

@@ -13,7 +13,7 @@ from ingest.model.item import CopyRecord, Kind
 from ingest.model.states import ItemState
 from ingest.pipeline import scribe as scribing
 from ingest.pipeline.scribe import PART_SECONDS, Scribe
-from ingest.session.journal import Copy
+from ingest.session.rows import Copy
 
 
 def record(number: int) -> CopyRecord:

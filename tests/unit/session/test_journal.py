@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ingest.model.item import Folder, Kind
 from ingest.model.states import ItemState, SessionState
-from ingest.session.journal import Copy, Part
+from ingest.session.journal import Part
 from ingest.session.register import session_facts
+from ingest.session.rows import Copy
 
 ENDS = [ItemState.FINALIZED, ItemState.DUPLICATE, ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED]
 

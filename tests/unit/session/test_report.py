@@ -9,8 +9,9 @@ from ingest.db.schema import sessions
 from ingest.errors import ExitCode
 from ingest.model.session import COUNTED
 from ingest.model.states import CLOSED, ItemState, SessionState
-from ingest.session.journal import Copy, Part
+from ingest.session.journal import Part
 from ingest.session.report import counts, exit_code, failure, report
+from ingest.session.rows import Copy
 
 DONE, PART_DONE = SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS
 OK = (ItemState.FINALIZED, None, 0)

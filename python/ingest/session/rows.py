@@ -1,0 +1,75 @@
+"""Rows of the journal as the program speaks of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ingest.model.item import CopyRecord, Item, Kind
+from ingest.model.states import ItemState
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+
+@dataclass(slots=True)
+class Copy:
+    """One item at one root while it is on its way: the journal's row, in memory."""
+
+    item: int
+    root: int
+    state: ItemState
+    path: bytes | None = None
+    staging: bytes | None = None
+    reason: str | None = None
+    operation: str | None = None
+    errno: int = 0
+    attempts: int = 0
+    blake3: bytes | None = None
+    read_mode: str | None = None
+    verify_method: str | None = None
+    publish_method: str | None = None
+    worker: int | None = None
+    started_at: int | None = None
+    copied_at: int | None = None
+    validated_at: int | None = None
+    finalized_at: int | None = None
+    sequence: int | None = None
+    kept_mtime: int | None = None
+
+
+COPY_FIELDS: Final = tuple(Copy.__dataclass_fields__)
+
+
+def item_of(row: Row[Any]) -> Item:
+    """An item, from a row of its table."""
+    return Item(
+        row.item,
+        row.source,
+        row.path,
+        row.size,
+        row.mtime_ns,
+        Kind(row.kind),
+        ItemState(row.state),
+        row.reason,
+        row.errno,
+        row.blake3,
+    )
+
+
+def copy_of(row: Row[Any]) -> Copy:
+    """A copy, from a row with its fields."""
+    values = {name: getattr(row, name) for name in COPY_FIELDS}
+    values["state"] = ItemState(values["state"])
+    return Copy(**values)
+
+
+def record_of(row: Row[Any], source: bytes) -> CopyRecord:
+    """What the manifest tells of a copy, from a row of copies joined with its item; `source` is its source's path."""
+    return CopyRecord(
+        item=row.item, source_path=source.rstrip(b"/") + b"/" + row.source_path, path=row.path, size=row.size,
+        mtime_ns=row.mtime_ns, kind=Kind(row.kind), state=ItemState(row.state), blake3=row.blake3, reason=row.reason,
+        operation=row.operation, errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
+        publish_method=row.publish_method, read_mode=row.read_mode, worker=row.worker, started_ns=row.started_at,
+        copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at,
+    )  # fmt: skip

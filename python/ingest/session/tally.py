@@ -1,0 +1,106 @@
+"""The tally: what the rows of a session add up to. Counted when asked, never stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import case, func, select
+
+from ingest.db.schema import copies, items
+from ingest.model.states import ENDED, RANK, ItemState
+from ingest.session.rows import COPY_FIELDS, copy_of, item_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.db.engine import Database
+    from ingest.model.item import Item
+    from ingest.session.rows import Copy
+
+_REST = tuple(str(state) for state in ItemState if state not in ENDED)
+
+
+class Tally:
+    """The counts of one session."""
+
+    def __init__(self, database: Database, key: int) -> None:
+        self.database = database
+        self.key = key
+
+    def count_items(self) -> dict[ItemState, tuple[int, int]]:
+        """Items and bytes by state."""
+        query = (
+            select(items.c.state, func.count(), func.coalesce(func.sum(items.c.size), 0))
+            .where(items.c.session == self.key)
+            .group_by(items.c.state)
+        )
+        with self.database.read() as connection:
+            return {ItemState(state): (count, size) for state, count, size in connection.execute(query)}
+
+    def count_copies(self, root: int) -> dict[str, dict[str, int]]:
+        """Copies of a root: by `state`, and the finalized ones by `verify_method` and `publish_method`."""
+        counted: dict[str, dict[str, int]] = {}
+        arrived = case((copies.c.state == ItemState.FINALIZED, 1), else_=0)
+        with self.database.read() as connection:
+            for column, weight in (("state", None), ("verify_method", arrived), ("publish_method", arrived)):
+                query = (
+                    select(copies.c[column], func.count() if weight is None else func.sum(weight))
+                    .where(copies.c.session == self.key, copies.c.root == root, copies.c[column].is_not(None))
+                    .group_by(copies.c[column])
+                )
+                counted[column] = {value: number for value, number in connection.execute(query) if number}
+        return counted
+
+    def ends(self) -> dict[tuple[ItemState, str | None, int], int]:
+        """How the session's copies ended, and how many so: by state, reason and errno."""
+        query = (
+            select(copies.c.state, copies.c.reason, copies.c.errno, func.count())
+            .where(copies.c.session == self.key)
+            .group_by(copies.c.state, copies.c.reason, copies.c.errno)
+        )
+        with self.database.read() as connection:
+            return {
+                (ItemState(state), reason, code): number for state, reason, code, number in connection.execute(query)
+            }
+
+    def left_out(self) -> dict[str, int]:
+        """Items that stayed behind by rule (`excluded`, `skipped`), by reason."""
+        rules = [str(ItemState.EXCLUDED), str(ItemState.SKIPPED)]
+        query = (
+            select(items.c.reason, func.count())
+            .where(items.c.session == self.key, items.c.state.in_(rules))
+            .group_by(items.c.reason)
+        )
+        with self.database.read() as connection:
+            return {reason or "": number for reason, number in connection.execute(query)}
+
+    def unfinished(self, limit: int, states: Sequence[ItemState] | None = None) -> list[tuple[Item, Copy | None]]:
+        """Items that did not arrive, the worst copy of each with them where there is one."""
+        wanted = [str(s) for s in states] if states else [
+            str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
+        ]  # fmt: skip
+        query = (
+            select(items)
+            .where(items.c.session == self.key, items.c.state.in_(wanted))
+            .order_by(items.c.item)
+            .limit(limit)
+        )
+        with self.database.read() as connection:
+            found = [item_of(row) for row in connection.execute(query)]
+            listed = select(*(copies.c[name] for name in COPY_FIELDS)).where(
+                copies.c.session == self.key,
+                copies.c.item.in_([item.number for item in found]),
+                copies.c.state.in_(wanted),
+            )
+            worst: dict[int, Copy] = {}
+            for copy in map(copy_of, connection.execute(listed)):
+                other = worst.get(copy.item)
+                if other is None or RANK[copy.state] < RANK[other.state]:
+                    worst[copy.item] = copy
+        return [(item, worst.get(item.number)) for item in found]
+
+    def rest(self) -> int:
+        """How many items have not ended."""
+        query = select(func.count()).where(items.c.session == self.key, items.c.state.in_(_REST))
+        with self.database.read() as connection:
+            return int(connection.scalar(query) or 0)

@@ -74,7 +74,6 @@ class CopyRequest:
         sources, destinations: paths as given; the first destination is the main one.
         create: make missing destination folders. new_root: allow a first use on the system disk below a
             mount folder.
-        files_from: paths below the one source, to be taken alone; None takes everything.
     """
 
     sources: tuple[bytes, ...]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -14,6 +16,8 @@ from ingest import api
 from ingest.errors import ExitCode, MissingError, UsageError
 from ingest.model.options import CopyOptions, CopyRequest
 from ingest.model.states import ItemState, SessionState
+from ingest.pipeline.outbox import Outbox
+from ingest.workers.messages import Publish
 
 
 def test_a_card_comes_home(place):
@@ -40,6 +44,26 @@ def test_times_are_kept_to_the_nanosecond(place):
     place.copy()
 
     assert (place.archive() / "CARD/a.mp4").stat().st_mtime_ns == 1_600_000_000_123_456_789
+
+
+def test_no_name_is_asked_for_before_the_journal_says_validated(place, monkeypatch):
+    place.fill(300)
+    checked = []
+    send = Outbox.send
+
+    def look(outbox, request, handler) -> None:
+        if isinstance(request, Publish):
+            with closing(sqlite3.connect(place.home / "ingest.sqlite3")) as journal:
+                for item, staging, path in zip(request.items, request.staging, request.paths, strict=True):
+                    row = journal.execute("SELECT state, staging, path FROM copies WHERE item = ?", (item,)).fetchone()
+                    assert row == ("validated", staging, path)
+                    checked.append(item)
+        send(outbox, request, handler)
+
+    monkeypatch.setattr(Outbox, "send", look)
+    place.copy(workers=2)
+
+    assert sorted(checked) == list(range(1, 301))
 
 
 def test_a_second_copy_copies_nothing(place):

@@ -100,9 +100,9 @@ def open_database(home: Path) -> Database:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
-    with _understood(path, database):
+    with _understood(path, database), _alone(home):
         if _version(engine) != schema.HEAD:
-            _bring_up(engine, home, path)
+            _bring_up(engine, path)
     return database
 
 
@@ -171,23 +171,31 @@ def _version(engine: Engine) -> str | None:
         return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
 
-def _bring_up(engine: Engine, home: Path, path: Path) -> None:
-    """Make or migrate the tables, one process at a time."""
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One process at a time.
+
+    For making and migrating, and even for turning a new file to the write-ahead log: SQLite does not wait for
+    another process that is about to do the same.
+    """
     with open(home / "schema.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        version = _version(engine)
-        if version == schema.HEAD:
-            return
-        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
-            if version is None and not inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
-                connection.execute(text(_VERSION_TABLE))
-                connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.HEAD})
-                return
-            from ingest.db.migrations import upgrade
+        yield
 
-            if not upgrade(connection, version):
-                raise JournalError(
-                    f"its schema is {version}, newer than this program's {schema.HEAD}", path=os.fsencode(path),
-                    operation="open", advice="Use a newer version of ingest",
-                )  # fmt: skip
+
+def _bring_up(engine: Engine, path: Path) -> None:
+    """Make or migrate the tables."""
+    version = _version(engine)
+    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+        if version is None and not inspect(connection).get_table_names():
+            schema.metadata.create_all(connection)
+            connection.execute(text(_VERSION_TABLE))
+            connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.HEAD})
+            return
+        from ingest.db.migrations import upgrade
+
+        if not upgrade(connection, version):
+            raise JournalError(
+                f"its schema is {version}, newer than this program's {schema.HEAD}", path=os.fsencode(path),
+                operation="open", advice="Use a newer version of ingest",
+            )  # fmt: skip

@@ -180,10 +180,11 @@ class Flow:
         """Whether the source reads differently now than when other copies of it were made.
 
         Copies of one item must never differ: after an interruption or a retry the source may have been edited, and
-        not every edit shows in size and time.
+        not every edit shows in size and time. Without a digest (no copy was left to write to, so the source was not
+        read to its end) nothing is said about the source.
         """
         transfer.agreed = transfer.agreed or transfer.digest
-        return transfer.digest != transfer.agreed
+        return transfer.digest is not None and transfer.digest != transfer.agreed
 
     @staticmethod
     def _other_bytes(transfer: Transfer) -> Failed:

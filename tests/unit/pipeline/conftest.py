@@ -43,6 +43,9 @@ def digest_of(item: int) -> bytes:
     return engine.blake3(b"%d" % item)
 
 
+UNWRITTEN = frozenset({"create", "fallocate", "open", "write"})
+
+
 @dataclass
 class Crew:
     """The supervisor's twin: takes requests, does nothing with them."""
@@ -169,7 +172,9 @@ class Desk:
             for root in request.roots:
                 wrong = bad or copies.get((item, root))
                 verdicts.append((None, 0, 0, 0, wrong) if wrong else ("evicted", 3, 4, mtime, None))
-            rows.append((None if bad else digest_of(item), size, 1, 2, bad, verdicts))
+            # As the engine: where no copy is left to write to, the source is not read to its end.
+            unread = all(fault is not None and fault[1] in UNWRITTEN for *_, fault in verdicts)
+            rows.append((None if bad or unread else digest_of(item), size, 1, 2, bad, verdicts))
         self.answer(request, staged=rows, gone=gone, **more)
 
     def published(

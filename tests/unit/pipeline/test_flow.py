@@ -558,6 +558,20 @@ def test_a_full_disk_pauses_that_disk_only(desk, item, wrong):
     d.close_books()
 
 
+def test_a_second_try_on_a_full_disk_waits_for_room_and_does_not_blame_the_source(desk, item, wrong):
+    d = desk(roots=2)
+    d.start(item(1))
+    d.staged(d.only(Stage), copies={(1, 1): wrong("mismatch")})
+
+    again = next(request for request in d.crew.all(Stage) if request.roots == (1,))
+    d.staged(again, copies={(1, 1): wrong("io", errno.ENOSPC, "write")})
+    d.run()
+
+    assert d.board.root_states[1] is SessionState.PAUSED_SPACE
+    assert (d.copy(1, 0).state, d.state(1)) == (ItemState.FINALIZED, "discovered")
+    d.close_books()
+
+
 def test_a_disk_that_became_read_only_waits(desk, item, wrong):
     d = desk(roots=2)
     d.start(item(1))

@@ -17,14 +17,18 @@ __version__: str
 PAGE_WORDS: int
 """Length of a worker's shared page, in unsigned 64-bit words. Word 0 is the cancel flag (set it to 1), 1 bytes
 read from sources, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when no
-byte does, so that a stall can be told from a long queue of small files), 5 the item being worked on (item
-number + 1, 0 when idle); the rest is reserved."""
+byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
+item that each thread of a call works on (item number + 1, 0 when idle; a call with one thread uses word 5 alone);
+the rest is reserved."""
 
 BUFFER_MIN: int
 """Smallest buffer, 4 KiB."""
 
 BUFFER_MAX: int
 """Largest buffer, 64 MiB."""
+
+THREADS_MAX: int
+"""Most threads of one call, 32."""
 
 Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 """What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
@@ -40,22 +44,30 @@ changed while it was read) · ``unstable`` (the source gave different bytes when
 Identity: TypeAlias = tuple[int, int, int, int, int, int]
 """``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
 
-Verdict: TypeAlias = tuple[str | None, int, int, int, Fault | None]
-"""One copy: ``(verify method, flushed, validated, mtime, fault)``. The method is ``direct``, ``evicted`` or
-``reread``; it is None, and the times are 0, exactly when there is a fault. ``flushed`` and ``validated`` say when,
-``mtime`` is the time that the copy has, as its file system keeps it."""
+Copies: TypeAlias = tuple[list[str | None], list[int], list[int], dict[int, Fault]]
+"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, faults)``. Per file the method
+is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the copy
+has, as its file system keeps it. The method is None, and both times are 0, exactly where there is no copy: with a
+fault of the copy, which ``faults`` holds by the index of the file in the call, or with one of its source, which is
+not repeated there."""
 
-Staged: TypeAlias = tuple[bytes | None, int, int, int, Fault | None, list[Verdict]]
-"""One transfer: ``(blake3, bytes read from the source, started, copied, fault of the source, verdicts)``, with
-one verdict per root in the order given. With a fault of the source, every verdict carries the same fault."""
+Staged: TypeAlias = tuple[bytes, list[int], list[int], list[int], dict[int, Fault], list[Copies], tuple[int, int, int]]
+"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent)``.
+
+``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
+``bytes read``: from the source, per file. ``started``, ``copied``: when work on the file began, and when its last
+byte was hashed and written (not yet flushed; 0 if that did not happen). ``faults``: of the sources, by the index
+of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
+``spent``: nanoseconds of this call that went into copying, flushing and reading back."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
 read was asked for."""
 
-Published: TypeAlias = tuple[str | None, Fault | None]
-"""One rename: ``(publish method, fault)``; the method is ``noreplace``, ``link`` or ``unguarded``. A name that is
-taken is a fault of kind ``io`` with errno EEXIST, and nothing was changed."""
+Published: TypeAlias = tuple[list[str | None], dict[int, Fault]]
+"""Renames, as columns: ``(publish methods, faults)``. Per file the method is ``noreplace``, ``link`` or
+``unguarded``, and None exactly where ``faults`` has an entry for its index in the call. A name that is taken is a
+fault of kind ``io`` with errno EEXIST, and nothing was changed."""
 
 @final
 class Page:
@@ -119,8 +131,11 @@ def stage(
     *,
     mode: str = "read",
     buffer: int = 1048576,
+    threads: int = 1,
+    together: bool = False,
+    keep_cache: bool = False,
     page: Page | None = None,
-) -> list[Staged]:
+) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
 
     ``items``, ``paths``, ``sizes`` and ``mtimes`` are columns of equal length: item number (for the page), path
@@ -130,14 +145,15 @@ def stage(
     whose source, write, flush or read-back failed is removed before the call returns.
 
     ``mode`` is ``read``, ``mmap`` or ``direct``; the last two fall back to ``read`` where the file system knows
-    neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`.
+    neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`. ``threads`` may work on the
+    call, from 1 to :data:`THREADS_MAX`. ``together`` flushes the small files of a part by one request for the whole
+    file system. ``keep_cache`` leaves what was read from the source in the page cache.
 
-    Raises ``ValueError`` for columns of different length or a bad mode or buffer; everything else is a fault.
+    Raises ``ValueError`` for columns of different length or a bad mode, buffer or number of threads; everything
+    else is a fault.
     """
 
-def publish(
-    root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None
-) -> list[Published]:
+def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:
     """Give proven staging files their final names, without ever replacing one, and make the names durable.
 
     Missing folders are made; after all renames each touched folder is flushed once and, the first time that this

@@ -13,6 +13,7 @@ from ingest._native import (
     BUFFER_MAX,
     BUFFER_MIN,
     PAGE_WORDS,
+    THREADS_MAX,
     Page,
     Root,
     __version__,
@@ -28,17 +29,18 @@ from ingest._native import (
 
 if TYPE_CHECKING:
     # What the stub alone knows: the shapes of answers.
+    from ingest._native import Copies as Copies
     from ingest._native import Fault as Fault
     from ingest._native import Identity as Identity
     from ingest._native import Proof as Proof
     from ingest._native import Published as Published
     from ingest._native import Staged as Staged
-    from ingest._native import Verdict as Verdict
 
 __all__ = [
     "BUFFER_MAX",
     "BUFFER_MIN",
     "PAGE_WORDS",
+    "THREADS_MAX",
     "Failed",
     "Page",
     "Root",
@@ -54,7 +56,7 @@ __all__ = [
     "stage",
 ]
 
-# Words of a worker's shared page (see PAGE_WORDS in the stub).
+# Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.
 CANCEL, READ, COPIED, VERIFIED, OPERATIONS, CURRENT = range(6)
 
 

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from ingest import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,14 +49,64 @@ class Place:
         return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if not path.is_dir()}
 
 
+class Verdict(NamedTuple):
+    """One copy, read out of the columns."""
+
+    method: str | None
+    validated: int
+    mtime: int
+    fault: _native.Fault | None
+
+
+class Row(NamedTuple):
+    """One transfer, read out of the columns."""
+
+    digest: bytes | None
+    read: int
+    started: int
+    copied: int
+    fault: _native.Fault | None
+    copies: list[Verdict]
+
+
+def rows(staged: _native.Staged) -> list[Row]:
+    """The columns of an answer as one row per file, after a look at what the contract says of them."""
+    digests, read, started, copied, faults, copies, spent = staged
+    count = len(read)
+    assert len(digests) == 32 * count
+    assert len(started) == len(copied) == count
+    assert all(len(column) == count for columns in copies for column in columns[:3])
+    assert len(spent) == 3
+    for methods, validated, mtimes, failed in copies:
+        assert not failed.keys() & faults.keys(), "a source's fault is not repeated"
+        gone = failed.keys() | faults.keys()
+        assert all((methods[i] is None) == (i in gone) for i in range(count))
+        assert all(validated[i] == mtimes[i] == 0 for i in gone)
+    return [
+        Row(
+            digests[32 * i : 32 * i + 32] if any(digests[32 * i : 32 * i + 32]) else None,
+            read[i],
+            started[i],
+            copied[i],
+            faults.get(i),
+            [Verdict(*(column[i] for column in columns[:3]), columns[3].get(i)) for columns in copies],
+        )
+        for i in range(count)
+    ]
+
+
+GONE = Verdict(None, 0, 0, None)
+"""The copy of a file whose source failed."""
+
+
 class Stager:
     """``stage`` with the columns that a scan would give it; file ``i`` goes to ``staging/i`` on every archive."""
 
     def __call__(
         self, card: Place, archives: list[Place], *names: bytes, cross: bool = False, **options: object
-    ) -> list[_native.Staged]:
+    ) -> list[Row]:
         seen = [os.lstat(os.path.join(os.fsencode(card.path), name)) for name in names]
-        return _native.stage(
+        staged = _native.stage(
             card.root(cross=cross),
             [archive.root() for archive in archives],
             list(range(len(names))),
@@ -66,6 +116,17 @@ class Stager:
             [[b"staging/%d" % index for index in range(len(names))] for _ in archives],
             **options,  # type: ignore[arg-type]
         )
+        return rows(staged)
+
+
+@pytest.fixture(name="rows")
+def _rows() -> Callable[[_native.Staged], list[Row]]:
+    return rows
+
+
+@pytest.fixture
+def gone() -> Verdict:
+    return GONE
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def test_the_stub_and_the_module_agree():
 
 def test_constants_are_those_of_the_contract():
     assert (_native.PAGE_WORDS, _native.BUFFER_MIN, _native.BUFFER_MAX) == (64, 4096, 64 << 20)
+    assert _native.THREADS_MAX == 32
     assert _native.__version__.count(".") == 2
 
 

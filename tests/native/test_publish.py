@@ -17,7 +17,7 @@ def test_a_name_appears_and_the_staging_name_goes(archive):
 
     published = _native.publish(archive.root(), [b"staging/0"], [b"2024/06-01/clip.mov"])
 
-    assert published == [("noreplace", None)]
+    assert published == (["noreplace"], {})
     assert archive.files() == {"2024/06-01/clip.mov"}
 
 
@@ -28,10 +28,10 @@ def test_nothing_is_ever_replaced(archive):
 
     published = _native.publish(archive.root(), [b"staging/0", b"staging/1"], [b"clip.mov", b"free.mov"])
 
-    (how, fault), good = published
-    assert how is None
-    assert fault[:4] == ("io", "rename", errno.EEXIST, os.fsencode(archive.path / "clip.mov"))
-    assert good == ("noreplace", None)
+    methods, faults = published
+    assert methods == [None, "noreplace"]
+    assert list(faults) == [0]
+    assert faults[0][:4] == ("io", "rename", errno.EEXIST, os.fsencode(archive.path / "clip.mov"))
     assert archive.read("clip.mov") == b"old"
     assert archive.read("staging/0") == b"new"
 
@@ -41,7 +41,7 @@ def test_where_noreplace_is_unknown_a_link_takes_its_place(archive, traced):
 
     result, _ = traced(PUBLISH, archive.path, trace="renameat2", inject=("renameat2:error=EINVAL",))
 
-    assert result == [("link", None)]
+    assert result == (["link"], {})
     assert archive.files() == {"2024/06-01/clip.mov"}
     assert (archive.path / "2024/06-01/clip.mov").stat().st_nlink == 1
 
@@ -50,10 +50,10 @@ def test_a_link_replaces_nothing_either(archive, traced):
     archive.write("staging/0", b"new")
     archive.write("2024/06-01/clip.mov", b"old")
 
-    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="renameat2", inject=("renameat2:error=EINVAL",))
+    ([how], faults), _ = traced(PUBLISH, archive.path, trace="renameat2", inject=("renameat2:error=EINVAL",))
 
     assert how is None
-    assert fault[:3] == ("io", "link", errno.EEXIST)
+    assert faults[0][:3] == ("io", "link", errno.EEXIST)
     assert archive.read("2024/06-01/clip.mov") == b"old"
     assert archive.read("staging/0") == b"new"
 
@@ -67,13 +67,13 @@ def test_where_links_are_missing_too_a_look_and_a_rename_say_so(archive, traced,
     # Only the first: the plain rename may be the same call, without the flag.
     inject = (f"linkat:error={refusal}", "renameat2:error=EINVAL:when=1")
 
-    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="renameat2,linkat", inject=inject)
+    ([how], faults), _ = traced(PUBLISH, archive.path, trace="renameat2,linkat", inject=inject)
 
     if taken:
-        assert (how, fault[:3]) == (None, ("io", "rename", errno.EEXIST))
+        assert (how, faults[0][:3]) == (None, ("io", "rename", errno.EEXIST))
         assert archive.read("2024/06-01/clip.mov") == b"old"
     else:
-        assert (how, fault) == ("unguarded", None)
+        assert (how, faults) == ("unguarded", {})
         assert archive.files() == {"2024/06-01/clip.mov"}
 
 
@@ -90,10 +90,10 @@ def test_every_touched_folder_and_every_parent_of_a_new_one_is_flushed_once(arch
 def test_a_folder_that_cannot_be_flushed_is_a_fault_of_its_files(archive, traced):
     archive.write("staging/0", b"x")
 
-    [(how, fault)], _ = traced(PUBLISH, archive.path, trace="fsync", inject=("fsync:error=EIO",))
+    ([how], faults), _ = traced(PUBLISH, archive.path, trace="fsync", inject=("fsync:error=EIO",))
 
     assert how is None
-    assert fault[:3] == ("io", "fsync_folder", errno.EIO)
+    assert faults[0][:3] == ("io", "fsync_folder", errno.EIO)
     assert archive.files() == {"2024/06-01/clip.mov"}, "the name stands"
 
 
@@ -102,25 +102,25 @@ def test_a_file_system_without_folder_flushes_is_no_fault(archive, traced):
 
     result, _ = traced(PUBLISH, archive.path, trace="fsync", inject=("fsync:error=EINVAL",))
 
-    assert result == [("noreplace", None)]
+    assert result == (["noreplace"], {})
 
 
 def test_another_mount_is_never_published_into(archive, mounts):
     mounts.tmpfs("size=1m", at=archive.path / "other")
     archive.write("staging/0", b"x")
 
-    [(how, fault)] = _native.publish(archive.root(), [b"staging/0"], [b"other/clip.mov"])
+    [how], faults = _native.publish(archive.root(), [b"staging/0"], [b"other/clip.mov"])
 
     assert how is None
-    assert fault[2] == errno.EXDEV
+    assert faults[0][2] == errno.EXDEV
     assert archive.read("staging/0") == b"x"
 
 
 def test_paths_never_lead_out_of_the_root(archive):
     archive.write("staging/0", b"x")
     for path in [b"../out", b"/tmp/out", b"a/../../out", b"", b"a//b"]:
-        [(how, fault)] = _native.publish(archive.root(), [b"staging/0"], [path])
-        assert (how, fault[2]) == (None, errno.EINVAL)
+        [how], faults = _native.publish(archive.root(), [b"staging/0"], [path])
+        assert (how, faults[0][2]) == (None, errno.EINVAL)
     assert archive.files() == {"staging/0"}
 
 

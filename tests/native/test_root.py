@@ -105,7 +105,7 @@ def test_paths_longer_than_any_system_call_takes_work(archive, card, stage):
     root = archive.root()
 
     assert len(path) > 4096
-    assert _native.publish(root, [b"staging/0"], [path]) == [("noreplace", None)]
+    assert _native.publish(root, [b"staging/0"], [path]) == (["noreplace"], {})
     assert root.lstat([path])[0][1] == 4
     assert _native.prove(root, [path], cold=False)[0][0] == _native.blake3(b"deep")
     assert _native.discard(root, [path]) == [None]

@@ -1,5 +1,7 @@
 //! One read, one hash, N copies, each flushed and read back before it counts.
 
+use std::time::Instant;
+
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -8,7 +10,7 @@ use crate::progress::Page;
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
 use crate::source::{Mode, Source};
-use crate::transfer::{now, StageOptions, Staged, Transfer, Verdict};
+use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::verify;
 use crate::volume::Method;
 
@@ -34,10 +36,10 @@ pub fn stage(
     staging: &[Vec<&[u8]>],
     options: StageOptions,
     page: &Page,
-) -> Result<Vec<Staged>> {
+) -> Result<Batch> {
     let fits = staging.len() == roots.len() && staging.iter().all(|paths| paths.len() == transfers.len());
-    if !fits || !buffer_is_valid(options.buffer) {
-        let detail = "columns of different length, or a bad buffer size";
+    if !fits || !buffer_is_valid(options.buffer) || !(1..=THREADS_MAX).contains(&options.threads) {
+        let detail = "columns of different length, or a bad buffer size or number of threads";
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
     }
     let mut work = Work {
@@ -48,6 +50,7 @@ pub fn stage(
         buffer: Buffer::new(options.buffer),
         mode: options.mode,
         page,
+        spent: Spent::default(),
     };
     let mut staged = Vec::with_capacity(transfers.len());
     while staged.len() < transfers.len() {
@@ -55,8 +58,8 @@ pub fn stage(
         let part = &transfers[from..from + part_length(&transfers[from..], roots.len())];
         work.part(part, &mut staged, |root, index| staging[root][from + index]);
     }
-    page.item(None);
-    Ok(staged)
+    page.item(0, None);
+    Ok(Batch { staged, spent: work.spent })
 }
 
 /// How many of these transfers are worked on together, at least one.
@@ -79,6 +82,7 @@ struct Work<'a> {
     buffer: Buffer,
     mode: Mode,
     page: &'a Page,
+    spent: Spent,
 }
 
 /// A transfer whose bytes are written, or that failed at its source.
@@ -99,11 +103,13 @@ struct Flushed {
 impl Work<'_> {
     /// Copies, flushes and proves some files together.
     fn part<'p>(&mut self, part: &[Transfer<'_>], staged: &mut Vec<Staged>, place: impl Fn(usize, usize) -> &'p [u8]) {
+        let mut clock = Instant::now();
         let mut copied = Vec::with_capacity(part.len());
         for (index, transfer) in part.iter().enumerate() {
             let staging: Vec<&[u8]> = (0..self.roots.len()).map(|root| place(root, index)).collect();
             copied.push(self.copy(transfer, &staging));
         }
+        self.spent.copying += lap(&mut clock);
         for (transfer, copied) in part.iter().zip(&mut copied) {
             self.start_flush(transfer, copied);
         }
@@ -111,14 +117,16 @@ impl Work<'_> {
         for (transfer, copied) in part.iter().zip(copied) {
             flushed.push(self.flush(transfer, copied));
         }
+        self.spent.flushing += lap(&mut clock);
         for (transfer, flushed) in part.iter().zip(flushed) {
             staged.push(self.validate(transfer, flushed));
         }
+        self.spent.reading_back += lap(&mut clock);
     }
 
     /// Phase one: reads a file once, hashes it and writes it to every root.
     fn copy(&mut self, transfer: &Transfer<'_>, staging: &[&[u8]]) -> Copied {
-        self.page.item(Some(transfer.item));
+        self.page.item(0, Some(transfer.item));
         self.page.operation();
         let started_ns = now();
         let (mut bytes_read, mut digest) = (0, None);
@@ -207,7 +215,7 @@ impl Work<'_> {
 
     /// Phase two, second half: one fsync per file.
     fn flush(&self, transfer: &Transfer<'_>, copied: Copied) -> Flushed {
-        self.page.item(Some(transfer.item));
+        self.page.item(0, Some(transfer.item));
         let mut staged = Staged {
             digest: copied.digest,
             bytes_read: copied.bytes_read,
@@ -236,7 +244,7 @@ impl Work<'_> {
 
     /// Phase three: reads every copy of a file back.
     fn validate(&mut self, transfer: &Transfer<'_>, flushed: Flushed) -> Staged {
-        self.page.item(Some(transfer.item));
+        self.page.item(0, Some(transfer.item));
         let Flushed { mut staged, copies } = flushed;
         let mut blame = None;
         for (root, copy) in copies.iter().enumerate() {
@@ -245,12 +253,7 @@ impl Work<'_> {
                 // The digest is known whenever a copy was written to its end.
                 (Ok(_), Some(_), _) | (Ok(_), None, None) => continue,
                 (Ok(copy), None, Some(digest)) => match self.prove(transfer, root, copy, &digest) {
-                    Ok(method) => Verdict {
-                        outcome: Ok(method),
-                        flushed_ns: copy.flushed_ns,
-                        validated_ns: now(),
-                        mtime_ns: copy.stat.mtime_ns,
-                    },
+                    Ok(method) => Verdict { outcome: Ok(method), validated_ns: now(), mtime_ns: copy.stat.mtime_ns },
                     Err(Blame::Copy(error)) => Verdict::failed(copy.place.remove(error)),
                     Err(Blame::Source(error)) => {
                         blame = Some(error);
@@ -295,6 +298,13 @@ fn write(slot: &mut Result<Sink>, bytes: &[u8]) -> usize {
             0
         }
     }
+}
+
+/// Nanoseconds since the last lap.
+fn lap(clock: &mut Instant) -> u64 {
+    let now = Instant::now();
+    let since = now.duration_since(std::mem::replace(clock, now));
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn condemn(slot: &mut Result<Sink>, error: Error) {

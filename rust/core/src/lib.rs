@@ -27,9 +27,9 @@
 //!
 //! let transfer = Transfer { item: 0, path: b"A001.mov", size: 13, mtime_ns };
 //! let staging: &[u8] = b".ingest/staging/0.part";
-//! let staged = stage(&source, &[&root], &[transfer], &[vec![staging]], StageOptions::default(), &page)?;
-//! assert_eq!(staged[0].digest, Some(ingest_core::digest::of(b"irreplaceable")));
-//! assert!(staged[0].copies[0].outcome.is_ok());
+//! let batch = stage(&source, &[&root], &[transfer], &[vec![staging]], StageOptions::default(), &page)?;
+//! assert_eq!(batch.staged[0].digest, Some(ingest_core::digest::of(b"irreplaceable")));
+//! assert!(batch.staged[0].copies[0].outcome.is_ok());
 //!
 //! let published = publish(&root, &[staging], &[b"shoot/A001.mov"], &page);
 //! assert!(published[0].is_ok());
@@ -64,5 +64,5 @@ pub use prove::{prove, Proof};
 pub use publish::{publish, Publication};
 pub use root::{Root, RootOptions};
 pub use source::Mode;
-pub use transfer::{StageOptions, Staged, Transfer, Verdict};
+pub use transfer::{Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 pub use volume::Method;

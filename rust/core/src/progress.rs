@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+use crate::transfer::THREADS_MAX;
+
 /// Length of a page in 64-bit words: 512 bytes, far below the smallest memory page, with room for what comes.
 pub const WORDS: usize = 64;
 
@@ -14,7 +16,9 @@ const READ: usize = 1;
 const WRITTEN: usize = 2;
 const VERIFIED: usize = 3;
 const OPERATIONS: usize = 4;
+/// The first of as many words as a call may have threads.
 const ITEM: usize = 5;
+const _: () = assert!(ITEM + THREADS_MAX <= WORDS);
 
 /// A view of a page's words, together with whatever keeps their memory alive.
 ///
@@ -53,7 +57,8 @@ impl Page {
     fn word(&self, index: usize) -> &AtomicU64 {
         debug_assert!(index < WORDS);
         // SAFETY: both constructors give `WORDS` aligned words that live as long as the owner, which `self`
-        // holds; every index used in this module is a constant below `WORDS`, or comes from `words()`.
+        // holds; every index used in this module is below `WORDS`: a constant, a thread's
+        // word (at most `ITEM + THREADS_MAX - 1`), or one of `words()`.
         unsafe { self.words.add(index).as_ref() }
     }
 
@@ -94,9 +99,10 @@ impl Page {
         self.add(OPERATIONS, 1);
     }
 
-    /// Names the item that is being worked on; `None` when idle.
-    pub fn item(&self, item: Option<u64>) {
-        self.word(ITEM).store(item.map_or(0, |number| number.wrapping_add(1)), Ordering::Relaxed);
+    /// Names the item that one of the threads (fewer than [`THREADS_MAX`]) works on; `None` when it is idle.
+    pub fn item(&self, thread: usize, item: Option<u64>) {
+        self.word(ITEM + thread.min(THREADS_MAX - 1))
+            .store(item.map_or(0, |number| number.wrapping_add(1)), Ordering::Relaxed);
     }
 
     fn add(&self, index: usize, count: usize) {

@@ -36,12 +36,12 @@ pub fn prove<P: AsRef<[u8]>>(
     let mut parents = Parents::new(root);
     let warmth = if cold { Warmth::Found(root.coldness()) } else { Warmth::Any };
     let mut one = |(index, path): (usize, &P)| {
-        page.item(items.get(index).copied());
+        page.item(0, items.get(index).copied());
         page.operation();
         hash(root, &mut parents, path.as_ref(), warmth, &mut buffer, page)
     };
     let proofs = paths.iter().enumerate().map(&mut one).collect();
-    page.item(None);
+    page.item(0, None);
     proofs
 }
 

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
-use crate::transfer::now;
 
 /// Files from this size on get their blocks reserved: below it the call costs more than it saves.
 const PREALLOCATE: u64 = 1 << 20;
@@ -33,7 +32,6 @@ pub(crate) struct Place {
 pub(crate) struct Written {
     pub(crate) place: Place,
     pub(crate) stat: Stat,
-    pub(crate) flushed_ns: i64,
 }
 
 impl Sink {
@@ -110,7 +108,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat, flushed_ns: now() }),
+            Ok(stat) => Ok(Written { place, stat }),
             Err(error) => Err(place.remove(error)),
         }
     }

@@ -27,12 +27,41 @@ pub struct StageOptions {
     pub mode: Mode,
     /// Bytes moved at a time: a power of two from [`crate::BUFFER_MIN`] to [`crate::BUFFER_MAX`].
     pub buffer: usize,
+    /// Threads that may work within the call, from 1 to [`THREADS_MAX`].
+    pub threads: usize,
+    /// Small files of a part are flushed together, by one request for the whole file system.
+    pub together: bool,
+    /// What is read from the source may stay in the page cache.
+    pub keep_cache: bool,
 }
+
+/// Most threads of one call: each has a word of the page to say what it works on.
+pub const THREADS_MAX: usize = 32;
 
 impl Default for StageOptions {
     fn default() -> Self {
-        Self { mode: Mode::Read, buffer: 1 << 20 }
+        Self { mode: Mode::Read, buffer: 1 << 20, threads: 1, together: false, keep_cache: false }
     }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// One answer per transfer, in their order.
+    pub staged: Vec<Staged>,
+    /// Where the time of the call went.
+    pub spent: Spent,
+}
+
+/// Time that one call took, by phase, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Reading, hashing and writing.
+    pub copying: u64,
+    /// Waiting for the device.
+    pub flushing: u64,
+    /// Reading back.
+    pub reading_back: u64,
 }
 
 /// What became of one transfer.
@@ -57,8 +86,6 @@ pub struct Staged {
 pub struct Verdict {
     /// How it was read back, or why it is gone.
     pub outcome: Result<Method>,
-    /// When the device had it, as far as the system says, in nanoseconds since the Unix epoch; 0 if it never did.
-    pub flushed_ns: i64,
     /// When it was proven, in nanoseconds since the Unix epoch; 0 if it was not.
     pub validated_ns: i64,
     /// The modification time that the copy has, as its file system keeps it; 0 if it was not proven.
@@ -67,7 +94,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(crate) fn failed(error: Error) -> Self {
-        Self { outcome: Err(error), flushed_ns: 0, validated_ns: 0, mtime_ns: 0 }
+        Self { outcome: Err(error), validated_ns: 0, mtime_ns: 0 }
     }
 }
 

@@ -50,6 +50,8 @@ mod _native {
     const BUFFER_MIN: usize = ingest_core::BUFFER_MIN;
     #[pymodule_export]
     const BUFFER_MAX: usize = ingest_core::BUFFER_MAX;
+    #[pymodule_export]
+    const THREADS_MAX: usize = ingest_core::THREADS_MAX;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,25 +1,30 @@
 //! `stage`: copy a batch, each file read once, and prove every copy.
 
-use ingest_core::{Mode, StageOptions, Staged, Transfer};
+use ingest_core::{Batch, Mode, Spent, StageOptions, Transfer, THREADS_MAX};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::columns::{equal_lengths, valid_buffer, Paths};
-use crate::errors::{exception, fault, fault_of, Fault};
+use crate::errors::{exception, fault};
 use crate::page::{detached, Page};
 use crate::root::Root;
 
-type PyVerdict<'py> = (Option<&'static str>, i64, i64, i64, Option<Fault<'py>>);
-type PyStaged<'py> = (Option<Bound<'py, PyBytes>>, u64, i64, i64, Option<Fault<'py>>, Vec<PyVerdict<'py>>);
+type PyCopies<'py> = (Vec<Option<&'static str>>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>);
+type PySpent = (u64, u64, u64);
+type PyStaged<'py> =
+    (Bound<'py, PyBytes>, Vec<u64>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>, Vec<PyCopies<'py>>, PySpent);
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
 #[pyfunction]
-#[pyo3(signature = (source, roots, items, paths, sizes, mtimes, staging, *, mode="read", buffer=1_048_576, page=None))]
+#[pyo3(signature = (
+    source, roots, items, paths, sizes, mtimes, staging, *,
+    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, page=None
+))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, page=None)"
 )]
-// One argument per column of the contract.
+// One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
 pub fn stage<'py>(
     py: Python<'py>,
@@ -32,8 +37,11 @@ pub fn stage<'py>(
     staging: Vec<Paths>,
     mode: &str,
     buffer: usize,
+    threads: usize,
+    together: bool,
+    keep_cache: bool,
     page: Option<&Bound<'py, Page>>,
-) -> PyResult<Vec<PyStaged<'py>>> {
+) -> PyResult<PyStaged<'py>> {
     let columns = [("items", items.len()), ("paths", paths.len()), ("sizes", sizes.len()), ("mtimes", mtimes.len())];
     equal_lengths(&columns)?;
     equal_lengths(&[("roots", roots.len()), ("staging", staging.len())])?;
@@ -41,34 +49,73 @@ pub fn stage<'py>(
         equal_lengths(&[("items", items.len()), ("a column of staging", column.len())])?;
     }
     valid_buffer(buffer)?;
+    if !(1..=THREADS_MAX).contains(&threads) {
+        return Err(PyValueError::new_err(format!("threads must be from 1 to {THREADS_MAX}, not {threads}")));
+    }
     let mode = match mode {
         "read" => Mode::Read,
         "mmap" => Mode::Mmap,
         "direct" => Mode::Direct,
         other => return Err(PyValueError::new_err(format!("mode must be read, mmap or direct, not {other:?}"))),
     };
+    let options = StageOptions { mode, buffer, threads, together, keep_cache };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
-    let staged = detached(py, page, |page| {
+    let batch = detached(py, page, |page| {
         let columns = items.iter().zip(&paths).zip(sizes.iter().zip(&mtimes));
         let transfers: Vec<Transfer<'_>> =
             columns.map(|((&item, path), (&size, &mtime_ns))| Transfer { item, path, size, mtime_ns }).collect();
         let staging: Vec<Vec<&[u8]>> =
             staging.iter().map(|column| column.iter().map(|path| &**path).collect()).collect();
-        ingest_core::stage(source, &roots, &transfers, &staging, StageOptions { mode, buffer }, page)
+        ingest_core::stage(source, &roots, &transfers, &staging, options, page)
     });
-    match staged {
-        Ok(staged) => Ok(staged.iter().map(|one| convert(py, one)).collect()),
+    match batch {
+        Ok(batch) => columns_of(py, &batch, roots.len()),
         Err(error) => Err(exception(py, &error)),
     }
 }
 
-fn convert<'py>(py: Python<'py>, staged: &Staged) -> PyStaged<'py> {
-    let digest = staged.digest.map(|digest| PyBytes::new(py, &digest));
-    let verdicts = staged.copies.iter().map(|copy| {
-        let method = copy.outcome.as_ref().ok().map(|method| method.word());
-        (method, copy.flushed_ns, copy.validated_ns, copy.mtime_ns, fault_of(py, &copy.outcome))
-    });
-    let source_fault = staged.fault.as_ref().map(|error| fault(py, error));
-    (digest, staged.bytes_read, staged.started_ns, staged.copied_ns, source_fault, verdicts.collect())
+/// The answer, turned from one record per file to columns: Python then makes no object per file that it does not
+/// keep.
+fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyStaged<'py>> {
+    let staged = &batch.staged;
+    let digests = PyBytes::new_with(py, staged.len() * 32, |bytes| {
+        for (place, one) in bytes.chunks_exact_mut(32).zip(staged) {
+            place.copy_from_slice(&one.digest.unwrap_or_default());
+        }
+        Ok(())
+    })?;
+    let faults = PyDict::new(py);
+    for (index, one) in staged.iter().enumerate() {
+        if let Some(error) = &one.fault {
+            faults.set_item(index, fault(py, error))?;
+        }
+    }
+    let copies = (0..roots).map(|root| copies_of(py, batch, root)).collect::<PyResult<_>>()?;
+    let Spent { copying, flushing, reading_back } = batch.spent;
+    Ok((
+        digests,
+        staged.iter().map(|one| one.bytes_read).collect(),
+        staged.iter().map(|one| one.started_ns).collect(),
+        staged.iter().map(|one| one.copied_ns).collect(),
+        faults,
+        copies,
+        (copying, flushing, reading_back),
+    ))
+}
+
+fn copies_of<'py>(py: Python<'py>, batch: &Batch, root: usize) -> PyResult<PyCopies<'py>> {
+    let copies = || batch.staged.iter().map(|one| &one.copies[root]);
+    let faults = PyDict::new(py);
+    for (index, (one, copy)) in batch.staged.iter().zip(copies()).enumerate() {
+        if let (None, Err(error)) = (&one.fault, &copy.outcome) {
+            faults.set_item(index, fault(py, error))?;
+        }
+    }
+    Ok((
+        copies().map(|copy| copy.outcome.as_ref().ok().map(|method| method.word())).collect(),
+        copies().map(|copy| copy.validated_ns).collect(),
+        copies().map(|copy| copy.mtime_ns).collect(),
+        faults,
+    ))
 }

@@ -91,10 +91,10 @@ fn a_full_root_fails_alone_and_keeps_nothing_of_the_file() {
         let staging: Vec<&[u8]> = vec![b"part"];
 
         let columns = [staging.clone(), staging];
-        let options = StageOptions { mode: Mode::Read, buffer: 65_536 };
+        let options = StageOptions { mode: Mode::Read, buffer: 65_536, ..StageOptions::default() };
         let card = root(places.card());
         let staged =
-            stage(&card, &[&tiny, &large], &[transfer], &columns, options, &Page::private()).unwrap().remove(0);
+            stage(&card, &[&tiny, &large], &[transfer], &columns, options, &Page::private()).unwrap().staged.remove(0);
 
         let fault = staged.copies[0].outcome.as_ref().unwrap_err();
         assert_eq!((fault.kind, fault.errno), (Kind::Io, libc::ENOSPC));
@@ -158,7 +158,7 @@ fn cancelled_work_says_so_and_leaves_nothing() {
     page.cancel();
 
     let staging: Vec<&[u8]> = vec![b"part"];
-    let staged = stage(&card, &[&archive], &[transfer], &[staging], StageOptions::default(), &page).unwrap();
+    let staged = stage(&card, &[&archive], &[transfer], &[staging], StageOptions::default(), &page).unwrap().staged;
 
     everything_failed(&staged[0], Kind::Cancelled);
     assert!(!places.archive(0).join("part").exists());
@@ -171,9 +171,9 @@ fn disturbed(places: &Places, transfer: Transfer<'_>, disturb: impl FnOnce()) ->
     let page = Page::private();
     let staging: Vec<&[u8]> = vec![b"part"];
     let columns = [staging.clone(), staging];
-    let options = StageOptions { mode: Mode::Read, buffer: 4096 };
+    let options = StageOptions { mode: Mode::Read, buffer: 4096, ..StageOptions::default() };
     std::thread::scope(|scope| {
-        let work = || stage(&card, &[&one, &other], &[transfer], &columns, options, &page).unwrap().remove(0);
+        let work = || stage(&card, &[&one, &other], &[transfer], &columns, options, &page).unwrap().staged.remove(0);
         let work = scope.spawn(work);
         while page.words()[2] < 2 * MIB as u64 {
             assert!(!work.is_finished(), "the engine ended before it wrote anything");
@@ -260,11 +260,11 @@ fn cancelling_stops_a_copy_on_its_way_and_removes_it() {
     let transfer = places.file("clip.mov", &pattern(64 * MIB));
     let (card, archive, page) = (root(places.card()), root(places.archive(0)), Page::private());
     let staging: Vec<&[u8]> = vec![b"part"];
-    let options = StageOptions { mode: Mode::Read, buffer: 4096 };
+    let options = StageOptions { mode: Mode::Read, buffer: 4096, ..StageOptions::default() };
 
     let staged = std::thread::scope(|scope| {
-        let work =
-            scope.spawn(|| stage(&card, &[&archive], &[transfer], &[staging], options, &page).unwrap().remove(0));
+        let work = scope
+            .spawn(|| stage(&card, &[&archive], &[transfer], &[staging], options, &page).unwrap().staged.remove(0));
         while page.words()[2] == 0 && !work.is_finished() {
             std::hint::spin_loop();
         }

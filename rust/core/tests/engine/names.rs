@@ -19,7 +19,8 @@ fn names_are_bytes_in_and_bytes_out() {
         let transfer = Transfer { path: name, ..scan(&file, "") };
         let (card, archive, page) = (root(places.card()), root(places.archive(0)), Page::private());
 
-        let staged = stage(&card, &[&archive], &[transfer], &[vec![name]], StageOptions::default(), &page).unwrap();
+        let staged =
+            stage(&card, &[&archive], &[transfer], &[vec![name]], StageOptions::default(), &page).unwrap().staged;
         let path = [b"folder/", name].concat();
         let published = publish(&archive, &[name], &[&path], &page);
 
@@ -53,7 +54,8 @@ fn paths_longer_than_any_system_call_takes_work() {
     let path = [folders.as_slice(), b"clip.mov"].join(&b'/');
     assert!(path.len() > 4096);
 
-    let staged = stage(&card, &[&archive], &[transfer], &[vec![b"part"]], StageOptions::default(), &page).unwrap();
+    let staged =
+        stage(&card, &[&archive], &[transfer], &[vec![b"part"]], StageOptions::default(), &page).unwrap().staged;
     let published = publish(&archive, &[b"part".as_slice()], &[&path], &page);
     let found = archive.lstat(&[&path]);
 

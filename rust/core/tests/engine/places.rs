@@ -38,7 +38,7 @@ impl Places {
 
     /// Stages one file to `.ingest/staging/0.part` on every archive.
     pub fn stage(&self, transfer: Transfer<'_>, mode: Mode, buffer: usize) -> Staged {
-        self.stage_all(&[transfer], StageOptions { mode, buffer }).remove(0)
+        self.stage_all(&[transfer], StageOptions { mode, buffer, ..StageOptions::default() }).remove(0)
     }
 
     /// Stages files to `.ingest/staging/<index>.part` on every archive.
@@ -48,7 +48,7 @@ impl Places {
         let names: Vec<String> = (0..transfers.len()).map(part).collect();
         let column: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
         let staging = vec![column; roots.len()];
-        stage(&root(self.card()), &roots, transfers, &staging, options, &Page::private()).unwrap()
+        stage(&root(self.card()), &roots, transfers, &staging, options, &Page::private()).unwrap().staged
     }
 
     /// The staging file of one transfer on one archive.

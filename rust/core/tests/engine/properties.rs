@@ -27,7 +27,7 @@ proptest! {
             .collect();
         let transfers: Vec<_> = names.iter().zip(&contents).map(|(name, bytes)| places.file(name, bytes)).collect();
 
-        let staged = places.stage_all(&transfers, StageOptions { mode, buffer: 1 << power });
+        let staged = places.stage_all(&transfers, StageOptions { mode, buffer: 1 << power, ..StageOptions::default() });
 
         for (index, (staged, bytes)) in staged.iter().zip(&contents).enumerate() {
             prop_assert_eq!(staged.digest, Some(digest::of(bytes)));

@@ -133,6 +133,11 @@ class Events(Silent):
             current=_texts(progress.current),
         )  # fmt: skip
 
+    @property
+    def each(self) -> bool:
+        """Yes: each is a line."""
+        return True
+
     def ended(self, record: CopyRecord, root: bytes) -> None:
         """`copy`: one copy met its end."""
         self._write(
@@ -168,6 +173,11 @@ class Both:
         """To all."""
         for monitor in self._monitors:
             monitor.progress(progress)
+
+    @property
+    def each(self) -> bool:
+        """If one of them does."""
+        return any(monitor.each for monitor in self._monitors)
 
     def ended(self, record: CopyRecord, root: bytes) -> None:
         """To all."""

@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 
 from ingest import engine
 from ingest.errors import ManifestError
-from ingest.manifest import names
 from ingest.manifest.facts import PREFIX, PartFacts, read_facts, to_metadata
-from ingest.manifest.schema import COPY, SCHEMA, check_columns
+from ingest.manifest.rows import to_table
+from ingest.manifest.schema import SCHEMA, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.model.columns import CopyColumns
     from ingest.model.item import CopyRecord
 
 SEAL_KEY: Final = PREFIX + "seal"
@@ -32,20 +33,20 @@ _BLANK: Final = b"0" * 64
 _MARK: Final = SEAL_KEY.encode("ascii") + b"\x18\x40"
 
 
-def encode(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord]) -> bytes:
+def encode(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord | CopyColumns]) -> bytes:
     """A part, ready to be written.
 
     Args:
         facts: what goes into the file's metadata.
         root_path: where the root is mounted now, absolute.
-        records: the rows, in order.
+        records: the rows, in order, one by one or as columns.
 
     Raises:
         ValueError: a digest is not 32 bytes long, or a number does not fit its column.
     """
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(_table(facts, root_path, records))
+        writer.write_table(to_table(facts, root_path, records))
         writer.add_key_value_metadata({**to_metadata(facts), SEAL_KEY: _BLANK.decode("ascii")})
     blank = sink.getvalue().to_pybytes()
     return _with_seal(blank, engine.blake3(blank).hex().encode("ascii"))
@@ -91,45 +92,3 @@ def _with_seal(data: bytes, seal: bytes) -> bytes:
     if at < 0:
         raise AssertionError("pyarrow wrote the seal's key in another way: the codec must follow")
     return b"".join((data[:at], seal, data[at + len(seal) :]))
-
-
-def _table(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord]) -> pa.Table:
-    places = [None if each.path is None else root_path.rstrip(b"/") + b"/" + each.path for each in records]
-    nulls = [None] * len(records)
-    columns: dict[str, Sequence[object]] = {
-        "session": [facts.session] * len(records),
-        "item": [each.item for each in records],
-        "source_path": [names.text(each.source_path) for each in records],
-        "source_path_raw": [names.raw_or_none(each.source_path) for each in records],
-        "destination_root": [facts.root] * len(records),
-        "destination_path": [None if place is None else names.text(place) for place in places],
-        "path": [None if each.path is None else names.text(each.path) for each in records],
-        "path_raw": [None if each.path is None else names.raw_or_none(each.path) for each in records],
-        "size": [each.size for each in records],
-        "mtime_ns": [each.mtime_ns for each in records],
-        "blake3": [each.blake3 for each in records],
-        "blake3_hex": [None if each.blake3 is None else each.blake3.hex() for each in records],
-        "state": [str(each.state) for each in records],
-        "reason": [each.reason for each in records],
-        "attempts": [each.attempts for each in records],
-        "verify_method": [each.verify_method for each in records],
-        "publish_method": [each.publish_method for each in records],
-        "read_mode": [each.read_mode for each in records],
-        "worker": [each.worker for each in records],
-        "capture_time": nulls,
-        "capture_offset": nulls,
-        "capture_confidence": nulls,
-        "camera": nulls,
-        "kind": [str(each.kind) for each in records],
-        "group": [each.group for each in records],
-        "started_at": [_micros(each.started_ns) for each in records],
-        "copied_at": [_micros(each.copied_ns) for each in records],
-        "validated_at": [_micros(each.validated_ns) for each in records],
-        "finalized_at": [_micros(each.finalized_ns) for each in records],
-        "operation": [COPY] * len(records),
-    }
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
-
-
-def _micros(nanoseconds: int | None) -> int | None:
-    return None if nanoseconds is None else nanoseconds // 1000

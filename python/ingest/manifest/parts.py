@@ -19,6 +19,7 @@ from ingest import engine
 from ingest.errors import ManifestError, from_os_error
 from ingest.manifest.codec import decode, encode
 from ingest.manifest.files import read_file
+from ingest.model.columns import CopyColumns
 from ingest.storage.deposit import deposit
 from ingest.storage.marker import INTERNAL, staging_folder
 
@@ -72,23 +73,25 @@ class Part:
         return Listed(self.facts.session, self.facts.number).path
 
 
-def write_part(root: engine.Root, facts: PartFacts, records: Sequence[CopyRecord]) -> Part:
+def write_part(root: engine.Root, facts: PartFacts, records: Sequence[CopyRecord | CopyColumns]) -> Part:
     """Add a part to a root, durably.
 
     Args:
         root: where.
         facts: with the number of the new part, and `previous` the BLAKE3 of the part before.
-        records: at most :data:`PART_ROWS`; none is a part too, one that tells how the session ended.
+        records: at most :data:`PART_ROWS`, one by one or as columns; none is a part too, one that tells how the
+            session ended.
 
     Raises:
         ValueError: too many records, or one that no column can hold.
         ManifestError: its name is taken by other bytes, or it does not read back as written.
         IngestError: it could not be written.
     """
-    if len(records) > PART_ROWS:
-        raise ValueError(f"{len(records)} records: a part holds {PART_ROWS}")
+    rows = sum(len(one) if isinstance(one, CopyColumns) else 1 for one in records)
+    if rows > PART_ROWS:
+        raise ValueError(f"{rows} records: a part holds {PART_ROWS}")
     data = encode(facts, root.path, records)
-    part = Part(facts, len(records), engine.blake3(data))
+    part = Part(facts, rows, engine.blake3(data))
     short = facts.session.replace("-", "")[:8]
     staging = b"%s/items-%04d-%s.part" % (staging_folder(short), facts.number, token_hex(4).encode("ascii"))
     if not deposit(root, part.path, staging, data):

@@ -34,6 +34,10 @@ class Progress:
 class Monitor(Protocol):
     """Somebody who watches. Called from one thread, often; must not block for long and must not raise."""
 
+    @property
+    def each(self) -> bool:
+        """Whether it wants to be told of every copy (`ended`): where nobody does, that costs nothing."""
+
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """A session began or was taken up."""
 
@@ -52,6 +56,11 @@ class Monitor(Protocol):
 
 class Silent:
     """Watches nothing."""
+
+    @property
+    def each(self) -> bool:
+        """No."""
+        return False
 
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """Nothing."""

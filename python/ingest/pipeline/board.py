@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from ingest.errors import shown
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.pipeline.ledger import Ledger
+    from ingest.pipeline.lot import Lot
     from ingest.pipeline.outbox import Outbox
     from ingest.pipeline.plan import Transfer
     from ingest.session.rows import Copy
@@ -28,7 +30,7 @@ ROOT_DEATHS = 8
 
 
 class Board:
-    """Transfers on their way, by item number.
+    """Transfers on their way, by item number, and lots of plain ones.
 
     Attributes:
         root_states: how each destination stands; `paused(...)` takes it out of this run.
@@ -51,6 +53,7 @@ class Board:
         self.outbox = outbox
         self.warn = warn
         self.alive: dict[int, Transfer] = {}
+        self.lots: list[Lot] = []
         self.root_states = [SessionState.COPYING for _ in facts.roots]
         self.lost_sources: dict[int, str] = {}
         self.problems: list[str] = []
@@ -66,18 +69,36 @@ class Board:
         """Nothing can go on in this run: every destination, or every source, waits."""
         return all(state.paused for state in self.root_states) or len(self.lost_sources) == len(self.facts.sources)
 
+    @property
+    def load(self) -> int:
+        """How many items are on their way."""
+        return len(self.alive) + sum(map(len, self.lots))
+
     def current(self, items: Iterable[int]) -> tuple[bytes, ...]:
         """The paths of items that are being worked on."""
-        return tuple(self.alive[item].item.path for item in items if item in self.alive)
+        return tuple(path for item in items if (path := self._path(item)) is not None)
+
+    def _path(self, item: int) -> bytes | None:
+        if item in self.alive:
+            return self.alive[item].item.path
+        for lot in self.lots:
+            at = bisect_left(lot.items, item)
+            if at < len(lot) and lot.items[at] == item:
+                return lot.paths[at]
+        return None
 
     def waits(self, source: int, root: int) -> bool:
         """Whether copies from a source to a root have to be left to a later run."""
         return self.stopping or self.root_states[root].paused or source in self.lost_sources
 
+    def mode(self, source: int, size: int) -> ReadMode:
+        """How a file of a source is read."""
+        return read_mode(self._options, self._volumes[source], size)
+
     def queue(self, transfer: Transfer, roots: Iterable[int], *, alone: bool = False) -> None:
         """Have the item copied to these roots, in one read."""
         item = transfer.item
-        mode = read_mode(self._options, self._volumes[item.source], item.size)
+        mode = self.mode(item.source, item.size)
         if mode is ReadMode.MMAP and not transfer.mapped:
             mode = ReadMode.READ
         self.outbox.stage(Key(item.source, tuple(roots), str(mode)), item, alone=alone)

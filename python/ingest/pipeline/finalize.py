@@ -8,7 +8,6 @@ from ingest.engine import failed
 from ingest.errors import IngestError, PausedError, shown
 from ingest.layouts.naming import mirrored
 from ingest.model.states import ItemState, SessionState
-from ingest.session.report import counts
 from ingest.storage.marker import check_marker
 from ingest.storage.roots import clear_staging
 from ingest.workers.messages import Folders
@@ -77,9 +76,8 @@ def look_again(board: Board, destinations: Sequence[Destination | None]) -> None
             board.pause_root(number, SessionState.PAUSED_NETWORK, f"the destination is no longer there ({error.cause})")
 
 
-def close_manifests(board: Board, scribes: Mapping[int, Scribe], journal: Journal) -> None:
-    """Write what is not in a manifest yet, with how the session ended."""
-    told = counts(journal)
+def close_manifests(board: Board, scribes: Mapping[int, Scribe], journal: Journal, told: Mapping[str, int]) -> None:
+    """Write what is not in a manifest yet, with how the session ended and what its items came to."""
     for number, scribe in scribes.items():
         # A disk that is full for footage may still hold a manifest.
         if board.root_states[number] is SessionState.PAUSED_NETWORK:

@@ -11,7 +11,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
+from ingest.model.columns import DIGEST
 from ingest.model.states import ItemState, SessionState, advance
+from ingest.pipeline.lane import Lane
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import Setbacks
 from ingest.storage.marker import staging_folder
@@ -19,17 +21,20 @@ from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
 
 if TYPE_CHECKING:
-    from ingest.engine import Fault
+    from ingest.engine import Fault, Staged
     from ingest.model.item import Item
     from ingest.pipeline.board import Board
+    from ingest.pipeline.intake import Planned
     from ingest.pipeline.plan import Planner, Transfer
     from ingest.session.rows import Copy
     from ingest.workers.sharding import Key
 
 # Transfers on their way at once; with what the intake holds it bounds memory.
-MOST_ALIVE: Final = 4000
+MOST_ALIVE: Final = 8000
 # Faults that are a worker's end: what was being read is not read a third time.
 DEADLY: Final = frozenset({"crashed", "stalled"})
+# What stands where the engine has no digest: the source was not read to its end.
+UNREAD: Final = bytes(DIGEST)
 
 
 class Flow:
@@ -43,15 +48,18 @@ class Flow:
         self._setbacks = Setbacks(board)
         self._staging = staging_folder(board.facts.short)
         self._names = 0
+        self.lane = Lane(board, self)
 
     @property
     def room(self) -> bool:
         """More transfers may be admitted."""
-        return len(self._board.alive) < MOST_ALIVE and not self._board.stopping and not self._board.halted
+        return self._board.load < MOST_ALIVE and not self._board.stopping and not self._board.halted
 
     def handle(self, event: Answer | Died) -> None:
         """Take in what a worker said, or that it died."""
         if isinstance(event, Died):
+            for request in event.requests:
+                self.lane.dissolve(request)
             self._setbacks.bury(event)
             return
         handler = self._outbox.handler(event.request)
@@ -62,11 +70,17 @@ class Flow:
             elif gone.source is not None:
                 self._board.lose_source(gone.source, gone.detail)
         if event.reply.error is not None:
+            self.lane.dissolve(event.request)
             self._setbacks.refused(event, handler)
         else:
             handler(event)
 
     # Admission: to be compared, copied, adopted, or only written down.
+
+    def take_in(self, planned: Planned) -> None:
+        """Take a planned page in."""
+        self.lane.admit(planned.lots)
+        self.admit(planned.transfers)
 
     def admit(self, transfers: list[Transfer]) -> None:
         """Take planned transfers in and send each copy on its way."""
@@ -192,6 +206,12 @@ class Flow:
 
     # Staging.
 
+    def names(self, items: list[int]) -> list[bytes]:
+        """A staging name for each item that was never used before."""
+        first, run = self._names + 1, self._board.facts.run
+        self._names += len(items)
+        return [b"%s/%d-%d-%d.part" % (self._staging, item, run, number) for number, item in enumerate(items, first)]
+
     def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
         """The staging request for a shard, without what has to wait by now; None if nothing is left."""
         board = self._board
@@ -205,14 +225,12 @@ class Flow:
                 ready.append(transfer)
             else:
                 board.settle(transfer)
-        names = []
-        for transfer in ready:
-            self._names += 1
-            names.append(b"%s/%d-%d-%d.part" % (self._staging, transfer.item.number, board.facts.run, self._names))
+        names = self.names([transfer.item.number for transfer in ready])
+        for transfer, name in zip(ready, names, strict=True):
             for root in roots:
                 copy = transfer.copies[root]
                 copy.state = advance(copy.state, ItemState.COPYING)
-                copy.staging, copy.read_mode, copy.attempts = names[-1], key.mode, copy.attempts + 1
+                copy.staging, copy.read_mode, copy.attempts = name, key.mode, copy.attempts + 1
         if not ready:
             return None
         taken = [transfer.item for transfer in ready]
@@ -223,39 +241,52 @@ class Flow:
 
     def staged(self, answer: Answer) -> None:
         """Copies were made and proven, or not: `validated` with the next commit, and then to be published."""
-        request, reply = answer.request, answer.reply
+        request, staged = answer.request, answer.reply.staged
         assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
-        began, flushed = min((row[2] for row in reply.staged or []), default=0), 0
-        for item, row in zip(request.items, reply.staged or [], strict=True):
-            digest, read, started, copied, source_fault, verdicts = row
-            transfer = self._board.alive[item]
-            self._ledger.count(bytes_read=read)
-            if source_fault is not None:
-                self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
+        assert staged is not None  # noqa: S101 - the answer to a Stage that was not refused
+        self.count_staged(staged)
+        for at, item in enumerate(request.items):
+            self.take_staged(self._board.alive[item], answer, at)
+
+    def count_staged(self, staged: Staged) -> None:
+        """Note what a batch read, and what its steps took."""
+        _, read, _, _, _, _, (copying, flushing, proving) = staged
+        self._ledger.count(
+            bytes_read=sum(read), seconds_copy=(copying + flushing) / 1e9, seconds_validate=proving / 1e9
+        )
+
+    def take_staged(self, transfer: Transfer, answer: Answer, at: int) -> None:
+        """What became of one transfer of a batch, the one at this position."""
+        request, staged = answer.request, answer.reply.staged
+        assert isinstance(request, Stage)  # noqa: S101 - as above
+        assert staged is not None  # noqa: S101 - as above
+        digests, _, started, copied, source_faults, columns, _ = staged
+        if (source_fault := source_faults.get(at)) is not None:
+            self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
+            return
+        digest = digests[DIGEST * at : DIGEST * (at + 1)]
+        transfer.digest = digest if digest != UNREAD else None
+        if self._disagrees(transfer):
+            for root, (*_, faults) in zip(request.roots, columns, strict=True):
+                if at not in faults:
+                    self._outbox.discard(root, transfer.copies[root].staging)
+            self._setbacks.source_fault(transfer, self._other_bytes(transfer), request.roots)
+            return
+        for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
+            copy = transfer.copies[root]
+            copy.worker, copy.started_at, copy.copied_at = answer.worker, started[at], copied[at]
+            copy.blake3 = transfer.digest
+            if (fault := faults.get(at)) is not None:
+                self._setbacks.root_fault(transfer, copy, failed(fault))
                 continue
-            transfer.digest = digest
-            if self._disagrees(transfer):
-                for root, verdict in zip(request.roots, verdicts, strict=True):
-                    if verdict[-1] is None:
-                        self._outbox.discard(root, transfer.copies[root].staging)
-                self._setbacks.source_fault(transfer, self._other_bytes(transfer), request.roots)
-                continue
-            for root, (method, on_device, validated, mtime, fault) in zip(request.roots, verdicts, strict=True):
-                copy = transfer.copies[root]
-                copy.worker, copy.started_at, copy.copied_at, copy.blake3 = answer.worker, started, copied, digest
-                if fault is not None:
-                    self._setbacks.root_fault(transfer, copy, failed(fault))
-                    continue
-                copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
-                copy.verify_method, copy.validated_at, copy.operation, copy.errno = method, validated, None, 0
-                copy.kept_mtime, flushed = mtime, max(flushed, on_device)
-                self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
-                self._ledger.put(copy)
-                self._outbox.publish(copy)
-                if not same_mtime(mtime, transfer.item.mtime_ns):
-                    self._board.warn_of_times(root)
-        copying = max(0, flushed - began) / 1e9
-        self._ledger.count(seconds_copy=copying, seconds_validate=max(0.0, reply.seconds - copying))
+            copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
+            copy.verify_method, copy.validated_at, copy.kept_mtime = methods[at], validated[at], kept[at]
+            copy.operation, copy.errno = None, 0
+            self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
+            self._ledger.put(copy)
+            self._outbox.publish(copy)
+            if not same_mtime(kept[at], transfer.item.mtime_ns):
+                self._board.warn_of_times(root)
 
     # Publishing.
 
@@ -272,22 +303,27 @@ class Flow:
 
     def published(self, answer: Answer) -> None:
         """Names were given, or not: `finalized` with the next commit."""
-        request = answer.request
+        request, published = answer.request, answer.reply.published
         assert isinstance(request, Publish)  # noqa: S101 - the handler was registered with it
-        for item, (method, fault) in zip(request.items, answer.reply.published or [], strict=True):
-            transfer = self._board.alive[item]
-            copy = transfer.copies[request.root]
-            if fault is None:
-                copy.publish_method = method
-                self._finalize(transfer, copy)
-            elif fault[2] == errno.EEXIST:
-                # Somebody was here since the plan: perhaps with the very same file.
-                self._outbox.prove(transfer, None, copy.root, copy.path or b"", self._taken)
-            elif fault[1] == "fsync_folder":
-                self._unflushed(transfer, copy, fault)
-            else:
-                self._setbacks.root_fault(transfer, copy, failed(fault))
+        assert published is not None  # noqa: S101 - the answer to a Publish that was not refused
+        methods, faults = published
+        for at, item in enumerate(request.items):
+            self.take_published(self._board.alive[item], request.root, methods[at], faults.get(at))
         self._ledger.count(seconds_finalize=answer.reply.seconds)
+
+    def take_published(self, transfer: Transfer, root: int, method: str | None, fault: Fault | None) -> None:
+        """Whether one copy got its name."""
+        copy = transfer.copies[root]
+        if fault is None:
+            copy.publish_method = method
+            self._finalize(transfer, copy)
+        elif fault[2] == errno.EEXIST:
+            # Somebody was here since the plan: perhaps with the very same file.
+            self._outbox.prove(transfer, None, root, copy.path or b"", self._taken)
+        elif fault[1] == "fsync_folder":
+            self._unflushed(transfer, copy, fault)
+        else:
+            self._setbacks.root_fault(transfer, copy, failed(fault))
 
     def _unflushed(self, transfer: Transfer, copy: Copy, fault: Fault) -> None:
         """The name was given, but may not survive a power cut: it is looked for once more, and flushed again."""

@@ -7,12 +7,16 @@ either. What it meets is handed on as it is: an exception ends the session where
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
+from operator import itemgetter
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from ingest.model.states import ItemState
+from ingest.pipeline.lot import Lot, cut
 from ingest.pipeline.plan import Transfer
-from ingest.session.rows import Copy
+from ingest.session.rows import Copy, ItemRow, item_of
+from ingest.storage.tuning import SHARD_BYTES, SHARD_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,31 +25,46 @@ if TYPE_CHECKING:
     from ingest.pipeline.plan import Planner
     from ingest.session.journal import Journal
 
+_FRESH = str(ItemState.DISCOVERED)
 # Pages of items that are planned ahead; with PAGE it bounds what waits in memory.
 AHEAD = 2
 PAGE = 1000
 
 
-class Intake:
-    """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A page of items, planned: lots of plain ones, and a transfer for each that needs a closer look."""
 
-    `renew` brings a page of items up to date with the source before it is planned.
+    lots: list[Lot] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How items are looked at before they are planned.
+
+    Attributes:
+        mode: how a file of (source, bytes) is read. limits: files and bytes at which a lot is full.
+        renew: brings items up to date with the source. as_seen: whether each row is on the source as the scan saw
+            it; None where nobody has to look.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        planner: Planner,
-        standing: Sequence[int],
-        roots: int,
-        renew: Callable[[list[Item]], list[Item]] = lambda page: page,
-    ) -> None:
+    mode: Callable[[int, int], str]
+    limits: tuple[int, int] = (SHARD_FILES, SHARD_BYTES)
+    renew: Callable[[list[Item]], list[Item]] = lambda page: page
+    as_seen: Callable[[list[ItemRow]], list[bool]] | None = None
+
+
+class Intake:
+    """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run."""
+
+    def __init__(self, journal: Journal, planner: Planner, standing: Sequence[int], roots: int, sight: Sight) -> None:
         self._journal = journal
         self._planner = planner
         self._standing = frozenset(standing)
-        self._renew = renew
+        self._sight = sight
         self._roots = range(roots)
-        self._queue: Queue[list[Transfer] | BaseException | None] = Queue(AHEAD)
+        self._queue: Queue[Planned | BaseException | None] = Queue(AHEAD)
         self._stop = threading.Event()
         self.exhausted = False
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
@@ -56,24 +75,24 @@ class Intake:
         """Planned items wait to be taken."""
         return not self._queue.empty()
 
-    def take(self) -> list[Transfer]:
+    def take(self) -> Planned:
         """The next planned items; empty if none are ready (see `exhausted`).
 
         Raises:
             IngestError, OSError: what the thread met.
         """
         if self.exhausted:
-            return []
+            return Planned()
         try:
             taken = self._queue.get_nowait()
         except Empty:
-            return []
+            return Planned()
         if isinstance(taken, BaseException):
             self.exhausted = True
             raise taken
         if taken is None:
             self.exhausted = True
-            return []
+            return Planned()
         return taken
 
     def stop(self) -> None:
@@ -83,17 +102,17 @@ class Intake:
 
     def _work(self) -> None:
         try:
-            for page in self._journal.items(page=PAGE):
+            for page in self._journal.pages(page=PAGE):
                 if self._stop.is_set():
                     return
-                planned = self._plan(self._renew(page))
-                if planned:
+                planned = self._plan(page)
+                if planned.lots or planned.transfers:
                     self._hand_on(planned)
             self._hand_on(None)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that takes it
             self._hand_on(error)
 
-    def _hand_on(self, what: list[Transfer] | BaseException | None) -> None:
+    def _hand_on(self, what: Planned | BaseException | None) -> None:
         while not self._stop.is_set():
             try:
                 self._queue.put(what, timeout=0.5)
@@ -101,8 +120,28 @@ class Intake:
                 continue
             return
 
-    def _plan(self, page: list[Item]) -> list[Transfer]:
-        earlier = self._journal.copies_of(page[0].number, page[-1].number)
+    def _plan(self, page: list[ItemRow]) -> Planned:
+        earlier = self._journal.copies_of(page[0][0], page[-1][0])
+        plain: list[ItemRow] = []
+        odd: list[ItemRow] = []
+        for row in page:
+            number, *_, state, _, _, digest = row
+            (plain if state == _FRESH and digest is None and number not in earlier else odd).append(row)
+        if plain and self._sight.as_seen is not None:
+            seen = self._sight.as_seen(plain)
+            odd += [row for row, same in zip(plain, seen, strict=True) if not same]
+            plain = [row for row, same in zip(plain, seen, strict=True) if same]
+        targets = self._planner.targets(plain)
+        free = self._planner.free(targets, sorted(self._standing))
+        odd += [row for row, empty in zip(plain, free, strict=True) if not empty]
+        odd.sort(key=itemgetter(0))
+        ready = [both for both, empty in zip(zip(plain, targets, strict=True), free, strict=True) if empty]
+        roots, held = tuple(sorted(self._standing)), len(self._standing) < len(self._roots)
+        lots = cut(ready, self._sight.mode, roots, self._sight.limits, held=held)
+        return Planned(lots, self._look(self._sight.renew([item_of(row) for row in odd]), earlier))
+
+    def _look(self, page: list[Item], earlier: dict[int, list[Copy]]) -> list[Transfer]:
+        """Transfers for items that an earlier run met, or whose name may be taken."""
         transfers = [
             transfer for item in page if (transfer := self._transfer(item, earlier.get(item.number, []))) is not None
         ]

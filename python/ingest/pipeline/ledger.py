@@ -7,21 +7,29 @@ to the manifest.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
 
 from ingest.catalog.holdings import put_locations
 from ingest.db.schema import sessions
+from ingest.model.columns import CopyColumns, runs
 from ingest.model.item import CopyRecord
+from ingest.model.session import count_key
 from ingest.model.states import ARRIVED, ItemState, advance, worst
+from ingest.session.columns import end_run, finalize_run, put_validated
+from ingest.session.report import counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlalchemy import Connection
+
     from ingest.model.item import Item
     from ingest.model.session import RootFacts, SourceFacts
+    from ingest.pipeline.lot import Lot
     from ingest.pipeline.plan import Transfer
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
@@ -30,7 +38,11 @@ if TYPE_CHECKING:
 class Ledger:
     """Collects journal rows, locations, ended items and counters; `commit` writes them.
 
-    `feed` gets, after each commit, the records that have become durable, with their root's number and sequence.
+    `feed` gets, after each commit, the records that have become durable, one or many, with their root's number and
+    the sequence of the (first) one.
+
+    Attributes:
+        counts: the session's items by the keys of every report, as they are with what was collected so far.
     """
 
     def __init__(
@@ -38,7 +50,7 @@ class Ledger:
         journal: Journal,
         sources: Sequence[SourceFacts],
         roots: Sequence[RootFacts],
-        feed: Callable[[int, int, CopyRecord], None],
+        feed: Callable[[int, int, CopyRecord | CopyColumns], None],
     ) -> None:
         self._journal = journal
         self._sources = sources
@@ -48,10 +60,13 @@ class Ledger:
         self._copies: dict[tuple[int, int], Copy] = {}
         self._locations: list[dict[str, object]] = []
         self._ended: list[tuple[int, ItemState, str | None, int]] = []
-        self._records: list[tuple[int, int, CopyRecord]] = []
+        self._records: list[tuple[int, int, CopyRecord | CopyColumns]] = []
+        self._proven: list[tuple[Lot, int]] = []
+        self._named: list[tuple[int, int, int, int, str, int]] = []
+        self._runs: list[tuple[int, int]] = []
         self._counters: defaultdict[str, float] = defaultdict(float)
         self.items_ended = 0
-        self.states: Counter[ItemState] = Counter()
+        self.counts = counts(journal)
 
     def count(self, **amounts: float) -> None:
         """Add to the session's counters (columns of its row)."""
@@ -82,8 +97,38 @@ class Ledger:
         reason, code = next(((reason, code) for end, reason, code in transfer.ends if end is state), (None, 0))
         if transfer.item.state is ItemState.DISCOVERED:
             self._ended.append((transfer.item.number, state, None if state in ARRIVED else reason, code))
+            self.counts["waiting"] -= 1
+            self.counts[count_key(state)] += 1
         self.items_ended += 1
-        self.states[state] += 1
+
+    def put_lot(self, lot: Lot, root: int) -> None:
+        """A lot is proven at a root."""
+        self._proven.append((lot, root))
+
+    def name_lot(self, lot: Lot, root: int, at: Sequence[int], methods: Sequence[str], now: int) -> None:
+        """The items at these positions of a lot got their names at a root, at this moment (ns), by these methods."""
+        source = self._sources[lot.key.source].path.rstrip(b"/")
+        columns = lot.columns(root, at, source, methods, now)
+        first = self._sequence[root] + 1
+        self._sequence[root] += len(columns)
+        self._records.append((root, first, columns))
+        for start, item, last in runs(columns.items):
+            self._name_run(root, first + start, item, methods[start : start + last - item + 1], now)
+
+    def _name_run(self, root: int, sequence: int, item: int, methods: Sequence[str], now: int) -> None:
+        """Consecutive items, named by whatever methods: each stretch of one method is a statement."""
+        for method, stretch in groupby(methods):
+            number = sum(1 for _ in stretch)
+            self._named.append((root, sequence, item, item + number - 1, method, now))
+            sequence, item = sequence + number, item + number
+
+    def close_lot(self, lot: Lot, at: Sequence[int]) -> None:
+        """All copies of the items at these positions have ended: so have they."""
+        numbers = lot.items if len(at) == len(lot) else [lot.items[each] for each in at]
+        self._runs += [(first, last) for _, first, last in runs(numbers)]
+        self.counts["waiting"] -= len(numbers)
+        self.counts["finalized"] += len(numbers)
+        self.items_ended += len(numbers)
 
     def commit(self) -> None:
         """Write everything down.
@@ -91,9 +136,10 @@ class Ledger:
         Raises:
             JournalError: it could not be written; nothing of it counts, and intake has to stop.
         """
-        if not (self._copies or self._ended or self._counters):
+        if not (self._copies or self._ended or self._counters or self._proven or self._named):
             return
         with self._journal.database.write() as connection:
+            self._commit_lots(connection)
             self._journal.put(connection, self._copies.values())
             put_locations(connection, self._locations)
             self._journal.end_items(connection, self._ended)
@@ -102,9 +148,23 @@ class Ledger:
                 connection.execute(update(sessions).where(sessions.c.key == self._journal.key).values(columns))
         records = self._records
         self._copies, self._locations, self._ended, self._records = {}, [], [], []
+        self._proven, self._named, self._runs = [], [], []
         self._counters.clear()
-        for root, sequence, record in records:
-            self._feed(root, sequence, record)
+        for root, sequence, told in records:
+            self._feed(root, sequence, told)
+
+    def _commit_lots(self, connection: Connection) -> None:
+        key = self._journal.key
+        for lot, root in self._proven:
+            put_validated(
+                connection, key, root, numbers=lot.items, paths=lot.targets, staging=lot.staging, digests=lot.digests,
+                proofs=lot.proofs[root], started=lot.started, copied=lot.copied, read_mode=lot.key.mode, worker=lot.worker,
+            )  # fmt: skip
+        for root, sequence, first, last, method, now in self._named:
+            place = (root, self._roots[root].key)
+            finalize_run(connection, key, place, (first, last), sequence=sequence, method=method, now=now)
+        for first, last in self._runs:
+            end_run(connection, key, first, last)
 
     def _location(self, item: Item, copy: Copy) -> dict[str, object]:
         return {

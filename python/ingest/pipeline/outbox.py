@@ -6,7 +6,7 @@ its `validated` is durable.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,6 +17,8 @@ from ingest.workers.supervisor import Answer
 
 if TYPE_CHECKING:
     from ingest.model.item import Item
+    from ingest.pipeline.lane import Lane
+    from ingest.pipeline.lot import Lot
     from ingest.pipeline.plan import Transfer
     from ingest.session.rows import Copy
     from ingest.workers.supervisor import Supervisor
@@ -35,6 +37,10 @@ class Sender(Protocol):
     def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
         """The staging request for a shard, None if nothing of it is left to do."""
 
+    @property
+    def lane(self) -> Lane:
+        """Who answers for lots."""
+
     def published(self, answer: Answer) -> None:
         """Takes the answer to Publish."""
 
@@ -46,7 +52,11 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Requests in the making, and those that wait for an answer."""
+    """Requests in the making, and those that wait for an answer.
+
+    Attributes:
+        lots: to be staged. named: to be given their names, each at one root.
+    """
 
     def __init__(self, workers: Supervisor) -> None:
         self._workers = workers
@@ -57,13 +67,16 @@ class Outbox:
         self._prove: defaultdict[tuple[int | None, int | None, Handler], list[tuple[int, bytes]]] = defaultdict(list)
         self._handlers: dict[int, Handler] = {}
         self._numbers = 0
+        self.lots: deque[Lot] = deque()
+        self.named: deque[tuple[Lot, int]] = deque()
 
     @property
     def busy(self) -> bool:
         """Something waits to be sent, or to be answered."""
         return bool(
-            self._handlers or self._publish or self._adopt or self._discard or self._prove or len(self._sharder)
-        )
+            self._handlers or self.lots or self.named or self._publish or self._adopt or self._discard or self._prove
+            or len(self._sharder)
+        )  # fmt: skip
 
     def stage(self, key: Key, item: Item, *, alone: bool = False) -> None:
         """Have an item copied, in company unless it is to be `alone`."""
@@ -104,6 +117,10 @@ class Outbox:
         """Send what may be sent: names first, then proofs, then batches as long as workers want some."""
         for root, names in _drained(self._discard):
             self.send(Discard(self.number(), root, names), _ignore)
+        while self.named:
+            naming = sender.lane.publish(*self.named.popleft())
+            if naming is not None:
+                self.send(*naming)
         for root, copies in _drained(self._publish):
             for part in _slices(sender.standing(root, copies)):
                 request = Publish(self.number(), root, [c.item for c in part], _stagings(part), _paths(part))
@@ -118,9 +135,14 @@ class Outbox:
                 prove = Prove(self.number(), source, from_root, [item for item, _ in some], [path for _, path in some])
                 self.send(prove, handler)
         while self._workers.hungry or stopping:
-            shard = self._sharder.next(unfilled=self._workers.idle or stopping)
+            shard = self._sharder.next(unfilled=not self.lots and (self._workers.idle or stopping))
             if shard is None:
-                break
+                if not self.lots:
+                    break
+                staging = sender.lane.stage(self.lots.popleft())
+                if staging is not None:
+                    self.send(*staging)
+                continue
             batch = sender.batch(self.number(), shard.key, shard.items)
             if batch is not None:
                 self.send(batch, sender.staged)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Failed, Identity, Root
     from ingest.model.item import Item
-    from ingest.session.rows import Copy
+    from ingest.session.rows import Copy, ItemRow
 
 # FAT keeps times to 2 s, in local time: a card read in another zone is off by whole quarter hours (facts, rule 3).
 MTIME_GRAIN_NS = 2_000_000_000
@@ -119,6 +119,22 @@ class Planner:
             for transfer in again:
                 if transfer.tried >= MOST_NAMES:
                     transfer.troubles = {r: OSError(errno.EEXIST, os.strerror(errno.EEXIST)) for r in transfer.copies}
+
+    def targets(self, plain: Sequence[ItemRow]) -> list[bytes]:
+        """The first name to try for each item: its own path below its card's folder."""
+        folders = {source: self._folders(source) for source in {row[1] for row in plain}}
+        return [mirrored(folders[row[1]], row[2]) for row in plain]
+
+    def free(self, paths: Sequence[bytes], roots: Sequence[int]) -> list[bool]:
+        """Whether nothing stands at each path, on any of these roots."""
+        free = [True] * len(paths)
+        for number in roots:
+            root = self._roots[number]
+            if root is not None and paths:
+                found = root.lstat(paths)
+                if found.count(None) < len(found):
+                    free = [empty and seen is None for empty, seen in zip(free, found, strict=True)]
+        return free
 
     def next_name(self, transfer: Transfer) -> bytes:
         """The next name to try; never one that the source itself needs for another file."""

@@ -13,11 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
+from ingest.model.columns import CopyColumns
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.board import Board
 from ingest.pipeline.flow import Flow
-from ingest.pipeline.intake import Intake
+from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
@@ -28,7 +29,7 @@ from ingest.pipeline.scribe import Scribe
 from ingest.pipeline.survey import Absent, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
-from ingest.session.report import counts, exit_code
+from ingest.session.report import exit_code
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for
 from ingest.storage.tuning import tune
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.monitor import Monitor
+    from ingest.session.rows import ItemRow
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
 
@@ -263,9 +265,11 @@ class _Run:
             except IngestError as error:
                 self._out[number] = (SessionState.PAUSED_NETWORK, f"its manifest cannot be gone on with: {error}")
 
-        def feed(root: int, sequence: int, record: CopyRecord) -> None:
-            scribes[root].add(sequence, record)
-            work.monitor.ended(record, places[root].path)
+        def feed(root: int, sequence: int, told: CopyRecord | CopyColumns) -> None:
+            scribes[root].add(sequence, told)
+            if work.monitor.each:
+                for record in told.records() if isinstance(told, CopyColumns) else (told,):
+                    work.monitor.ended(record, places[root].path)
 
         with Supervisor(*self._crew(absent)) as workers:
             ledger = Ledger(journal, self._facts.sources, places, feed)
@@ -275,13 +279,14 @@ class _Run:
             named = self._folders.__getitem__
             planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, self._source_has)
             flow = Flow(board, planner)
-            intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), self._renewed)
+            sight = Sight(board.mode, renew=self._renewed, as_seen=self._as_seen if self._facts.run > 1 else None)
+            intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), sight)
             size = sum(2 * one.size for one in absent.values())
-            meter = Meter(work.monitor, SessionState.COPYING, counts(journal)["discovered"], size)
+            meter = Meter(work.monitor, SessionState.COPYING, ledger.counts["discovered"], size)
             try:
                 while True:
                     if flow.room:
-                        flow.admit(intake.take())
+                        flow.take_in(intake.take())
                     if work.stopped() and not board.stopping:
                         board.stopping = True
                         workers.cancel()
@@ -289,7 +294,7 @@ class _Run:
                         intake.stop()
                     ledger.commit()
                     board.outbox.flush(flow, stopping=board.stopping)
-                    self._record(scribes, board)
+                    self._record(scribes, board, ledger)
                     _, written, proven = workers.counters()
                     meter.show(written, proven, ledger.items_ended, board.current(workers.current()))
                     if intake.exhausted and not board.outbox.busy:
@@ -303,7 +308,7 @@ class _Run:
             if not board.stopping and not work.options.only:
                 finalize.make_folders(board, flow, workers, journal, self._folders)
         finalize.look_again(board, work.destinations)
-        finalize.close_manifests(board, scribes, journal)
+        finalize.close_manifests(board, scribes, journal, ledger.counts)
         for number in range(len(places)):
             journal.root_state(number, finalize.root_state(board, journal, number))
         return board
@@ -342,12 +347,21 @@ class _Run:
                 renewed[item.number] = replace(item, mtime_ns=mtime, blake3=None)
         return list(renewed.values())
 
+    def _as_seen(self, rows: list[ItemRow]) -> list[bool]:
+        """Whether each item is on its source as the scan saw it."""
+        same = [False] * len(rows)
+        for source, root in enumerate(self._work.sources):
+            own = [at for at, row in enumerate(rows) if row[1] == source]
+            for at, seen in zip(own, root.lstat([rows[at][2] for at in own]), strict=True):
+                same[at] = isinstance(seen, tuple) and (seen[1], seen[2]) == (rows[at][3], rows[at][4])
+        return same
+
     def _source_has(self, source: int, path: bytes) -> bool:
         # Where it cannot be told, the file itself cannot be read either, and will be named for that.
         (seen,) = self._work.sources[source].lstat([path])
         return isinstance(seen, tuple)
 
-    def _record(self, scribes: dict[int, Scribe], board: Board) -> None:
+    def _record(self, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:
         """Keep the manifests close behind."""
         for number, scribe in scribes.items():
             if board.root_states[number].paused:
@@ -355,7 +369,7 @@ class _Run:
             try:
                 scribe.poll()
                 if scribe.due:
-                    scribe.write(str(self._state), counts(self._journal))
+                    scribe.write(str(self._state), ledger.counts)
             except IngestError as error:
                 finalize.manifest_failed(board, number, error)
 

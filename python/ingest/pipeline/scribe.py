@@ -11,10 +11,11 @@ import threading
 import time
 from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ingest.manifest.facts import PartFacts
 from ingest.manifest.parts import PART_ROWS, Listed, list_parts, read_part, write_part
+from ingest.model.columns import CopyColumns
 from ingest.session.journal import Part
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # A machine that burns loses the record of at most a minute.
 PART_SECONDS: Final = 60.0
 
+_Told: TypeAlias = "tuple[int, CopyRecord | CopyColumns]"
+
 
 class Scribe:
     """Writes the manifest of one session on one root."""
@@ -37,9 +40,10 @@ class Scribe:
         self._place = place
         self._root = root
         self._journal = journal
-        self._waiting: deque[tuple[int, CopyRecord]] = deque()
+        self._waiting: deque[_Told] = deque()
+        self._rows = 0
         self._since = time.monotonic()
-        self._done: SimpleQueue[Part | BaseException] = SimpleQueue()
+        self._done: SimpleQueue[Part | tuple[list[_Told], BaseException]] = SimpleQueue()
         self._writing = False
         self._recover()
 
@@ -56,8 +60,9 @@ class Scribe:
                 last = found.facts.last if found.facts.last is not None else self._last
                 self._record(Part(listed.number, found.path, self._last + 1, last, found.rows, found.blake3))
         for page in self._journal.records(self._place.number, self._last, self._facts.sources):
-            self._waiting += page
-            if len(self._waiting) >= PART_ROWS:
+            for sequence, record in page:
+                self.add(sequence, record)
+            if self._rows >= PART_ROWS:
                 self.write("interrupted", {})
                 self.wait()
 
@@ -74,18 +79,24 @@ class Scribe:
     def due(self) -> bool:
         """It is time for a part."""
         late = time.monotonic() - self._since >= PART_SECONDS
-        return not self._writing and (len(self._waiting) >= PART_ROWS or (late and bool(self._waiting)))
+        return not self._writing and (self._rows >= PART_ROWS or (late and bool(self._waiting)))
 
-    def add(self, sequence: int, record: CopyRecord) -> None:
-        """A copy has ended, and the journal has it."""
+    def add(self, sequence: int, told: CopyRecord | CopyColumns) -> None:
+        """A copy has ended, or many have, and the journal has it; the sequence is that of the (first) one."""
         if not self._waiting:
             self._since = time.monotonic()
-        self._waiting.append((sequence, record))
+        self._waiting.append((sequence, told))
+        self._rows += _rows(told)
 
     def write(self, state: str, counts: Mapping[str, int]) -> None:
         """Begin the next part with what waits (none is a part too: it tells how the session stands)."""
-        batch = [self._waiting.popleft() for _ in range(min(PART_ROWS, len(self._waiting)))]
-        last = batch[-1][0] if batch else self._last
+        batch: list[_Told] = []
+        room = PART_ROWS
+        while self._waiting and _rows(self._waiting[0][1]) <= room:
+            batch.append(self._waiting.popleft())
+            room -= _rows(batch[-1][1])
+        self._rows -= PART_ROWS - room
+        last = batch[-1][0] + _rows(batch[-1][1]) - 1 if batch else self._last
         facts = PartFacts.of(
             self._facts,
             self._place,
@@ -99,12 +110,11 @@ class Scribe:
         self._since = time.monotonic()
         threading.Thread(target=self._work, args=(facts, batch), name="scribe", daemon=True).start()
 
-    def _work(self, facts: PartFacts, batch: list[tuple[int, CopyRecord]]) -> None:
+    def _work(self, facts: PartFacts, batch: list[_Told]) -> None:
         try:
-            written = write_part(self._root, facts, [record for _, record in batch])
+            written = write_part(self._root, facts, [told for _, told in batch])
         except BaseException as error:  # noqa: BLE001 - raised again in the supervisor's thread
-            self._waiting.extendleft(reversed(batch))
-            self._done.put(error)
+            self._done.put((batch, error))
             return
         first = batch[0][0] if batch else self._last + 1
         last = facts.last if facts.last is not None else self._last
@@ -124,8 +134,11 @@ class Scribe:
         except Empty:
             return False
         self._writing = False
-        if isinstance(outcome, BaseException):
-            raise outcome
+        if not isinstance(outcome, Part):
+            batch, error = outcome
+            self._waiting.extendleft(reversed(batch))
+            self._rows += sum(_rows(told) for _, told in batch)
+            raise error
         self._record(outcome)
         return True
 
@@ -150,3 +163,7 @@ class Scribe:
         while self._waiting:
             self.write(state, counts)
             self.wait()
+
+
+def _rows(told: CopyRecord | CopyColumns) -> int:
+    return len(told) if isinstance(told, CopyColumns) else 1

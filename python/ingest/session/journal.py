@@ -16,8 +16,9 @@ from sqlalchemy.dialects.sqlite import insert
 from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
+from ingest.session.columns import add_items
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
-from ingest.session.tally import Tally
+from ingest.session.tally import ITEMS, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ingest.model.item import CopyRecord, Item
     from ingest.model.session import SourceFacts
     from ingest.model.states import SessionState
-    from ingest.session.rows import Copy
+    from ingest.session.rows import Copy, ItemRow
 
 
 _PUT_COPY = insert(copies)
@@ -68,12 +69,7 @@ class Journal(Tally):
     def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:
         """Write down what a scan found."""
         with self.database.write() as connection:
-            if found:
-                connection.execute(items.insert(), [
-                    {"session": self.key, "item": i.number, "source": i.source, "path": i.path, "size": i.size,
-                     "mtime_ns": i.mtime_ns, "kind": i.kind, "state": i.state, "reason": i.reason, "errno": i.errno}
-                    for i in found
-                ])  # fmt: skip
+            add_items(connection, self.key, found)
             if places:
                 connection.execute(insert(folders).on_conflict_do_nothing(), [
                     {"session": self.key, "source": f.source, "path": f.path, "mtime_ns": f.mtime_ns} for f in places
@@ -118,19 +114,31 @@ class Journal(Tally):
 
     def items(self, *, source: int | None = None, page: int = 1000) -> Iterator[list[Item]]:
         """All items in order, in pages; of one source, if given."""
+        for rows in self.pages(source=source, page=page):
+            yield [item_of(row) for row in rows]
+
+    def pages(self, *, source: int | None = None, page: int = 1000) -> Iterator[list[ItemRow]]:
+        """As `items`, as rows."""
         last = 0
         while True:
-            query = (
-                select(items).where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
-            )
+            query = ITEMS.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
             if source is not None:
                 query = query.where(items.c.source == source)
             with self.database.read() as connection:
-                rows = connection.execute(query).all()
+                rows: list[ItemRow] = list(connection.execute(query).all())
             if not rows:
                 return
-            last = rows[-1].item
-            yield [item_of(row) for row in rows]
+            last = rows[-1][0]
+            yield rows
+
+    def weigh(self, source: int) -> tuple[int, int]:
+        """How many items of a source have not ended, and their bytes."""
+        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0)).where(
+            items.c.session == self.key, items.c.source == source, items.c.state == ItemState.DISCOVERED
+        )
+        with self.database.read() as connection:
+            number, size = connection.execute(query).one()
+            return int(number), int(size)
 
     def sample(self, source: int, size: int) -> list[Item]:
         """So many items of a source at most, spread over it; without what systems leave on every card."""
@@ -138,8 +146,8 @@ class Journal(Tally):
         with self.database.read() as connection:
             total = int(connection.scalar(select(func.count()).select_from(items).where(own)) or 0)
             step = max(1, total // size)
-            rows = connection.execute(select(items).where(own, items.c.item % step == 0).limit(size)).all()
-            rows = rows or connection.execute(select(items).where(own).limit(size)).all()
+            rows = connection.execute(ITEMS.where(own, items.c.item % step == 0).limit(size)).all()
+            rows = rows or connection.execute(ITEMS.where(own).limit(size)).all()
         return [item_of(row) for row in rows]
 
     def copies_of(self, first: int, last: int) -> dict[int, list[Copy]]:

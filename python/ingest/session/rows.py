@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ingest.model.item import CopyRecord, Item, Kind
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
+
+ItemRow: TypeAlias = "tuple[int, int, bytes, int, int, str, str, str | None, int, bytes | None]"
+"""A row of `items` without its session: item, source, path, size, mtime_ns, kind, state, reason, errno, blake3."""
 
 
 @dataclass(slots=True)
@@ -39,22 +42,13 @@ class Copy:
 
 
 COPY_FIELDS: Final = tuple(Copy.__dataclass_fields__)
+ITEM_FIELDS: Final = ("item", "source", "path", "size", "mtime_ns", "kind", "state", "reason", "errno", "blake3")
 
 
-def item_of(row: Row[Any]) -> Item:
+def item_of(row: ItemRow) -> Item:
     """An item, from a row of its table."""
-    return Item(
-        row.item,
-        row.source,
-        row.path,
-        row.size,
-        row.mtime_ns,
-        Kind(row.kind),
-        ItemState(row.state),
-        row.reason,
-        row.errno,
-        row.blake3,
-    )
+    number, source, path, size, mtime_ns, kind, state, reason, code, blake3 = row
+    return Item(number, source, path, size, mtime_ns, Kind(kind), ItemState(state), reason, code, blake3)
 
 
 def copy_of(row: Row[Any]) -> Copy:

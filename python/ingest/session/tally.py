@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import case, func, select
 
 from ingest.db.schema import copies, items
 from ingest.model.states import ENDED, RANK, ItemState
-from ingest.session.rows import COPY_FIELDS, copy_of, item_of
+from ingest.session.rows import COPY_FIELDS, ITEM_FIELDS, copy_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.session.rows import Copy
 
+# Rows of items as `item_of` takes them.
+ITEMS: Final = select(*(items.c[name] for name in ITEM_FIELDS))
 _REST = tuple(str(state) for state in ItemState if state not in ENDED)
 
 
@@ -79,12 +81,7 @@ class Tally:
         wanted = [str(s) for s in states] if states else [
             str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
         ]  # fmt: skip
-        query = (
-            select(items)
-            .where(items.c.session == self.key, items.c.state.in_(wanted))
-            .order_by(items.c.item)
-            .limit(limit)
-        )
+        query = ITEMS.where(items.c.session == self.key, items.c.state.in_(wanted)).order_by(items.c.item).limit(limit)
         with self.database.read() as connection:
             found = [item_of(row) for row in connection.execute(query)]
             listed = select(*(copies.c[name] for name in COPY_FIELDS)).where(

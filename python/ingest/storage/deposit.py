@@ -42,7 +42,7 @@ def deposit(root: Root, path: bytes, staging: bytes, data: bytes) -> bool:
             advice="The disk or its cable damages data: do not use it for an archive",
         )  # fmt: skip
     if fault is None:
-        ((_, fault),) = engine.publish(root, [staging], [path])
+        fault = engine.publish(root, [staging], [path])[1].get(0)
     if fault is None:
         return True
     engine.discard(root, [staging])

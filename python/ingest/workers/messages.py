@@ -128,8 +128,8 @@ class Reply:
     """
 
     id: int
-    staged: list[Staged] | None = None
-    published: list[Published] | None = None
+    staged: Staged | None = None
+    published: Published | None = None
     proofs: list[Proof] | None = None
     adopted: list[Adopted] | None = None
     faults: list[Fault | None] | None = None

@@ -120,14 +120,13 @@ class Worker:
                     request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=self._setup.buffer,
                     page=page,
                 )  # fmt: skip
-                clean = all(row[4] is None and all(v[2] is None for v in row[5]) for row in staged)
-                return {"staged": staged, "gone": () if clean else self._gone(request)}
+                faulty = staged[4] or any(faults for *_, faults in staged[5])
+                return {"staged": staged, "gone": self._gone(request) if faulty else ()}
             case Publish():
                 # The last look before a name is given: is this still the disk that was pinned?
                 self._root(request.root).check()
                 published = engine.publish(self._root(request.root), request.staging, request.paths, page=page)
-                clean = all(fault is None for _, fault in published)
-                return {"published": published, "gone": () if clean else self._gone(request)}
+                return {"published": published, "gone": self._gone(request) if published[1] else ()}
             case Prove():
                 root = self._source(request.source) if request.source is not None else self._root(request.root or 0)
                 proofs = engine.prove(
@@ -165,8 +164,8 @@ class Worker:
         found, _, _, method, fault = self._prove(root, item, staging)
         if fault is not None or found != digest:
             return ("lost", None, None, fault)
-        ((publish_method, fault),) = engine.publish(root, [staging], [path], page=self._page)
-        if fault is not None:
+        (publish_method,), faults = engine.publish(root, [staging], [path], page=self._page)
+        if fault := faults.get(0):
             return ("taken" if fault[2] == errno.EEXIST else "failed", None, None, fault)
         return ("published", method, publish_method, None)
 

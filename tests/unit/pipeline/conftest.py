@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from ingest import engine
+from ingest.model.columns import CopyColumns
 from ingest.model.options import CopyOptions
 from ingest.model.states import ItemState
 from ingest.pipeline.board import Board
-from ingest.pipeline.flow import Flow
-from ingest.pipeline.intake import Intake
+from ingest.pipeline.flow import UNREAD, Flow
+from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner, Transfer
@@ -91,7 +92,7 @@ class Desk:
             session.journal,
             facts.sources,
             facts.roots,
-            lambda root, number, record: self.records.append((root, number, record)),
+            self._told,
         )
         self.board = Board(
             facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append
@@ -102,14 +103,19 @@ class Desk:
         )  # fmt: skip
         self.flow = Flow(self.board, self.planner)
 
+    def _told(self, root: int, number: int, told: CopyRecord | CopyColumns) -> None:
+        for each in told.records() if isinstance(told, CopyColumns) else (told,):
+            self.records.append((root, number, each))
+            number += 1
+
     # In
 
     def take_in(self) -> None:
         """Everything that the journal still has to do, planned, as the intake hands it on."""
         roots = len(self.session.roots)
-        intake = Intake(self.session.journal, self.planner, range(roots), roots)
+        intake = Intake(self.session.journal, self.planner, range(roots), roots, Sight(self.board.mode))
         while not intake.exhausted:
-            self.flow.admit(intake.take())
+            self.flow.take_in(intake.take())
             time.sleep(0)
         self.tick()
 
@@ -165,24 +171,36 @@ class Desk:
     ) -> None:
         """The answer to a Stage: all is well but for these faults, by item and by (item, root)."""
         source, copies = source or {}, copies or {}
-        rows = []
-        for item, size, mtime in zip(request.items, request.sizes, request.mtimes, strict=True):
-            bad = source.get(item)
-            verdicts = []
-            for root in request.roots:
-                wrong = bad or copies.get((item, root))
-                verdicts.append((None, 0, 0, 0, wrong) if wrong else ("evicted", 3, 4, mtime, None))
-            # As the engine: where no copy is left to write to, the source is not read to its end.
-            unread = all(fault is not None and fault[1] in UNWRITTEN for *_, fault in verdicts)
-            rows.append((None if bad or unread else digest_of(item), size, 1, 2, bad, verdicts))
-        self.answer(request, staged=rows, gone=gone, **more)
+        wrong = {(item, root): copies.get((item, root)) for item in request.items for root in request.roots}
+        # As the engine: where no copy is left to write to, the source is not read to its end.
+        unread = {
+            item for item in request.items
+            if all((fault := wrong[item, root]) is not None and fault[1] in UNWRITTEN for root in request.roots)
+        }  # fmt: skip
+        columns = []
+        for root in request.roots:
+            good = [item not in source and wrong[item, root] is None for item in request.items]
+            faults = {
+                at: fault for at, item in enumerate(request.items)
+                if item not in source and (fault := wrong[item, root]) is not None
+            }  # fmt: skip
+            columns.append((
+                ["evicted" if well else None for well in good], [4 if well else 0 for well in good],
+                [mtime if well else 0 for well, mtime in zip(good, request.mtimes, strict=True)], faults,
+            ))  # fmt: skip
+        digests = b"".join(UNREAD if item in source or item in unread else digest_of(item) for item in request.items)
+        bad = {at: source[item] for at, item in enumerate(request.items) if item in source}
+        many = len(request.items)
+        answer = (digests, list(request.sizes), [1] * many, [2] * many, bad, columns, (1, 1, 1))
+        self.answer(request, staged=answer, gone=gone, **more)
 
     def published(
         self, request: Publish, *, faults: dict[int, Fault] | None = None, gone: tuple[Gone, ...] = ()
     ) -> None:
         faults = faults or {}
-        rows = [(None, faults[item]) if item in faults else ("noreplace", None) for item in request.items]
-        self.answer(request, published=rows, gone=gone)
+        methods = [None if item in faults else "noreplace" for item in request.items]
+        found = {at: faults[item] for at, item in enumerate(request.items) if item in faults}
+        self.answer(request, published=(methods, found), gone=gone)
 
     def proved(
         self,
@@ -253,6 +271,7 @@ class Desk:
         assert not self.crew.pending
         assert not self.board.outbox.busy
         assert not self.board.alive
+        assert not self.board.lots
         items, copies = self.session.items(), self.session.copies()
         waiting = self.board.stopping or bool(self.board.lost_sources) or any(s.paused for s in self.board.root_states)
         of_item = defaultdict(list)

@@ -67,7 +67,7 @@ def test_nothing_is_told_to_the_manifest_before_it_is_committed(desk, item):
     d = desk()
     d.start(item(1))
     d.staged(d.only(Stage))
-    d.answer(d.only(Publish), published=[("noreplace", None)], tick=False)
+    d.answer(d.only(Publish), published=(["noreplace"], {}), tick=False)
     assert d.records == []
 
     d.ledger.commit()
@@ -530,8 +530,9 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
     d = desk()
     d.start(item(1), item(2))
     stage = d.only(Stage)
-    rows = [(b"\1" * 32, 10, 1, 2, None, [("evicted", 3, 4, 0, None)]) for _ in stage.items]
-    d.answer(stage, staged=rows)
+    d.answer(
+        stage, staged=(b"\1" * 64, [10] * 2, [1] * 2, [2] * 2, {}, [(["evicted"] * 2, [4] * 2, [0] * 2, {})], (1, 1, 1))
+    )
     d.run()
 
     assert (d.state(1), d.state(2)) == ("finalized", "finalized")
@@ -552,7 +553,7 @@ def test_a_full_disk_pauses_that_disk_only(desk, item, wrong):
         (1, 0): "finalized", (2, 0): "finalized",
     }  # fmt: skip
     assert d.copy(2, 1).state is ItemState.FINALIZED, "what was proven gets its name even on a full disk"
-    assert not d.copy(1, 1).state.ended
+    assert (1, 1) not in d.session.copies()
     assert d.state(1) == "discovered"
     assert len(d.board.problems) == 1
     d.close_books()
@@ -649,7 +650,8 @@ def test_a_request_that_is_refused_because_the_source_is_gone_fails_nothing(desk
 def test_one_source_of_two_that_is_gone_does_not_hold_up_the_other(desk, item, wrong, away):
     d = desk(sources=2)
     d.start(item(1, source=0), item(2, source=1))
-    d.staged(d.only(Stage), source={1: wrong("io", errno.EIO)}, gone=away(source=0))
+    first, _ = d.crew.all(Stage)
+    d.staged(first, source={1: wrong("io", errno.EIO)}, gone=away(source=0))
     d.run()
 
     assert not d.board.halted

@@ -97,7 +97,7 @@ def test_an_item_is_closed_as_the_worst_of_its_copies_with_its_cause(kept):
 
     found = kept.session.items()[1]
     assert (found.state, found.reason, found.errno) == (ItemState.FAILED, "io", errno.EIO)
-    assert (kept.ledger.items_ended, kept.ledger.states[ItemState.FAILED]) == (1, 1)
+    assert (kept.ledger.items_ended, kept.ledger.counts["failed"]) == (1, 1)
 
 
 def test_an_item_that_arrived_has_no_reason(kept):

@@ -30,6 +30,7 @@ class Recorder:
     told: list[tuple[str, Any]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     at_first_end: Callable[[], object] | None = None
+    each: bool = True
 
     def _note(self, kind: str, what: Any) -> None:
         self.told.append((kind, what))

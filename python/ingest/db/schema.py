@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. An opened database that says so is not looked at further.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 metadata: Final = MetaData(
     naming_convention={
@@ -178,7 +177,6 @@ locations: Final = Table(
     Column("verified_at", BigInteger, nullable=False),
     Column("session", Integer, nullable=False),
     Column("item", Integer, nullable=False),
-    Index("ix_locations_blake3", "blake3"),
     sqlite_with_rowid=False,
 )
 

@@ -8,6 +8,7 @@ refused, its worker died, or one of its roots waits.
 from __future__ import annotations
 
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ class Lane:
         self._board = board
         self._ledger = board.ledger
         self._outbox = board.outbox
-        self._flow = flow
+        # The flow owns its lane. A cycle would keep the pinned folders open until the garbage collector comes by,
+        # and a disk could not be unmounted after a session.
+        self._flow = weakref.proxy(flow)
         self._asked: dict[int, tuple[Lot, list[int]]] = {}
 
     def admit(self, lots: list[Lot]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from ingest.catalog.holdings import put_locations
 from ingest.db.schema import sessions
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from ingest.pipeline.plan import Transfer
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
+
+_NOTHING: Final = dict.fromkeys(
+    ("bytes_read", "bytes_copied", "bytes_verified", "seconds_copy", "seconds_validate", "seconds_finalize"), 0
+)
+# One statement for whatever was counted: it is compiled once, not at every commit.
+_COUNT = (
+    update(sessions)
+    .where(sessions.c.key == bindparam("session"))
+    .values({sessions.c[name]: sessions.c[name] + bindparam(name) for name in _NOTHING})
+)
 
 
 class Ledger:
@@ -144,8 +154,7 @@ class Ledger:
             put_locations(connection, self._locations)
             self._journal.end_items(connection, self._ended)
             if self._counters:
-                columns = {sessions.c[name]: sessions.c[name] + amount for name, amount in self._counters.items()}
-                connection.execute(update(sessions).where(sessions.c.key == self._journal.key).values(columns))
+                connection.execute(_COUNT, {**_NOTHING, **self._counters, "session": self._journal.key})
         records = self._records
         self._copies, self._locations, self._ended, self._records = {}, [], [], []
         self._proven, self._named, self._runs = [], [], []

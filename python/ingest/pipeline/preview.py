@@ -15,7 +15,7 @@ from ingest.errors import from_os_error
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Planner, Transfer
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.survey import Absent, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.rows import Copy
 from ingest.storage.space import room_for
 
@@ -112,7 +112,7 @@ class Preview:
         folder = facts.label
         if self._roots:
             found = survey(
-                lambda: self._pages(facts, root), root, Look(self._roots, self._keys, self._database), facts.label,
+                Card(lambda: self._pages(facts, root)), root, Look(self._roots, self._keys, self._database), facts.label,
                 chosen=None, explicit=self._options.label is not None,
             )  # fmt: skip
             folder = found.folder

@@ -26,7 +26,7 @@ from ingest.pipeline.plan import Planner, same_mtime
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
-from ingest.pipeline.survey import Absent, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
@@ -210,11 +210,11 @@ class _Run:
             self._work.database, self._heed_stop, self._journal.note_digests,
         )  # fmt: skip
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
-            pages = partial(self._pages, facts.number)
+            card = Card(partial(self._pages, facts.number), partial(self._journal.weigh, facts.number))
             explicit = self._facts.label is not None
             try:
                 found = survey(
-                    pages, root, look, facts.label, chosen=self._folders.get(facts.number), explicit=explicit
+                    card, root, look, facts.label, chosen=self._folders.get(facts.number), explicit=explicit
                 )
             except IngestError as error:
                 raise _PauseError(SessionState.PAUSED_NETWORK, str(error)) from error

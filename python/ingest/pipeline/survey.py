@@ -66,8 +66,28 @@ class Look:
     note: Callable[[list[tuple[Item, bytes]]], None] = lambda _: None
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The items of a source.
+
+    Attributes:
+        pages: all of them, afresh at each call. weighed: how many have not ended, and their bytes, where somebody
+            knows that without a look at each.
+    """
+
+    pages: Callable[[], Iterable[list[Item]]]
+    weighed: Callable[[], tuple[int, int]] | None = None
+
+    def weigh(self) -> tuple[int, int]:
+        """How many items have not ended, and their bytes."""
+        if self.weighed is not None:
+            return self.weighed()
+        sizes = [item.size for page in self.pages() for item in page if item.state is ItemState.DISCOVERED]
+        return len(sizes), sum(sizes)
+
+
 def survey(
-    pages: Callable[[], Iterable[list[Item]]],
+    card: Card,
     source: Root,
     look: Look,
     label: bytes,
@@ -78,7 +98,7 @@ def survey(
     """Choose a source's folder and count what is absent.
 
     Args:
-        pages: its items, afresh at each call. chosen: the folder if it was decided earlier.
+        card: its items. chosen: the folder if it was decided earlier.
         explicit: the label was given by the user, who then gets exactly that folder.
 
     Raises:
@@ -86,7 +106,7 @@ def survey(
     """
     if chosen is not None or explicit:
         folder = chosen if chosen is not None else label
-        fit = _compare(pages(), source, look, folder, strict=False)
+        fit = _compare(card, source, look, folder, strict=False)
         assert fit is not None  # noqa: S101 - only a strict look refuses
         return Survey(folder, fit.absent)
     # This card's own folder first, whatever its number is here: it may have come with others to another archive.
@@ -95,7 +115,7 @@ def survey(
     fitting: Survey | None = None
     for number in sorted({*taken, first_free}):
         folder = card_folder(label, number)
-        fit = _compare(pages(), source, look, folder, strict=True)
+        fit = _compare(card, source, look, folder, strict=True)
         if fit is None:
             continue
         if fit.alike:
@@ -126,11 +146,14 @@ class _Fit:
     alike: int = 0
 
 
-def _compare(pages: Iterable[list[Item]], source: Root, look: Look, folder: bytes, *, strict: bool) -> _Fit | None:
+def _compare(card: Card, source: Root, look: Look, folder: bytes, *, strict: bool) -> _Fit | None:
     """How a card fits a folder; None if another card lives there (only when strict)."""
     fit = _Fit([Absent() for _ in look.roots])
     present = [_lstat(root, [folder])[0] is not None for root in look.roots]
-    for page in pages:
+    if not any(present):
+        files, size = card.weigh()
+        return _Fit([Absent(files, size) for _ in look.roots])
+    for page in card.pages():
         items = [item for item in page if item.state is ItemState.DISCOVERED]
         read: dict[int, bytes | None] = {item.number: item.blake3 for item in items if item.blake3 is not None}
         for number, root in enumerate(look.roots):

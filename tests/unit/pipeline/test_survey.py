@@ -10,7 +10,7 @@ from ingest.errors import IngestError
 from ingest.media.kinds import kind_of
 from ingest.model.item import Item
 from ingest.model.states import ItemState
-from ingest.pipeline.survey import Absent, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, survey
 
 NOON = 1_700_000_000_000_000_000
 
@@ -34,7 +34,7 @@ def look(place):
         eyes = Look(
             [tree.root for tree in place.roots], [root.key for root in place.facts.roots], place.database if keys else None, **more
         )  # fmt: skip
-        return survey(lambda: iter(pages), card.root, eyes, b"CARD", chosen=chosen, explicit=explicit)
+        return survey(Card(lambda: iter(pages)), card.root, eyes, b"CARD", chosen=chosen, explicit=explicit)
 
     return asked
 
@@ -239,7 +239,7 @@ def test_a_file_of_another_size_does_not_count_as_there(place, look):
 def test_what_does_not_come_is_not_missing(place):
     left = Item(1, 0, b".DS_Store", 99, NOON, kind_of(b"x"), ItemState.EXCLUDED, "litter")
     found = survey(
-        lambda: [[left]],
+        Card(lambda: [[left]]),
         place.sources[0].root,
         Look([place.roots[0].root], [None], None),
         b"CARD",
@@ -269,7 +269,7 @@ def test_a_root_that_is_gone_is_an_error(place, look):
     clip = Item(1, 0, b"DCIM/A.MP4", 9, NOON, kind_of(b"A.MP4"), ItemState.DISCOVERED)
     with pytest.raises(IngestError) as caught:
         survey(
-            lambda: [[clip]],
+            Card(lambda: [[clip]]),
             place.sources[0].root,
             Look(pinned, [None, None], None),
             b"CARD",
@@ -284,7 +284,7 @@ def test_a_name_that_a_root_cannot_hold_stands_nowhere(place):
     long = Item(1, 0, b"x" * 256 + b".MP4", 9, NOON, kind_of(b"x.MP4"), ItemState.DISCOVERED)
 
     found = survey(
-        lambda: [[long]],
+        Card(lambda: [[long]]),
         place.sources[0].root,
         Look([place.roots[0].root], [None], None),
         b"CARD",

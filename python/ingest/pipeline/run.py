@@ -213,9 +213,7 @@ class _Run:
             card = Card(partial(self._pages, facts.number), partial(self._journal.weigh, facts.number))
             explicit = self._facts.label is not None
             try:
-                found = survey(
-                    card, root, look, facts.label, chosen=self._folders.get(facts.number), explicit=explicit
-                )
+                found = survey(card, root, look, facts.label, chosen=self._folders.get(facts.number), explicit=explicit)
             except IngestError as error:
                 raise _PauseError(SessionState.PAUSED_NETWORK, str(error)) from error
             if facts.number not in self._folders:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from ingest.errors import shown
+from ingest.storage.disks import disk_of
 
 
 class Storage(StrEnum):
@@ -55,8 +56,9 @@ class Volume:
 
     Attributes:
         type: the file system, as the kernel names it; empty if unknown.
-        rotational: True for a spinning disk, None if unknown.
+        rotational: True for a spinning disk, None if unknown (`storage.disks` says when).
         fs_uuid: the file system's own UUID, None if it has none or the system hides it.
+        block: it lies on a disk of this machine that the kernel knows, whatever that is made of.
     """
 
     mount: Mount | None
@@ -64,11 +66,17 @@ class Volume:
     type: str
     rotational: bool | None
     fs_uuid: str | None
+    block: bool = False
 
     @property
     def memory(self) -> bool:
         """Its bytes live in memory only."""
         return self.type in MEMORY_TYPES
+
+    @property
+    def daemon(self) -> bool:
+        """A FUSE daemon hands out its bytes."""
+        return self.type == "fuse" or self.type.startswith("fuse.") or self.type == "fuseblk"
 
     @property
     def served(self) -> bool:
@@ -131,18 +139,6 @@ def place_of(path: bytes, table: list[Mount] | None = None) -> tuple[int, bytes]
     return mount.device, (mount.inner.rstrip(b"/") + b"/" + below).rstrip(b"/") or b"/"
 
 
-def _block(device: int, attribute: str) -> str | None:
-    """An attribute of the disk that a device number belongs to, partitions looked up at their disk."""
-    where = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
-    for folder in (where, os.path.join(os.path.realpath(where), "..")):
-        try:
-            with open(os.path.join(folder, attribute), encoding="ascii") as value:
-                return value.read().strip()
-        except OSError:
-            continue
-    return None
-
-
 def _fs_uuid(device: int, folder: str = "/dev/disk/by-uuid") -> str | None:
     try:
         names = os.listdir(folder)
@@ -174,8 +170,8 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
             device = os.stat(mount.origin).st_rdev
         except OSError:
             device = mount.device
-    spinning = _block(device, "queue/rotational")
-    removable = _block(device, "removable") == "1" or kind in REMOVABLE_TYPES
+    disk = disk_of(device)
+    removable = kind in REMOVABLE_TYPES or (disk is not None and disk.removable)
     storage = Storage.NETWORK if kind in NETWORK_TYPES else Storage.REMOVABLE if removable else Storage.LOCAL
-    rotational = None if spinning is None or storage is Storage.NETWORK else spinning == "1"
-    return Volume(mount, storage, kind, rotational, _fs_uuid(device))
+    block = disk is not None and storage is not Storage.NETWORK
+    return Volume(mount, storage, kind, disk.rotational if disk and block else None, _fs_uuid(device), block)

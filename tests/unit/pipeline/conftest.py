@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ingest.model.item import CopyRecord, Item
 
 _R = TypeVar("_R", bound=Request)
-DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None)
+DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None, block=True)
 
 
 def fault(kind: str = "io", number: int = errno.EIO, operation: str = "read", ranges: tuple = ()) -> Fault:

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.storage import volumes
+from ingest.storage.disks import Disk
 from ingest.storage.volumes import Mount, Storage, mount_of, mounts, place_of, volume_of
 
 
@@ -251,7 +253,7 @@ def test_a_tmpfs_is_memory():
         volume = volume_of(os.fsencode(folder))
 
     assert volume.memory
-    assert (volume.type, volume.rotational, volume.fs_uuid) == ("tmpfs", None, None)
+    assert (volume.type, volume.rotational, volume.fs_uuid, volume.block) == ("tmpfs", None, None, False)
 
 
 def test_the_disk_that_tests_run_on_is_found(tmp_path):
@@ -260,4 +262,35 @@ def test_the_disk_that_tests_run_on_is_found(tmp_path):
     assert volume.mount is not None
     assert volume.type == volume.mount.type != ""
     if volume.mount.origin.startswith(b"/dev/"):
-        assert volume.rotational is not None
+        assert volume.block
+
+
+@pytest.mark.parametrize(
+    ("disk", "kind", "storage", "rotational", "block"),
+    [
+        (Disk(rotational=True, removable=False), b"ext4", Storage.LOCAL, True, True),
+        (Disk(rotational=False, removable=False), b"xfs", Storage.LOCAL, False, True),
+        (Disk(rotational=None, removable=False), b"ext4", Storage.LOCAL, None, True),
+        (Disk(rotational=True, removable=True), b"ext4", Storage.REMOVABLE, True, True),
+        (Disk(rotational=False, removable=False), b"exfat", Storage.REMOVABLE, False, True),
+        (Disk(rotational=True, removable=False), b"nfs4", Storage.NETWORK, None, False),
+        (None, b"ext4", Storage.LOCAL, None, False),
+        (None, b"overlay", Storage.LOCAL, None, False),
+    ],
+)
+def test_what_the_disk_is_becomes_what_the_volume_is(
+    table, tmp_path, monkeypatch, disk, kind, storage, rotational, block
+):
+    monkeypatch.setattr(volumes, "disk_of", lambda _: disk)
+
+    volume = volume_of(os.fsencode(tmp_path), table(line(b"/", kind, b"none")))
+
+    assert (volume.storage, volume.rotational, volume.block) == (storage, rotational, block)
+
+
+@pytest.mark.parametrize(
+    ("kind", "daemon"),
+    [(b"fuse", True), (b"fuse.sshfs", True), (b"fuseblk", True), (b"ext4", False), (b"fusectl", False)],
+)
+def test_what_a_daemon_hands_out_is_known(table, tmp_path, kind, daemon):
+    assert volume_of(os.fsencode(tmp_path), table(line(b"/", kind, b"none"))).daemon is daemon

@@ -27,6 +27,21 @@ class Duplicates(StrEnum):
     COPY = "copy"
 
 
+class Flush(StrEnum):
+    """How a batch of small files is flushed to a destination's device."""
+
+    AUTO = "auto"
+    TOGETHER = "together"
+    EACH = "each"
+
+
+class Cache(StrEnum):
+    """What becomes of the memory that a source's bytes passed through."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -34,7 +49,8 @@ class CopyOptions:
     Attributes:
         label: name of the card's folder; None takes the source's base name.
         exclude: globs of what stays behind; only: globs of what comes, if any are given.
-        workers: worker processes. buffer: bytes, a power of two from 4 KiB to 64 MiB.
+        workers: worker processes. threads: of one worker on one big file.
+        buffer: bytes, a power of two from 4 KiB to 64 MiB.
     """
 
     label: str | None = None
@@ -45,6 +61,9 @@ class CopyOptions:
     workers: int | None = None
     buffer: int | None = None
     read_mode: ReadMode = ReadMode.AUTO
+    threads: int | None = None
+    flush: Flush = Flush.AUTO
+    cache: Cache | None = None
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -63,6 +82,9 @@ class CopyOptions:
             workers=stored.get("workers"),
             buffer=stored.get("buffer"),
             read_mode=ReadMode(stored.get("read_mode", "auto")),
+            threads=stored.get("threads"),
+            flush=Flush(stored.get("flush", "auto")),
+            cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
         )
 
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
 """A source: its facts, the pinned folder, what it is stored on."""
 
-# More processes than this is a slip of the finger.
+# More processes, or threads of one, than this is a slip of the finger.
 MOST_WORKERS = 64
+MOST_THREADS = 64
 
 
 def check_options(options: CopyOptions) -> CopyOptions:
@@ -45,6 +46,8 @@ def check_options(options: CopyOptions) -> CopyOptions:
         )
     if options.workers is not None and not 1 <= options.workers <= MOST_WORKERS:
         raise UsageError(f"{options.workers} workers", operation="--workers", advice=f"Take 1 to {MOST_WORKERS}")
+    if options.threads is not None and not 1 <= options.threads <= MOST_THREADS:
+        raise UsageError(f"{options.threads} threads", operation="--threads", advice=f"Take 1 to {MOST_THREADS}")
     if options.profile != "mirror":
         raise UsageError(f"no profile {options.profile!r}", operation="--profile", advice="There is: mirror")
     return options

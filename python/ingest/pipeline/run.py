@@ -314,7 +314,8 @@ class _Run:
     def _crew(self, absent: dict[int, Absent]) -> tuple[Setup, int]:
         """How many workers, and what they are told."""
         work = self._work
-        tuning = tune(work.options, work.volumes, [one.volume for _, one in self._standing])
+        standing = {number: one.volume for number, one in self._standing}
+        tuning = tune(work.options, work.volumes, [standing.get(number) for number in range(len(self._facts.roots))])
         files, size = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
         tiny = files < TINY_FILES and size < TINY_BYTES and work.options.workers is None
         sources = [_place(root, volume) for root, volume in zip(work.sources, work.volumes, strict=True)]

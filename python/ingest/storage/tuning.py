@@ -1,4 +1,4 @@
-"""How to work with a volume: buffer, concurrency, read mode. Each choice has its reason here, and an option.
+"""How to work with a volume: buffer, concurrency, flushes, read mode. Each choice has its reason here, and an option.
 
 Every number stands next to the measurement or the document that it comes from.
 """
@@ -6,10 +6,11 @@ Every number stands next to the measurement or the document that it comes from.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ingest.model.options import CopyOptions, ReadMode
+from ingest.model.options import Cache, CopyOptions, Flush, ReadMode
 from ingest.storage.volumes import Storage, Volume
 
 if TYPE_CHECKING:
@@ -24,12 +25,23 @@ NETWORK_BUFFER: Final = 1 << 20
 LOCAL_WORKERS: Final = 4
 # A spinning disk seeks between streams; a share queues them anyway (seed 000).
 SEQUENTIAL_WORKERS: Final = 1
+# One thread reads, hashes and writes 2 to 3 GB/s where the device lets it (facts, "Speed"), and the fastest ones do
+# 14: more threads than that would only stand in each other's way.
+MOST_THREADS: Final = 8
 # Below this size a map costs more than the read it saves.
 MMAP_MIN: Final = 1 << 20
-# A shard is big enough that its one flush is shared by many files, and small enough that a batch of proven
-# files gets its names every few seconds. Each file of a shard keeps a descriptor per destination open.
-SHARD_FILES: Final = 256
+# A shard is as many files as share one flush: with 1,000 of them a flush of the whole file system costs 0.64 of
+# `cp -r` and `sync`, each file's own 2.1 (facts, 20,000 x 16 KiB). Bounded in bytes, so that proven files get their
+# names every few seconds.
+SHARD_FILES: Final = 1000
+# On a share each file is a flush and several round trips of its own: a smaller batch loses nothing, and what a
+# connection that breaks throws away is less.
+NETWORK_SHARD_FILES: Final = 256
 SHARD_BYTES: Final = 64 << 20
+# Where one syncfs tells of every failed write since the descriptor was opened: the kernel says so since 5.8, for file
+# systems that write through the block layer's own cache.
+_TOGETHER_TYPES: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
+_TOGETHER_KERNEL: Final = (5, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +49,134 @@ class Tuning:
     """What was decided for one session.
 
     Attributes:
-        workers: processes. buffer: bytes. reasons: one sentence per choice, for `doctor` and the curious.
+        workers: processes. threads: of each, within one big file.
+        buffer: bytes. shard_files: files in a batch, at most.
+        together: per root, in the order given: one flush of the file system for a batch, instead of one per file.
+        keep_cache: what was read of the sources stays in memory.
+        reasons: one sentence per choice, for the curious.
     """
 
     workers: int
+    threads: int
     buffer: int
+    shard_files: int
+    together: tuple[bool, ...]
+    keep_cache: bool
     reasons: tuple[str, ...]
 
 
-def tune(options: CopyOptions, sources: Sequence[Volume], roots: Sequence[Volume]) -> Tuning:
-    """Buffer and number of workers for these volumes; the user's own choice always wins."""
-    every = [*sources, *roots]
+def tune(options: CopyOptions, sources: Sequence[Volume], roots: Sequence[Volume | None]) -> Tuning:
+    """What suits these volumes; the user's own choice always wins.
+
+    Args:
+        roots: None stands for one that takes no part (it is away).
+    """
+    every = [*sources, *(volume for volume in roots if volume is not None)]
     network = any(volume.storage is Storage.NETWORK for volume in every)
-    spinning = any(volume.rotational for volume in every)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    reasons = []
-    if options.workers is not None:
-        workers = options.workers
-        reasons.append(f"{workers} workers: asked for")
-    elif network or spinning:
-        workers = SEQUENTIAL_WORKERS
-        reasons.append(
-            "1 worker: " + ("a network share queues requests anyway" if network else "a spinning disk seeks")
-        )
-    else:
-        workers = min(LOCAL_WORKERS, cores)
-        reasons.append(f"{workers} workers: solid-state storage, {cores} cores")
+    workers, why_workers = _workers(options, every, cores)
+    threads, why_threads = _threads(options, every, cores)
     if options.buffer is not None:
-        buffer = options.buffer
-        reasons.append(f"buffer {buffer}: asked for")
+        buffer, why_buffer = options.buffer, f"buffer {options.buffer}: asked for"
     else:
         buffer = NETWORK_BUFFER if network else LOCAL_BUFFER
-        reasons.append(f"buffer {buffer >> 10} KiB: " + ("fewer round trips" if network else "stays in the cache"))
-    return Tuning(workers, buffer, tuple(reasons))
+        why_buffer = f"buffer {buffer >> 10} KiB: " + ("fewer round trips" if network else "stays in the cache")
+    shard = NETWORK_SHARD_FILES if network else SHARD_FILES
+    why_shard = f"batches of {shard} files: " + ("a share flushes each anyway" if network else "they share a flush")
+    flushes = [_flush(options, volume) for volume in roots]
+    keep, why_cache = _cache(options, sources)
+    reasons = (why_workers, why_threads, why_buffer, why_shard, *dict.fromkeys(why for _, why in flushes), why_cache)
+    return Tuning(workers, threads, buffer, shard, tuple(together for together, _ in flushes), keep, reasons)
+
+
+def _sequential(every: Sequence[Volume]) -> str | None:
+    """Why these volumes want one stream at a time, None if they do not."""
+    if any(volume.storage is Storage.NETWORK for volume in every):
+        return "a network share queues requests anyway"
+    if any(volume.rotational for volume in every):
+        return "a spinning disk seeks"
+    return None
+
+
+def _workers(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple[int, str]:
+    """One where streams get into each other's way, else one per core, up to four.
+
+    A disk that is not known to spin (a virtual one) is taken for one that does not: with several streams a spinning
+    disk loses some of its pace, with one a solid-state disk loses most.
+    """
+    if options.workers is not None:
+        return options.workers, f"{options.workers} workers: asked for"
+    sequential = _sequential(every)
+    if sequential is not None:
+        return SEQUENTIAL_WORKERS, f"1 worker: {sequential}"
+    known = all(volume.rotational is not None or volume.memory for volume in every)
+    storage = "solid-state storage" if known else "no disk that is known to spin"
+    workers = min(LOCAL_WORKERS, cores)
+    return workers, f"{workers} workers: {storage}, {cores} cores"
+
+
+def _threads(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple[int, str]:
+    """How many threads share one big file: every core, where the storage is faster than one of them.
+
+    A card or stick is slower than one core, and a FUSE daemon takes requests one after the other. With many big files
+    on several workers there are more threads than cores for a while (at most workers x threads, 4 x 8). That is left
+    to the scheduler: they wait for the device most of the time, and dividing the cores among the workers would leave
+    all but one idle for the last file, and for the only one.
+    """
+    if options.threads is not None:
+        return options.threads, f"{options.threads} threads for a big file: asked for"
+    slow = _sequential(every)
+    if slow is None and any(volume.storage is Storage.REMOVABLE for volume in every):
+        slow = "a card is slower than one core"
+    if slow is None and any(volume.daemon for volume in every):
+        slow = "a FUSE daemon takes one request after the other"
+    if slow is not None:
+        return 1, f"1 thread for a big file: {slow}"
+    threads = min(MOST_THREADS, cores)
+    return threads, f"{threads} threads for a big file: {cores} cores"
+
+
+def _flush(options: CopyOptions, volume: Volume | None) -> tuple[bool, str]:
+    """Whether a batch of small files reaches this root's device by one flush of the whole file system.
+
+    One syncfs instead of a thousand fsyncs, where it can be believed. It also writes what other programs have
+    written there, which is why `--flush each` exists. On exFAT and on what is not known each file is flushed on its
+    own. Where syncfs does not tell of a failed write (shares, FUSE, Linux before 5.8) it is never relied on, whatever
+    was asked for: that a name means flushed bytes is no choice.
+    """
+    if volume is None:
+        return False, "flush each: an archive that is away"
+    if volume.storage is Storage.NETWORK or volume.daemon:
+        return False, f"flush each: {volume.type or 'a share'} does not answer for a batch"
+    if _kernel() < _TOGETHER_KERNEL:
+        return False, "flush each: this system does not tell what failed in a batch"
+    if options.flush is not Flush.AUTO:
+        return options.flush is Flush.TOGETHER, f"flush {options.flush}: asked for"
+    if volume.type not in _TOGETHER_TYPES:
+        return False, f"flush each: {volume.type or 'an unknown file system'} is not known to answer for a batch"
+    return True, f"flush together: {volume.type} answers for a batch"
+
+
+def _kernel() -> tuple[int, int]:
+    """The Linux kernel's version; (0, 0) elsewhere."""
+    if not hasattr(os, "uname") or os.uname().sysname != "Linux":
+        return 0, 0
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _cache(options: CopyOptions, sources: Sequence[Volume]) -> tuple[bool, str]:
+    """Whether what was read of the sources stays in memory.
+
+    It goes: nobody reads a card twice, and what other programs keep in memory is worth more. It is also quicker where
+    fresh memory is slow: a cold file of 4 GiB took 2.1 s against 10 to 15 s on a virtual machine (2 cores, 24 GiB).
+    It stays where memory is all there is (tmpfs), since there is nothing to release.
+    """
+    if options.cache is not None:
+        return options.cache is Cache.KEEP, f"cache {options.cache}: asked for"
+    if sources and all(volume.memory for volume in sources):
+        return True, "cache keep: the sources live in memory"
+    return False, "cache drop: a source is read once, and memory belongs to others"
 
 
 def read_mode(options: CopyOptions, source: Volume, size: int) -> ReadMode:
@@ -80,5 +187,5 @@ def read_mode(options: CopyOptions, source: Volume, size: int) -> ReadMode:
     """
     if options.read_mode is not ReadMode.AUTO:
         return options.read_mode
-    stable = source.storage is Storage.LOCAL and not source.memory and source.rotational is not None
+    stable = source.storage is Storage.LOCAL and source.block and not source.memory
     return ReadMode.MMAP if stable and size >= MMAP_MIN else ReadMode.READ

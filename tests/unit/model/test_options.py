@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions, Duplicates, ReadMode
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, Cache, CopyOptions, Duplicates, Flush, ReadMode
 
 globs = st.lists(st.text(max_size=10), max_size=3).map(tuple)
 options = st.builds(
@@ -20,6 +20,9 @@ options = st.builds(
     workers=st.none() | st.integers(1, 64),
     buffer=st.none() | st.sampled_from([BUFFER_MIN, 1 << 20, BUFFER_MAX]),
     read_mode=st.sampled_from(ReadMode),
+    threads=st.none() | st.integers(1, 64),
+    flush=st.sampled_from(Flush),
+    cache=st.none() | st.sampled_from(Cache),
 )
 
 
@@ -30,6 +33,7 @@ def test_options_survive_being_stored(chosen):
     assert back == chosen
     assert type(back.read_mode) is ReadMode
     assert type(back.duplicates) is Duplicates
+    assert type(back.flush) is Flush
     assert type(back.exclude) is tuple
 
 
@@ -58,7 +62,20 @@ def test_a_label_that_is_no_text_is_kept_byte_for_byte():
     assert CopyOptions.from_json(CopyOptions(label="A\udcff").to_json()).label == "A\udcff"
 
 
-@pytest.mark.parametrize("stored", ['{"read_mode": "psychic"}', '{"duplicates": "forget"}', "[", "3"])
+def test_a_session_of_the_first_version_has_the_defaults_of_today():
+    stored = """{"buffer": null, "duplicates": "copy", "exclude": ["*.tmp"], "label": "A001", "only": [],
+                 "profile": "mirror", "read_mode": "read", "workers": 2}"""
+
+    back = CopyOptions.from_json(stored)
+
+    assert (back.duplicates, back.workers, back.read_mode) == (Duplicates.COPY, 2, ReadMode.READ)
+    assert (back.threads, back.flush, back.cache) == (None, Flush.AUTO, None)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ['{"read_mode": "psychic"}', '{"flush": "down"}', '{"cache": "cash"}', '{"duplicates": "forget"}', "[", "3"],
+)
 def test_what_was_never_written_is_refused(stored):
     with pytest.raises((ValueError, AttributeError)):
         CopyOptions.from_json(stored)

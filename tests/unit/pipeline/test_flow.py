@@ -1069,7 +1069,7 @@ def test_many_items_travel_in_batches_and_arrive(desk, item):
     d.run()
 
     assert d.session.journal.count_items() == {ItemState.FINALIZED: (1500, 15_000)}
-    assert max(len(s.items) for s in d.crew.sent if isinstance(s, Stage)) == 256
+    assert max(len(s.items) for s in d.crew.sent if isinstance(s, Stage)) == 1000
     assert not d.board.alive
     d.close_books()
 

@@ -145,6 +145,17 @@ def test_some_numbers_of_workers_make_no_sense(workers):
         check_options(CopyOptions(workers=workers))
 
 
+@pytest.mark.parametrize("threads", [0, -1, 65])
+def test_some_numbers_of_threads_make_no_sense(threads):
+    with pytest.raises(UsageError, match="--threads"):
+        check_options(CopyOptions(threads=threads))
+
+
+@pytest.mark.parametrize("threads", [None, 1, 64])
+def test_other_numbers_of_threads_do(threads):
+    assert check_options(CopyOptions(threads=threads)).threads == threads
+
+
 def test_an_unknown_profile_is_refused():
     with pytest.raises(UsageError, match="mirror"):
         check_options(CopyOptions(profile="wedding-of-the-year"))

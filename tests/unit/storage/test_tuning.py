@@ -1,23 +1,39 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from ingest.model.options import CopyOptions, ReadMode
-from ingest.storage.tuning import LOCAL_BUFFER, LOCAL_WORKERS, MMAP_MIN, NETWORK_BUFFER, read_mode, tune
+from ingest.model.options import Cache, CopyOptions, Flush, ReadMode
+from ingest.storage.tuning import (
+    LOCAL_BUFFER,
+    LOCAL_WORKERS,
+    MMAP_MIN,
+    MOST_THREADS,
+    NETWORK_BUFFER,
+    NETWORK_SHARD_FILES,
+    SHARD_FILES,
+    read_mode,
+    tune,
+)
 from ingest.storage.volumes import Mount, Storage, Volume
 
 MOUNT = Mount(1, b"/", b"/mnt/x", "ext4", b"/dev/sdz1", read_only=False)
 
 
 def volume(storage: Storage = Storage.LOCAL, kind: str = "ext4", *, spinning: bool | None = False) -> Volume:
-    return Volume(MOUNT, storage, kind, spinning, None)
+    block = storage is not Storage.NETWORK and kind not in ("tmpfs", "fuse.mergerfs", "")
+    return Volume(MOUNT, storage, kind, spinning, None, block)
 
 
 SSD = volume()
 DISK = volume(spinning=True)
-UNKNOWN = volume(spinning=None)
+VIRTUAL = volume(spinning=None)
+UNKNOWN = volume(kind="", spinning=None)
 SHARE = volume(Storage.NETWORK, "nfs4", spinning=None)
 CARD = volume(Storage.REMOVABLE, "exfat")
+STICK = volume(Storage.REMOVABLE, "ext4")
+DAEMON = volume(kind="fuse.mergerfs", spinning=None)
 MEMORY = volume(kind="tmpfs", spinning=None)
 
 
@@ -29,6 +45,14 @@ def cores(monkeypatch):
     return have
 
 
+@pytest.fixture
+def kernel(monkeypatch):
+    def be(release: str, system: str = "Linux") -> None:
+        monkeypatch.setattr("os.uname", lambda: SimpleNamespace(sysname=system, release=release), raising=False)
+
+    return be
+
+
 @pytest.mark.parametrize(
     ("sources", "roots", "workers", "buffer"),
     [
@@ -36,6 +60,8 @@ def cores(monkeypatch):
         ([CARD], [SSD], LOCAL_WORKERS, LOCAL_BUFFER),
         ([MEMORY], [MEMORY], LOCAL_WORKERS, LOCAL_BUFFER),
         ([UNKNOWN], [SSD], LOCAL_WORKERS, LOCAL_BUFFER),
+        ([VIRTUAL], [VIRTUAL], LOCAL_WORKERS, LOCAL_BUFFER),
+        ([SSD], [SSD, None], LOCAL_WORKERS, LOCAL_BUFFER),
         ([DISK], [SSD], 1, LOCAL_BUFFER),
         ([SSD], [DISK], 1, LOCAL_BUFFER),
         ([SSD], [SSD, DISK], 1, LOCAL_BUFFER),
@@ -51,7 +77,24 @@ def test_the_slowest_volume_decides(cores, sources, roots, workers, buffer):
     tuned = tune(CopyOptions(), sources, roots)
 
     assert (tuned.workers, tuned.buffer) == (workers, buffer)
-    assert len(tuned.reasons) == 2
+
+
+def test_every_choice_has_its_sentence(cores):
+    cores(8)
+
+    reasons = tune(CopyOptions(), [CARD], [SSD, SHARE, None]).reasons
+
+    for choice in ("worker", "thread", "buffer", "batches", "flush together", "flush each", "cache"):
+        assert [reason for reason in reasons if choice in reason.partition(":")[0]], choice
+    assert all(": " in reason for reason in reasons)
+
+
+def test_two_archives_of_a_kind_have_one_sentence(cores):
+    cores(8)
+
+    reasons = tune(CopyOptions(), [SSD], [SSD, SSD]).reasons
+
+    assert len([reason for reason in reasons if "flush" in reason.partition(":")[0]]) == 1
 
 
 def test_a_share_is_asked_in_megabytes_one_at_a_time(cores):
@@ -72,10 +115,108 @@ def test_there_are_never_more_workers_than_cores(cores):
 def test_what_the_user_chose_wins(cores, place):
     cores(1)
 
-    tuned = tune(CopyOptions(workers=7, buffer=1 << 16), [place], [place])
+    chosen = CopyOptions(workers=7, threads=5, buffer=1 << 16, flush=Flush.EACH, cache=Cache.KEEP)
 
-    assert (tuned.workers, tuned.buffer) == (7, 1 << 16)
-    assert all("asked for" in reason for reason in tuned.reasons)
+    tuned = tune(chosen, [place], [place])
+
+    assert (tuned.workers, tuned.threads, tuned.buffer) == (7, 5, 1 << 16)
+    assert (tuned.together, tuned.keep_cache) == ((False,), True)
+
+
+@pytest.mark.parametrize(
+    ("sources", "roots", "threads"),
+    [
+        ([SSD], [SSD], 6),
+        ([VIRTUAL], [VIRTUAL], 6),
+        ([MEMORY], [MEMORY], 6),
+        ([SSD], [SSD, None], 6),
+        ([DISK], [SSD], 1),
+        ([SSD], [SSD, DISK], 1),
+        ([SHARE], [SSD], 1),
+        ([SSD], [SHARE], 1),
+        ([CARD], [SSD], 1),
+        ([SSD], [STICK], 1),
+        ([DAEMON], [SSD], 1),
+    ],
+)
+def test_a_big_file_is_shared_by_all_cores_where_the_storage_is_faster_than_one(cores, sources, roots, threads):
+    cores(6)
+
+    assert tune(CopyOptions(), sources, roots).threads == threads
+
+
+def test_more_threads_than_the_fastest_device_feeds_are_of_no_use(cores):
+    cores(128)
+
+    assert tune(CopyOptions(), [SSD], [SSD]).threads == MOST_THREADS
+
+
+@pytest.mark.parametrize(("place", "files"), [(SSD, SHARD_FILES), (CARD, SHARD_FILES), (SHARE, NETWORK_SHARD_FILES)])
+def test_a_batch_is_smaller_where_each_file_is_flushed_over_a_network(place, files):
+    assert tune(CopyOptions(), [SSD], [place]).shard_files == files
+    assert NETWORK_SHARD_FILES < SHARD_FILES
+
+
+@pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"])
+def test_file_systems_that_tell_what_failed_are_flushed_together(kernel, kind):
+    kernel("6.1.0-13-amd64")
+
+    assert tune(CopyOptions(), [SSD], [volume(kind=kind)]).together == (True,)
+
+
+@pytest.mark.parametrize(
+    "root", [SHARE, CARD, DAEMON, MEMORY, UNKNOWN, volume(kind="zfs"), volume(kind="overlay"), volume(kind="fuseblk")]
+)
+def test_others_are_flushed_file_by_file(kernel, root):
+    kernel("6.1.0")
+
+    assert tune(CopyOptions(), [SSD], [root]).together == (False,)
+
+
+@pytest.mark.parametrize(
+    ("release", "system", "together"),
+    [
+        ("5.8.0", "Linux", True),
+        ("5.10.1-arch", "Linux", True),
+        ("10.0", "Linux", True),
+        ("5.7.19", "Linux", False),
+        ("4.19.0-26", "Linux", False),
+        ("strange", "Linux", False),
+        ("23.4.0", "Darwin", False),
+    ],
+)
+def test_one_flush_is_believed_from_linux_5_8_on(kernel, release, system, together):
+    kernel(release, system)
+
+    assert tune(CopyOptions(), [SSD], [SSD]).together == (together,)
+    assert tune(CopyOptions(flush=Flush.TOGETHER), [SSD], [SSD]).together == (together,)
+
+
+def test_each_archive_is_flushed_in_its_own_way(kernel):
+    kernel("6.1.0")
+
+    assert tune(CopyOptions(), [SSD], [SSD, SHARE, None, STICK]).together == (True, False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("root", "together"),
+    [(volume(kind="zfs"), True), (CARD, True), (SSD, True), (SHARE, False), (DAEMON, False), (volume(kind="fuseblk"), False)],
+)  # fmt: skip
+def test_one_flush_is_never_relied_on_where_it_hides_errors(kernel, root, together):
+    kernel("6.1.0")
+
+    assert tune(CopyOptions(flush=Flush.TOGETHER), [SSD], [root]).together == (together,)
+
+
+@pytest.mark.parametrize(
+    ("sources", "chosen", "keep"),
+    [
+        ([SSD], None, False), ([CARD], None, False), ([SHARE], None, False), ([MEMORY], None, True),
+        ([MEMORY, SSD], None, False), ([SSD], Cache.KEEP, True), ([MEMORY], Cache.DROP, False),
+    ],
+)  # fmt: skip
+def test_what_was_read_leaves_memory_unless_it_lives_there(sources, chosen, keep):
+    assert tune(CopyOptions(cache=chosen), sources, [SSD]).keep_cache is keep
 
 
 @pytest.mark.parametrize(
@@ -85,6 +226,8 @@ def test_what_the_user_chose_wins(cores, place):
         (SSD, MMAP_MIN - 1, ReadMode.READ),
         (SSD, 1 << 40, ReadMode.MMAP),
         (DISK, MMAP_MIN, ReadMode.MMAP),
+        (VIRTUAL, MMAP_MIN, ReadMode.MMAP),
+        (DAEMON, 1 << 30, ReadMode.READ),
         (CARD, 1 << 30, ReadMode.READ),
         (SHARE, 1 << 30, ReadMode.READ),
         (MEMORY, 1 << 30, ReadMode.READ),

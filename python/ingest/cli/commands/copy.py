@@ -11,7 +11,7 @@ from ingest.cli.documents import session_document
 from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, raw
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
-from ingest.model.options import CopyOptions, CopyRequest, Duplicates, ReadMode
+from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, ReadMode
 
 if TYPE_CHECKING:
     from ingest.model.session import SessionReport
@@ -39,6 +39,15 @@ def run(
             "--workers", metavar="N", help="Worker processes. [default: from the storage]", show_default=False
         ),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            help="Threads of a worker on one big file. [default: from the storage]",
+            show_default=False,
+        ),
+    ] = None,
     buffer: Annotated[
         str | None,
         typer.Option(
@@ -49,6 +58,18 @@ def run(
         ),
     ] = None,
     read_mode: Annotated[ReadMode, typer.Option("--read-mode", help="How sources are read.")] = ReadMode.AUTO,
+    flush: Annotated[
+        Flush,
+        typer.Option("--flush", help="How small files reach the device: a batch in one flush, or each in its own."),
+    ] = Flush.AUTO,
+    cache: Annotated[
+        Cache | None,
+        typer.Option(
+            "--cache",
+            help="What was read of a source leaves memory, or stays. [default: from the storage]",
+            show_default=False,
+        ),
+    ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -70,7 +91,8 @@ def run(
     """
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
-        workers=workers, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
+        workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
+        flush=flush, cache=cache,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

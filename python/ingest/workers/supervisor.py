@@ -7,27 +7,20 @@ that is stuck in the kernel is left behind, its requests go to another.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
 import signal
-import sys
 import threading
 import time
-import types
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ingest import engine
 from ingest.errors import IngestError
-from ingest.workers import worker
+from ingest.workers import process
 from ingest.workers.messages import Reply, Request, Setup, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -47,7 +40,8 @@ class Died:
     """A worker ended without being asked.
 
     Attributes:
-        requests: what it had not answered. item: what it was working on, None if it was idle.
+        requests: what it had not answered. item: what it was working on, None if it was idle, or if its threads
+            worked on several.
         exit_code: as `multiprocessing` gives it (negative: the signal). stalled: it was killed for standing still.
     """
 
@@ -78,7 +72,7 @@ class _Slot:
     process: SpawnProcess
     pipe: Connection
     words: Any
-    outgoing: SimpleQueue[Request | None] = field(default_factory=SimpleQueue)
+    outgoing: SimpleQueue[Setup | Request | None] = field(default_factory=SimpleQueue)
     waiting: dict[int, Request] = field(default_factory=dict)
     answered: bool = False
     seen: tuple[int, ...] = ()
@@ -89,6 +83,11 @@ class _Slot:
     def load(self) -> int:
         return sum(1 for request in self.waiting.values() if isinstance(request, Stage))
 
+    @property
+    def items(self) -> list[int]:
+        """What its threads work on: a word each, the item's number + 1, 0 when idle."""
+        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT :] if word))
+
 
 def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | None]]) -> None:
     """Put a worker's answers in the inbox, and None when there will be no more: it died, in whatever moment."""
@@ -98,7 +97,7 @@ def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | None]]) -> None
     inbox.put((slot, None))
 
 
-def _deliver(pipe: Connection, outgoing: SimpleQueue[Request | None]) -> None:
+def _deliver(pipe: Connection, outgoing: SimpleQueue[Setup | Request | None]) -> None:
     """Send what is put in the queue, up to None, which is sent too (it means: end).
 
     A thread of its own, because a worker that hangs in the kernel stops emptying its pipe: whoever writes to it
@@ -112,41 +111,11 @@ def _deliver(pipe: Connection, outgoing: SimpleQueue[Request | None]) -> None:
                 return
 
 
-# Two sessions of one program may start workers at the same time: what is hidden is the whole program's.
-_STARTING: Final = threading.Lock()
-
-
-@contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Prepare for a spawn.
-
-    Ctrl-C is kept back: the child inherits the mask and ignores it from its first line on. The main module is
-    hidden: spawn would import it again in the child, with all that it needs.
-    """
-    with _STARTING:
-        yield from _hidden()
-
-
-def _hidden() -> Iterator[None]:
-    # Starting its helper process, `multiprocessing` would unblock the signal again: that is done before.
-    resource_tracker.ensure_running()
-    main_module = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main_module
-        if before is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Supervisor:
     """N workers. Use as a context manager: leaving it ends them."""
 
     def __init__(self, setup: Setup, count: int, *, stall_seconds: float = STALL_SECONDS) -> None:
         self._setup = setup
-        self._context = multiprocessing.get_context("spawn")
         self._stall_seconds = stall_seconds
         self._past = [0] * engine.PAGE_WORDS
         self._cancelled = False
@@ -163,20 +132,11 @@ class Supervisor:
         self.stop()
 
     def _start(self, number: int) -> _Slot:
-        words = self._context.RawArray(ctypes.c_uint64, engine.PAGE_WORDS)
-        words[engine.CANCEL] = int(self._cancelled)
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=worker.main,
-            args=(theirs, words, self._setup, os.getpid()),
-            name=f"ingest-worker-{number}",
-            daemon=True,
-        )
-        with _quiet_start():
-            process.start()
-        theirs.close()
-        slot = _Slot(number, process, ours, words, moved=time.monotonic())
-        for target, arguments in ((_deliver, (ours, slot.outgoing)), (_listen, (slot, self._inbox))):
+        newborn = process.take(number)
+        newborn.words[engine.CANCEL] = int(self._cancelled)
+        slot = _Slot(number, newborn.process, newborn.pipe, newborn.words, moved=time.monotonic())
+        slot.outgoing.put(self._setup)
+        for target, arguments in ((_deliver, (slot.pipe, slot.outgoing)), (_listen, (slot, self._inbox))):
             threading.Thread(target=target, args=arguments, name=f"worker-{number}", daemon=True).start()
         return slot
 
@@ -231,7 +191,7 @@ class Supervisor:
 
     def _watch(self, slot: _Slot, events: list[Answer | Died]) -> None:
         now = time.monotonic()
-        seen = tuple(slot.words[engine.READ : engine.CURRENT + 1])
+        seen = tuple(slot.words[engine.READ :])
         if seen != slot.seen or not slot.waiting:
             slot.seen, slot.moved = seen, now
         elif now - slot.moved > self._stall_seconds:
@@ -240,8 +200,8 @@ class Supervisor:
             self._bury(slot, events)
 
     def _bury(self, slot: _Slot, events: list[Answer | Died]) -> None:
-        item = slot.words[engine.CURRENT]
-        self._stillborn += not slot.answered and not item
+        items = slot.items
+        self._stillborn += not slot.answered and not items
         if self._stillborn > STILLBORN:
             raise IngestError(
                 f"worker processes end as soon as they start (exit {slot.process.exitcode})",
@@ -249,12 +209,16 @@ class Supervisor:
                 advice="Try: ingest doctor. What is proven is safe; go on with: ingest resume",
             )
         died = Died(
-            slot.number, tuple(slot.waiting.values()), item - 1 if item else None, slot.process.exitcode, slot.stalled
+            slot.number,
+            tuple(slot.waiting.values()),
+            items[0] if len(items) == 1 else None,
+            slot.process.exitcode,
+            slot.stalled,
         )
         for word in (engine.READ, engine.COPIED, engine.VERIFIED):
             self._past[word] += slot.words[word]
         slot.outgoing.put(None)
-        self._abandon(slot)
+        process.abandon(slot.process)
         events.append(died)
         self._slots[self._slots.index(slot)] = self._start(slot.number)
 
@@ -267,8 +231,8 @@ class Supervisor:
         return read, copied, verified
 
     def current(self) -> list[int]:
-        """The items being worked on now."""
-        return [slot.words[engine.CURRENT] - 1 for slot in self._slots if slot.words[engine.CURRENT]]
+        """The items being worked on now, by every thread of every worker, each once."""
+        return list(dict.fromkeys(item for slot in self._slots for item in slot.items))
 
     def cancel(self) -> None:
         """Ask every worker to stop within one buffer; unfinished files are removed and answered as cancelled."""
@@ -291,14 +255,4 @@ class Supervisor:
             if slot.process.is_alive():
                 slot.process.kill()
                 slot.process.join(0.5)
-            self._abandon(slot)
-
-    @staticmethod
-    def _abandon(slot: _Slot) -> None:
-        """Forget a process: one that the kernel does not let go must not hold up our own end.
-
-        `multiprocessing` waits at exit for every child it knows, without a limit.
-        """
-        if slot.process.is_alive():
-            children: set[object] = getattr(multiprocessing.process, "_children", set())
-            children.discard(slot.process)
+            process.abandon(slot.process)

@@ -7,14 +7,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from ingest import engine
 from ingest.errors import IngestError
 from ingest.workers.messages import Adopt, Discard, Folders, Place, Prove, Publish, Setup, Stage
-from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor, _quiet_start
+from ingest.workers.process import quiet_start
+from ingest.workers.supervisor import DEPTH, Answer, Died, Supervisor
 
 BIG = 256 << 20
 
@@ -361,7 +361,7 @@ def test_a_bug_in_a_worker_ends_the_worker(floor):
 
 def test_workers_that_cannot_even_start_end_the_session(tree, monkeypatch):
     setup = Setup((), (), 1 << 20)
-    monkeypatch.setattr("ingest.workers.supervisor.worker", SimpleNamespace(main=print))
+    monkeypatch.setattr("ingest.workers.process.live", print)
 
     def wait_for_ever() -> None:
         limit = time.monotonic() + 60
@@ -643,14 +643,14 @@ def test_workers_that_are_started_from_two_threads_leave_the_program_as_it_was()
     first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
 
     def one() -> None:
-        with _quiet_start():
+        with quiet_start():
             first_is_in.set()
             second_is_in.wait(0.2)
         first_is_out.set()
 
     def other() -> None:
         first_is_in.wait(10)
-        with _quiet_start():
+        with quiet_start():
             second_is_in.set()
             first_is_out.wait(10)
 

@@ -101,12 +101,16 @@ def run(
         return print_plan(request.sources, request.destinations, options, as_json=as_json, quiet=quiet)
     if events == "-" and as_json:
         raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
-    from ingest import api, config
-    from ingest.cli.progress import watching
-    from ingest.cli.stop import stoppable
+    from ingest.workers.process import ahead
 
-    with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
-        report = api.copy(request, config.home(), monitor, stopped)
+    with ahead():
+        # A worker starts while this process still reads what it needs.
+        from ingest import api, config
+        from ingest.cli.progress import watching
+        from ingest.cli.stop import stoppable
+
+        with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
+            report = api.copy(request, config.home(), monitor, stopped)
     try:
         print_report(report, as_json=as_json, quiet=quiet or events == "-")
     except UnheardError:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 # How long the supervisor waits for news before it looks around: well below the promised heartbeat of 0.5 s.
 TICK: Final = 0.2
+# The same while a worker has nothing to do and more is being planned.
+MOMENT: Final = 0.005
 # A job of fewer files and bytes than this is done by one worker before a second one has started.
 TINY_FILES: Final = 16
 TINY_BYTES: Final = 16 << 20
@@ -297,7 +299,8 @@ class _Run:
                     meter.show(written, proven, ledger.items_ended, board.current(workers.current()))
                     if intake.exhausted and not board.outbox.busy:
                         break
-                    for event in workers.poll(0.0 if flow.room and intake.ready else TICK):
+                    wait = MOMENT if workers.idle and not intake.exhausted else TICK
+                    for event in workers.poll(0.0 if flow.room and intake.ready else wait):
                         flow.handle(event)
             finally:
                 intake.stop()

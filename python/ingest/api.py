@@ -21,7 +21,6 @@ from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
 from ingest.model.states import SessionState
 from ingest.monitor import Silent
-from ingest.pipeline.doctor import examine
 from ingest.pipeline.opening import (
     check_destinations,
     check_options,
@@ -31,7 +30,6 @@ from ingest.pipeline.opening import (
     reopen_destination,
     reopen_sources,
 )
-from ingest.pipeline.preview import Preview
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.register import find, open_session, register, session_facts, take_up
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
     from ingest.pipeline.opening import Opened
+    from ingest.pipeline.preview import Preview
     from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
@@ -241,6 +240,8 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
     Raises:
         IngestError: a source or destination cannot be opened.
     """
+    from ingest.pipeline.preview import Preview
+
     opened = open_sources(sources, check_options(options).label)
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
     roots = [pin(path) for path in paths]
@@ -309,4 +310,6 @@ def _known_roots(home: Path) -> list[Root]:
 
 def doctor(home: Path) -> list[Health]:
     """Check the installation, the journal and the archives it knows: the command ``ingest doctor``."""
+    from ingest.pipeline.doctor import examine
+
     return examine(home)

@@ -20,7 +20,7 @@ from ingest.errors import IngestError, MissingError, shown
 from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
 from ingest.model.states import SessionState
-from ingest.monitor import Silent
+from ingest.monitor import OneAtATime, Silent
 from ingest.pipeline.opening import (
     check_destinations,
     check_options,
@@ -199,7 +199,7 @@ def _run(
 ) -> SessionReport:
     from ingest.pipeline.run import Work, run
 
-    monitor = monitor or Silent()
+    monitor = OneAtATime(monitor or Silent())
     monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))
     for text in warnings:
         monitor.warning(text)

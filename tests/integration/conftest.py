@@ -32,9 +32,16 @@ class Recorder:
     at_first_end: Callable[[], object] | None = None
     each: bool = True
 
+    at_once: int = 0
+    _inside: int = 0
+
     def _note(self, kind: str, what: Any) -> None:
+        self._inside += 1
+        self.at_once = max(self.at_once, self._inside)
         self.told.append((kind, what))
-        self.threads.add(threading.get_ident())
+        if kind != "progress":
+            self.threads.add(threading.get_ident())
+        self._inside -= 1
 
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         self._note("started", (session, sources, destinations))

@@ -77,11 +77,13 @@ def test_progress_goes_forward_through_the_phases(place, recorder):
     assert copying[-1].work >= 2 * sum(map(len, files.values()))
 
 
-def test_a_monitor_hears_from_one_thread(place, recorder):
+def test_a_monitor_hears_one_call_at_a_time(place, recorder):
+    """All from the thread that was called, but for progress, which goes on while that one waits."""
     place.fill(50)
     place.copy(place.archive(0), place.archive(1), monitor=recorder)
 
     assert recorder.threads == {threading.get_ident()}
+    assert recorder.at_once == 1
 
 
 def test_a_run_that_takes_a_session_up_tells_only_what_it_does(place, recorder):

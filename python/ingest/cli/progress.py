@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ingest.cli.documents import session_document
 from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size
 from ingest.errors import from_os_error, shown
+from ingest.model.states import SessionState
 from ingest.monitor import Monitor, Progress, Silent
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
 
+# Phases in which nothing is copied yet: there is no share of the work to show.
+_BEFORE = frozenset({SessionState.PENDING, SessionState.SCANNING, SessionState.PLANNING})
 # Lines in a log want to be few.
 _LINE_SECONDS = 10.0
 
@@ -42,6 +45,10 @@ class Lines(Silent):
         if time.monotonic() - self._last < _LINE_SECONDS:
             return
         self._last = time.monotonic()
+        if progress.phase in _BEFORE:
+            found = f"{progress.files:,} files, {size(progress.work)} found" if progress.files else "looking"
+            complain(f"{progress.phase}: {found}")
+            return
         rest = f", {duration(progress.eta)} left" if progress.eta is not None else ""
         complain(
             f"{progress.phase}: {progress.files_done:,} of {progress.files:,} files, "
@@ -80,10 +87,15 @@ class Bars(Silent):
             self._show(progress)
 
     def _show(self, progress: Progress) -> None:
+        before = progress.phase in _BEFORE
         current = shown(progress.current[0].rpartition(b"/")[2])[:40] if progress.current else ""
+        if len(progress.current) > 1:
+            current += f" and {len(progress.current) - 1} more"
         self._bar.update(
-            self._task, description=progress.phase, total=progress.work or None, completed=progress.work_done,
-            files=f"{progress.files_done:,}/{progress.files:,} files", rate=f"{size(progress.rate)}/s" if progress.rate else "",
+            self._task, description=progress.phase, total=None if before else progress.work or None,
+            completed=progress.work_done,
+            files=f"{progress.files:,} files" if before else f"{progress.files_done:,}/{progress.files:,} files",
+            rate=f"{size(progress.rate)}/s" if progress.rate else "",
             eta=f"{duration(progress.eta)} left" if progress.eta is not None else "", current=current, refresh=True,
         )  # fmt: skip
 

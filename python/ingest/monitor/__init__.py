@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,9 +17,10 @@ class Progress:
 
     Attributes:
         phase: the session's state. files_done, files: items that have ended, of those found so far.
-        work_done, work: bytes written and read back, summed over destinations, of what there is to do; never falls.
+        work_done, work: bytes written and read back, summed over destinations, of what there is to do; neither
+            falls while files are copied. Before that, work is what the scan has found.
         rate: bytes of work per second, lately. eta: seconds, None while unknown.
-        current: paths being worked on.
+        current: paths being worked on, one for each thread of a worker that has its own.
     """
 
     phase: str
@@ -32,7 +34,10 @@ class Progress:
 
 
 class Monitor(Protocol):
-    """Somebody who watches. Called from one thread, often; must not block for long and must not raise."""
+    """Somebody who watches. Called often, one call at a time; must not block for long and must not raise.
+
+    Calls come from more than one thread: while the session's own waits for a disk, progress is still told.
+    """
 
     @property
     def each(self) -> bool:
@@ -76,3 +81,36 @@ class Silent:
 
     def finished(self, report: SessionReport) -> None:
         """Nothing."""
+
+
+class OneAtATime:
+    """A monitor that several threads may call: their calls take turns."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._turn = threading.Lock()
+
+    def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.started(session, sources, destinations)
+
+    def progress(self, progress: Progress) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.progress(progress)
+
+    def ended(self, record: CopyRecord, root: bytes) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.ended(record, root)
+
+    def warning(self, text: str) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.warning(text)
+
+    def finished(self, report: SessionReport) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.finished(report)

@@ -1,68 +1,152 @@
-"""The meter: true progress, at most so often, never backwards.
+"""The meter: true progress, at least twice a second, never backwards.
 
-Work is counted in bytes written and bytes read back, over all destinations, as the workers' shared pages tell
-it; files as they end.
+Work is counted in bytes written and bytes read back, over all destinations, as the workers' shared pages tell it;
+files as they end. A pulse of its own keeps telling while the supervisor's thread waits for a disk.
+
+What is not promised: that the total is right before the end. A file that fails or turns out to be there already was
+counted in and needs no bytes; one that read back wrong is made again, for which the total grows. `end` puts it right.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+from ingest.model.states import SessionState
 from ingest.monitor import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ingest.model.item import Item
-    from ingest.model.states import SessionState
     from ingest.monitor import Monitor
 
 # The heartbeat: more than the two a second that are promised, few enough to cost nothing.
 EVERY: Final = 0.25
 # The rate is that of the last seconds: long enough to be calm, short enough to show that a disk slows down.
 WINDOW: Final = 10.0
+# Nothing is foretold from less than this.
+CALM: Final = 1.0
+# What would take longer than a month at this pace stands still.
+LONGEST: Final = 30 * 86_400.0
+
+
+# A terminal that does not take what is written to it holds up the pulse, but not the end of a session.
+PATIENCE: Final = 1.0
+
+
+def _nothing() -> tuple[int, int, int]:
+    return 0, 0, 0
 
 
 class Meter:
-    """Tells a monitor how far a phase is."""
+    """Tells a monitor how far a session is. Inside its `with` block it has a pulse.
 
-    def __init__(self, monitor: Monitor, phase: SessionState, files: int = 0, work: int = 0) -> None:
+    The monitor is called from the pulse too: give it one that takes turns (`monitor.OneAtATime`).
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._phase = phase
-        self._files = files
-        self._work = work
-        self._done = 0
-        self._shown = 0.0
-        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._pulse: threading.Thread | None = None
+        self._phase = str(SessionState.PENDING)
+        self._files = self._files_done = 0
+        self._work = self._done = 0
+        self._current: tuple[bytes, ...] = ()
+        self._counters: Callable[[], tuple[int, int, int]] = _nothing
+        self._samples: deque[tuple[float, int]] = deque()
+        self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._pulse = threading.Thread(target=self._beat, name="meter", daemon=True)
+        self._pulse.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._pulse is not None:
+            self._pulse.join(PATIENCE)
+
+    def _beat(self) -> None:
+        while not self._over.wait(EVERY / 2):
+            with self._lock:
+                self._tell()
+
+    def enter(self, phase: SessionState) -> None:
+        """Another phase begins; numbers stay what they are."""
+        with self._lock:
+            self._phase = str(phase)
 
     def found(self, items: list[Item]) -> None:
         """A scan found more."""
-        self._files += len(items)
-        self._work += sum(item.size for item in items)
-        if self._due():
-            self._monitor.progress(Progress(str(self._phase), 0, self._files, 0, self._work, 0.0, None))
+        with self._lock:
+            self._files += len(items)
+            self._work += sum(item.size for item in items)
+            self._tell()
 
-    def show(self, written: int, proven: int, files: int, current: tuple[bytes, ...]) -> None:
-        """Bytes written and read back so far, files that have ended, paths being worked on."""
-        if not self._due():
-            return
-        now = time.monotonic()
-        # A part that is copied again was counted before: the total grows, what is done never shrinks.
+    def plan(self, files: int, work: int, counters: Callable[[], tuple[int, int, int]]) -> None:
+        """So many files there are, so many bytes have to be written and read back.
+
+        Args:
+            counters: bytes read, written and read back so far; asked from any thread.
+        """
+        with self._lock:
+            self._files, self._work, self._done = files, work, 0
+            self._counters = counters
+            self._samples = deque([(time.monotonic(), 0)])
+
+    def show(self, files: int, current: tuple[bytes, ...]) -> None:
+        """Files that have ended, paths being worked on."""
+        with self._lock:
+            self._note(files, current)
+            self._tell()
+
+    def end(self, files: int, *, whole: bool) -> None:
+        """Nothing more will move. If all that was to do is done, the total is what was done, and that is told."""
+        with self._lock:
+            self._note(files, ())
+            self._count()
+            if whole:
+                self._work = self._done
+            self._counters = _nothing
+            self._tell(due=True)
+
+    def _note(self, files: int, current: tuple[bytes, ...]) -> None:
+        self._files_done = max(self._files_done, files)
+        self._files = max(self._files, self._files_done)
+        self._current = current
+
+    def _count(self) -> None:
+        # What a dead worker had under way is made again and counted again: until then what is done stands still.
+        _, written, proven = self._counters()
         self._done = max(self._done, written + proven)
         self._work = max(self._work, self._done)
+
+    def _tell(self, *, due: bool = False) -> None:
+        now = time.monotonic()
+        if not due and now - self._shown < EVERY:
+            return
+        self._shown = now
+        self._count()
+        rate, eta = self._pace(now)
+        self._monitor.progress(
+            Progress(self._phase, self._files_done, self._files, self._done, self._work, rate, eta, self._current)
+        )
+
+    def _pace(self, now: float) -> tuple[float, float | None]:
+        """Bytes a second, lately, and the seconds that are left at this pace; None where that is not known."""
+        if not self._samples:
+            return 0.0, None
         self._samples.append((now, self._done))
         while len(self._samples) > 2 and now - self._samples[0][0] > WINDOW:
             self._samples.popleft()
         since, before = self._samples[0]
         rate = (self._done - before) / (now - since) if now > since else 0.0
-        eta = (self._work - self._done) / rate if rate > 0 else None
-        self._monitor.progress(
-            Progress(str(self._phase), files, max(self._files, files), self._done, self._work, rate, eta, current)
-        )
-
-    def _due(self) -> bool:
-        now = time.monotonic()
-        if now - self._shown < EVERY:
-            return False
-        self._shown = now
-        return True
+        left = self._work - self._done
+        # With no bytes left and files still open, something is made again: how much is not known here.
+        unknown = rate <= 0 or now - since < CALM or (left <= 0 and self._files_done < self._files)
+        eta = None if unknown else left / rate
+        return rate, eta if eta is not None and eta <= LONGEST else None

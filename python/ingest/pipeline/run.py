@@ -106,7 +106,8 @@ def run(work: Work) -> SessionState:
     journal = Journal(work.database, work.facts.key)
     state, code, problem = SessionState.INTERRUPTED, ExitCode.ERROR, None
     try:
-        state, problem = _Run(work, journal).go()
+        with Meter(work.monitor) as meter:
+            state, problem = _Run(work, journal, meter).go()
         code = exit_code(journal, state)
     except _PauseError as pause:
         state, problem = pause.state, pause.problem
@@ -125,8 +126,9 @@ def run(work: Work) -> SessionState:
 class _Run:
     """One run of a session."""
 
-    def __init__(self, work: Work, journal: Journal) -> None:
+    def __init__(self, work: Work, journal: Journal, meter: Meter) -> None:
         self._work = work
+        self._meter = meter
         self._facts = work.facts
         self._journal = journal
         self._state = work.state
@@ -156,6 +158,7 @@ class _Run:
     def _enter(self, state: SessionState) -> None:
         with self._work.database.write() as connection:
             self._state = move_session(connection, self._facts.key, self._state, state)
+        self._meter.enter(state)
 
     def _heed_stop(self) -> None:
         if self._work.stopped():
@@ -175,13 +178,12 @@ class _Run:
         self._journal.forget_scan()
         began, number = time.monotonic(), 1
         chosen = Filter.of(self._work.options.exclude, self._work.options.only)
-        meter = Meter(self._work.monitor, SessionState.SCANNING)
         for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
             try:
                 for found in scan_source(root, facts, number, chosen):
                     self._journal.add(found.items, found.folders)
                     number += len(found.items)
-                    meter.found(found.items)
+                    self._meter.found(found.items)
                     self._heed_stop()
             except OSError as error:
                 raise self._trouble(root, from_os_error(error, "scan", facts.path)) from error
@@ -282,7 +284,7 @@ class _Run:
             sight = Sight(board.mode, renew=self._renewed, as_seen=self._as_seen if self._facts.run > 1 else None)
             intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), sight)
             size = sum(2 * one.size for one in absent.values())
-            meter = Meter(work.monitor, SessionState.COPYING, ledger.counts["discovered"], size)
+            self._meter.plan(ledger.counts["discovered"], size, workers.counters)
             try:
                 while True:
                     if flow.room:
@@ -295,8 +297,7 @@ class _Run:
                     ledger.commit()
                     board.outbox.flush(flow, stopping=board.stopping)
                     self._record(scribes, board, ledger)
-                    _, written, proven = workers.counters()
-                    meter.show(written, proven, ledger.items_ended, board.current(workers.current()))
+                    self._meter.show(ledger.items_ended, board.current(workers.current()))
                     if intake.exhausted and not board.outbox.busy:
                         break
                     wait = MOMENT if workers.idle and not intake.exhausted else TICK
@@ -304,6 +305,7 @@ class _Run:
                         flow.handle(event)
             finally:
                 intake.stop()
+            self._meter.end(ledger.items_ended, whole=not (board.stopping or board.problems))
             self._enter(SessionState.FINALIZING)
             ledger.commit()
             if not board.stopping and not work.options.only:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ingest import engine
 from ingest.errors import IngestError
 from ingest.workers import process
-from ingest.workers.messages import Reply, Request, Setup, Stage
+from ingest.workers.messages import Adopt, Prove, Reply, Request, Setup, Stage
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -31,6 +31,8 @@ STALL_SECONDS: Final = 300.0
 DEPTH: Final = 2
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
+# Words of the page that count bytes.
+_COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
 # A process whose pipe is closed is about to end.
 REAP_SECONDS: Final = 5.0
 
@@ -76,6 +78,7 @@ class _Slot:
     waiting: dict[int, Request] = field(default_factory=dict)
     answered: bool = False
     seen: tuple[int, ...] = ()
+    settled: tuple[int, ...] = (0, 0, 0)
     moved: float = 0.0
     stalled: bool = False
 
@@ -118,6 +121,7 @@ class Supervisor:
         self._setup = setup
         self._stall_seconds = stall_seconds
         self._past = [0] * engine.PAGE_WORDS
+        self._books = threading.Lock()
         self._cancelled = False
         self._stillborn = 0
         self._inbox: SimpleQueue[tuple[_Slot, Reply | None]] = SimpleQueue()
@@ -187,7 +191,10 @@ class Supervisor:
             self._bury(slot, events)
             return
         slot.moved, slot.answered, self._stillborn = time.monotonic(), True, 0
-        events.append(Answer(slot.number, slot.waiting.pop(reply.id), reply))
+        request = slot.waiting.pop(reply.id)
+        if isinstance(request, (Stage, Prove, Adopt)):
+            slot.settled = tuple(slot.words[word] for word in _COUNTED)
+        events.append(Answer(slot.number, request, reply))
 
     def _watch(self, slot: _Slot, events: list[Answer | Died]) -> None:
         now = time.monotonic()
@@ -215,19 +222,24 @@ class Supervisor:
             slot.process.exitcode,
             slot.stalled,
         )
-        for word in (engine.READ, engine.COPIED, engine.VERIFIED):
-            self._past[word] += slot.words[word]
         slot.outgoing.put(None)
         process.abandon(slot.process)
         events.append(died)
-        self._slots[self._slots.index(slot)] = self._start(slot.number)
+        heir = self._start(slot.number)
+        with self._books:
+            for word, settled in zip(_COUNTED, slot.settled, strict=True):
+                self._past[word] += settled
+            self._slots[self._slots.index(slot)] = heir
 
     def counters(self) -> tuple[int, int, int]:
-        """Bytes read, written and read back by all workers so far, the dead ones included."""
-        read, copied, verified = (
-            self._past[word] + sum(slot.words[word] for slot in self._slots)
-            for word in (engine.READ, engine.COPIED, engine.VERIFIED)
-        )
+        """Bytes read, written and read back by all workers so far; may be asked from any thread.
+
+        Of a dead worker only what it has answered for counts: the rest is done again. So they can fall.
+        """
+        with self._books:
+            read, copied, verified = (
+                self._past[word] + sum(slot.words[word] for slot in self._slots) for word in _COUNTED
+            )
         return read, copied, verified
 
     def current(self) -> list[int]:

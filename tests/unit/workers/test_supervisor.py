@@ -344,7 +344,45 @@ def test_bytes_that_a_dead_worker_moved_stay_counted(floor):
     os.kill(f.pids()[0], signal.SIGKILL)
     f.death()
 
-    assert f.supervisor.counters()[0] == 100_000
+    assert f.supervisor.counters() == (100_000, 100_000, 100_000)
+
+
+def test_bytes_that_are_moved_again_are_not_counted_twice(floor):
+    f = floor()
+    f.card.put(b"a", b"x" * 100_000)
+    f.ask(f.stage(1, b"a"))
+    # What a worker that dies in the middle of its next file leaves on its page.
+    os.kill(f.pids()[0], signal.SIGSTOP)
+    for word in (engine.READ, engine.COPIED, engine.VERIFIED):
+        f.supervisor._slots[0].words[word] += 70_000
+    assert f.supervisor.counters() == (170_000, 170_000, 170_000)
+    os.kill(f.pids()[0], signal.SIGKILL)
+    f.death()
+
+    assert f.supervisor.counters() == (100_000, 100_000, 100_000)
+
+
+def test_what_every_thread_of_a_worker_works_on_is_known(floor):
+    f = floor(2)
+    first, second = (slot.words for slot in f.supervisor._slots)
+    first[engine.CURRENT], first[engine.CURRENT + 2], second[engine.CURRENT + 1] = 42, 43, 44
+    assert f.supervisor.current() == [41, 42, 43]
+    second[engine.CURRENT] = 43
+    assert f.supervisor.current() == [41, 42, 43], "each once"
+    first[engine.CURRENT] = first[engine.CURRENT + 2] = 0
+    assert f.supervisor.current() == [42, 43]
+
+
+@pytest.mark.parametrize(("words", "blamed"), [((0, 0), None), ((7, 0), 6), ((0, 7), 6), ((7, 7), 6), ((7, 8), None)])
+def test_a_worker_that_dies_over_several_items_blames_none(floor, words, blamed):
+    f = floor()
+    f.ask(f.discard(1))
+    slot = f.supervisor._slots[0]
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    slot.words[engine.CURRENT], slot.words[engine.CURRENT + 3] = words
+    os.kill(slot.process.pid, signal.SIGKILL)
+
+    assert f.death().item == blamed
 
 
 def test_a_bug_in_a_worker_ends_the_worker(floor):

@@ -98,6 +98,28 @@ def test_a_worker_starts_without_anything_heavy(tell, imported, card, archive):
     assert not tops & {*HEAVY, "rich", "typer", "click"}
 
 
+def test_a_worker_starts_while_the_program_still_loads(tell, imported, card, archive, tmp_path):
+    assert tell("copy", card, archive).code == 0
+
+    (log,) = (tmp_path / "imports").glob("main-*")
+    order = log.read_text().splitlines()
+    assert order.index("multiprocessing.popen_spawn_posix") < order.index("sqlalchemy")
+    assert len(list((tmp_path / "imports").glob("worker-*"))) == 1, "and it is the one that is used"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("missing", "archive"), ("card", "missing"), ("card", "archive", "--workers", "0")]
+)
+def test_a_command_that_cannot_begin_leaves_no_process_behind(ingest, imported, card, archive, tmp_path, arguments):
+    del imported
+    places = {"card": card, "archive": archive, "missing": tmp_path / "missing"}
+
+    assert ingest.run("copy", *(places.get(argument, argument) for argument in arguments)).returncode in (2, 4)
+
+    started = [int(log.name.rpartition("-")[2]) for log in (tmp_path / "imports").glob("worker-*")]
+    assert not [pid for pid in started if os.path.exists(f"/proc/{pid}")]
+
+
 def test_migrations_are_not_loaded_while_the_journal_is_current(tell, imported, card, archive):
     assert tell("copy", card, archive).code == 0
     _, fresh = imported("main")

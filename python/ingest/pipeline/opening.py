@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
 """A source: its facts, the pinned folder, what it is stored on."""
 
-# More processes, or threads of one, than this is a slip of the finger.
+# More processes than this is a slip of the finger.
 MOST_WORKERS = 64
-MOST_THREADS = 64
+# As many as share one file in the engine.
+MOST_THREADS = 32
 
 
 def check_options(options: CopyOptions) -> CopyOptions:

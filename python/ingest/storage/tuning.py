@@ -183,7 +183,9 @@ def read_mode(options: CopyOptions, source: Volume, size: int) -> ReadMode:
     """How to read a file: `auto` maps files of 1 MiB and more on stable local block devices, and reads the rest.
 
     A page of a map that goes away kills the reader, so shares, cards and anything that can be pulled out are
-    read; so is tmpfs, where a map is slower (the facts' table: 2.0 against 1.2 times `cp`).
+    read; so is tmpfs, where a map is slower (the facts' table: 2.0 against 1.2 times `cp`). On disk neither is ahead:
+    200 cold files of 10 MiB through the whole pipeline took 0.99 of the time of `read` when mapped (7 interleaved
+    rounds, 0.87 to 1.15, virtual disk), well within the 5 % that would speak against it.
     """
     if options.read_mode is not ReadMode.AUTO:
         return options.read_mode

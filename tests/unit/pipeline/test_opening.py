@@ -145,13 +145,13 @@ def test_some_numbers_of_workers_make_no_sense(workers):
         check_options(CopyOptions(workers=workers))
 
 
-@pytest.mark.parametrize("threads", [0, -1, 65])
+@pytest.mark.parametrize("threads", [0, -1, 33])
 def test_some_numbers_of_threads_make_no_sense(threads):
     with pytest.raises(UsageError, match="--threads"):
         check_options(CopyOptions(threads=threads))
 
 
-@pytest.mark.parametrize("threads", [None, 1, 64])
+@pytest.mark.parametrize("threads", [None, 1, 32])
 def test_other_numbers_of_threads_do(threads):
     assert check_options(CopyOptions(threads=threads)).threads == threads
 

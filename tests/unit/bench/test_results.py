@@ -1,0 +1,118 @@
+"""Medians, ratios and the comparison with a baseline: the arithmetic behind every figure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ingest.bench import baseline, chart, document, table
+from ingest.bench.machine import machine
+from ingest.bench.results import Kind, Race, Records, Report, Result, Run, Step
+from ingest.bench.workloads import Workload
+from ingest.errors import IngestError, UsageError
+
+TREE = Workload("clips", 4, 1_000_000)
+
+
+def result(name, kind, *seconds):
+    return Result(name, kind, tuple(Run((Step("copy", each, each / 2),)) for each in seconds))
+
+
+def report(tmp_path, *races, records=()):
+    return Report("1", "2026-11-20T00:00:00+00:00", machine(tmp_path), "custom", 3, True, races, tuple(records))
+
+
+@pytest.fixture
+def race():
+    results = (result("ingest", Kind.INGEST, 2.0, 9.0, 4.0), result("cp", Kind.PEER, 1.0, 3.0, 8.0))
+    return Race(TREE, engine=False, reference="cp", results=results)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """A document, as a later bench reads it."""
+
+    def through_json(told):
+        path = tmp_path / "earlier.json"
+        path.write_text(json.dumps(document.document(told, [], 0)))
+        return baseline.read_baseline(path)
+
+    return through_json
+
+
+def test_the_ratio_is_the_median_of_the_ratios_round_by_round_and_not_the_ratio_of_medians(race):
+    ours = race.result("ingest")
+
+    assert race.ratio(ours) == 2.0
+    assert ours.median / race.result("cp").median == pytest.approx(4 / 3)
+
+
+def test_a_run_is_the_sum_of_its_steps_and_what_is_not_known_is_not_counted():
+    run = Run((Step("b3sum", 1.0, 0.5), Step("drop", 0.25), Step("check", 2.0, 1.5)))
+
+    assert (run.seconds, run.cpu) == (3.25, 2.0)
+    assert Run((Step("copy", 1.0),)).cpu is None
+
+
+def test_the_rate_is_of_the_card_and_not_of_what_was_moved(race):
+    assert race.rate(race.result("ingest")) == pytest.approx(4.0 / 4.0)
+
+
+def test_a_machine_that_is_slower_in_everything_is_no_regression(tmp_path, race, read):
+    slower = replace(race, results=tuple(
+        replace(one, runs=tuple(Run((Step("copy", 3 * run.seconds),)) for run in one.runs)) for one in race.results
+    ))  # fmt: skip
+
+    (compared,) = baseline.compare(report(tmp_path, slower), read(report(tmp_path, race)))
+
+    assert (compared.contender, compared.measure) == ("ingest", "cp")
+    assert compared.speed == pytest.approx(1.0)
+
+
+def test_a_peer_is_never_a_regression_of_ours(tmp_path, race, read):
+    peers = replace(race, results=(result("b3sum", Kind.PEER, 1.0), result("cp", Kind.PEER, 1.0)))
+
+    with pytest.raises(IngestError, match="none of what was measured"):
+        baseline.compare(report(tmp_path, peers), read(report(tmp_path, peers)))
+
+
+@pytest.mark.parametrize("other", [
+    {"workload": Workload("clips", 5, 1_000_000)}, {"workload": Workload("big", 4, 1_000_000)}, {"engine": True},
+])  # fmt: skip
+def test_another_workload_is_not_compared(tmp_path, race, read, other):
+    with pytest.raises(IngestError):
+        baseline.compare(report(tmp_path, replace(race, **other)), read(report(tmp_path, race)))
+
+
+def test_records_are_compared_by_their_number(tmp_path, read):
+    then = report(tmp_path, records=[Records(100, [1.0, 1.2, 1.1], [5]), Records(1000, [10.0], [5])])
+    now = report(tmp_path, records=[Records(1000, [40.0, 20.0, 19.0], [5])])
+
+    (compared,) = baseline.compare(now, read(then))
+
+    assert (compared.contender, compared.speed) == ("1,000 items", 0.5)
+
+
+@pytest.mark.parametrize("seconds", [[], [0.0], [-1.0], ["x"], None])
+def test_seconds_that_are_none_are_refused(tmp_path, race, seconds):
+    told = document.document(report(tmp_path, race), [], 0)
+    told["workloads"][0]["contenders"][0]["seconds"] = seconds
+    (tmp_path / "earlier.json").write_text(json.dumps(told))
+
+    with pytest.raises(UsageError):
+        baseline.read_baseline(tmp_path / "earlier.json")
+
+
+def test_chart_and_table_hold_every_contender_and_every_number_of_records(tmp_path, race):
+    named = replace(race, results=(*race.results, result("a <b> & 'c'", Kind.PEER, 1.0, 1.0, 1.0)))
+    told = report(tmp_path, named, records=[Records(100, [1.0], [5]), Records(1000, [10.0], [5])])
+
+    image = ET.fromstring(chart.svg(told))
+    text = "\n".join(table.lines(replace(told, races=(race,)), []))
+
+    assert len(image.findall("{http://www.w3.org/2000/svg}rect")) == 5
+    assert "a <b> & 'c'" in {one.text for one in image.iter("{http://www.w3.org/2000/svg}text")}
+    assert all(word in text for word in ("ingest", "cp", "1,000 items"))

@@ -1,0 +1,49 @@
+"""The records workload: how many items a second the bookkeeping bears, with all bytes taken out of it.
+
+Plan, journal and manifest of a session of synthetic items; see `synthetic` for what is real and what is not. Each run
+is a process of its own, and has all the memory there is in it: with the stand-in there are no workers beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ingest.bench.bay import bay, flush, remove
+from ingest.bench.commands import timed
+from ingest.bench.results import Records
+from ingest.bench.synthetic import TOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+# What an item takes on the disk, at most, in journal and manifest; the session itself asks for room for the files.
+BYTES_PER_ITEM: Final = 2048
+
+
+def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[[str], None]) -> tuple[Records, ...]:
+    """So many rounds of each number of items, in an order drawn anew for each.
+
+    Raises:
+        IngestError: a session failed, or there is no room.
+    """
+    seconds: dict[int, list[float]] = {many: [] for many in items}
+    peaks: dict[int, list[int]] = {many: [] for many in items}
+    with bay(disk.absolute(), max(items), max(items) * BYTES_PER_ITEM) as folder:
+        for number in range(1, runs + 1):
+            order = list(seconds)
+            random.shuffle(order)
+            for many in order:
+                run = folder / "run"
+                run.mkdir()
+                timed("records", [sys.executable, "-m", "ingest.bench.synthetic", str(many), run], folder=run)
+                told = json.loads((run / TOLD).read_bytes())
+                seconds[many].append(told["seconds"])
+                peaks[many].append(told["peak_bytes"])
+                tell(f"records: round {number} of {runs}: {many:,} items {told['seconds']:.2f} s")
+                remove(run)
+                flush(folder)
+    return tuple(Records(many, seconds[many], peaks[many]) for many in seconds)

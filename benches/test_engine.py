@@ -1,42 +1,35 @@
-"""The engine beside `cp` and `b3sum`, for pytest-benchmark: `pytest benches`, INGEST_BENCH_SIZE=small|full."""
+"""The engine alone, in memory, beside `cp`; the clock sees its read-back too, `copy` in the extra info does not."""
 
 from __future__ import annotations
 
-import os
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from peers import MIB, SIZES, Bench, b3sum, cp, stage
-
-SIZE = SIZES[os.environ.get("INGEST_BENCH_SIZE", "small")]
+from ingest.bench import inprocess
+from ingest.bench.bay import remove
+from ingest.bench.workloads import plant
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    made = Bench(tmp_path_factory.mktemp("bench"), SIZE)
-    made.prepare()
-    yield made
-    made.remove("source.bin")
+def card(workload):
+    """The workload's tree in memory."""
+    folder = Path(tempfile.mkdtemp(prefix="ingest-bench-", dir="/dev/shm"))
+    plant(folder / "CARD", workload)
+    yield folder / "CARD"
+    remove(folder)
 
 
-@pytest.mark.benchmark(group="disk, cold, flushed")
-def test_cp_and_sync(benchmark, bench):
-    benchmark.pedantic(cp, (bench,), {"flush": True}, setup=bench.chill, rounds=3)
+@pytest.mark.benchmark(group="engine, in memory")
+def test_cp(run, card):
+    run(inprocess.peer(), card, cold=False)
 
 
-@pytest.mark.benchmark(group="disk, cold, flushed")
-@pytest.mark.parametrize("buffer", [64 << 10, 256 << 10, MIB, 4 * MIB], ids=["64KiB", "256KiB", "1MiB", "4MiB"])
-@pytest.mark.parametrize("mode", ["read", "mmap", "direct"])
-def test_stage_with_its_read_back(benchmark, bench, mode, buffer):
-    benchmark.pedantic(stage, (bench, mode, buffer), {"flush": True}, setup=bench.chill, rounds=3)
-
-
-@pytest.mark.benchmark(group="hash")
-def test_b3sum(benchmark, bench):
-    if b3sum(bench) is None:
-        pytest.skip("b3sum is not installed")
-    benchmark.pedantic(b3sum, (bench,), rounds=3)
+@pytest.mark.benchmark(group="engine, in memory")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("buffer", inprocess.BUFFERS, ids=["64KiB", "256KiB", "1MiB", "4MiB"])
+@pytest.mark.parametrize("mode", ["read", "mmap"])
+def test_stage(run, card, workload, mode, buffer, threads):
+    (contender,) = inprocess.contenders(workload, [mode], [buffer], [threads])
+    run(contender, card, cold=False)

@@ -121,17 +121,12 @@ def disk(chosen) -> Iterator[Bar]:
         (race,) = report(chosen, request(chosen, workload, choices=(Choice(),), peers=there))
         ours = race.result(NAME)
         for peer in there:
-            what = f"{LETTERS[name]} {shown(workload)}, cold verified, beside {SAYS[peer.name]}"
+            what = f"{LETTERS[name]} {workload.shown}, cold verified, beside {SAYS[peer.name]}"
             yield Bar(what, race.ratio(ours, peer.name), bars[peer.name], against(race, NAME, peer.name))
         if name in CPU and "equal" in {peer.name for peer in there}:
             spent = f"{median(ours.cpu):.2f} s, {median(race.result('equal').cpu):.2f} s"
             ratio = race.cpu_ratio(ours, "equal")
             yield Bar(f"CPU seconds of {LETTERS[name]} beside E", ratio, CPU[name], f"{ratio:.2f} x ({spent})")
-
-
-def shown(workload: Workload) -> str:
-    unit, size = ("MiB", workload.file_bytes >> 20) if workload.file_bytes >> 20 else ("KiB", workload.file_bytes >> 10)
-    return f"{workload.files:,} x {size:,} {unit}"
 
 
 def engine(chosen) -> Iterator[Bar]:
@@ -174,9 +169,7 @@ def memory(chosen) -> Iterator[Bar]:
     told = (
         f"{peak.pss / 1e6:.0f} MB PSS ({peak.processes} processes, {peak.rss / 1e6:.0f} MB RSS, {peak.seconds:.0f} s)"
     )
-    yield Bar(
-        f"ingest copy of {shown(workload)}: peak of all processes", peak.pss / 1e6, MEMORY_BYTES / 1e6, told, "MB"
-    )
+    yield Bar(f"ingest copy of {workload.shown}: peak of all processes", peak.pss / 1e6, MEMORY_BYTES / 1e6, told, "MB")
 
 
 def start(chosen) -> Iterator[Bar]:

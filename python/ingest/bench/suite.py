@@ -99,7 +99,7 @@ def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> 
     most = max([choice.destinations for choice in request.choices], default=1)
     size = (1 + most) * (workload.bytes + EXTRA_BYTES_PER_FILE * workload.files)
     with bay(request.disk.absolute(), (1 + most) * workload.files + EXTRA_FILES, size) as folder:
-        tell(f"{workload.name}: making {workload.files:,} x {workload.file_bytes:,} bytes")
+        tell(f"{workload.name}: making {workload.shown}")
         card = folder / "CARD"
         plant(card, workload)
         flush(folder)

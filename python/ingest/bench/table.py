@@ -44,11 +44,11 @@ def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
 
 def title(race: Race) -> str:
     """What was copied where, and what the ratio is to."""
-    workload = race.workload
-    files = f"{workload.files:,} x {workload.file_bytes:,} bytes"
     runs = len(race.results[0].runs)
     what = "the engine alone, copy and hash" if race.engine else "whole programs"
-    return f"{workload.name}: {files}, {what}, {runs} run{'s' * (runs != 1)}, ratio to {race.reference}"
+    return (
+        f"{race.workload.name}: {race.workload.shown}, {what}, {runs} run{'s' * (runs != 1)}, ratio to {race.reference}"
+    )
 
 
 def _rows(race: Race) -> Iterator[tuple[str, ...]]:

@@ -37,6 +37,15 @@ class Workload:
         """All of it."""
         return self.files * self.file_bytes
 
+    @property
+    def shown(self) -> str:
+        """For people, as in `200 x 10 MiB`."""
+        size, unit = self.file_bytes, "bytes"
+        for larger in ("KiB", "MiB"):
+            if size and size % KIB == 0:
+                size, unit = size // KIB, larger
+        return f"{self.files:,} x {size:,} {unit}"
+
 
 # The issue's three: one huge file, many clips, tens of thousands of small files. `small` proves that it runs.
 TREES: Final = {

@@ -38,6 +38,13 @@ def test_a_file_larger_than_a_block_is_whole(tmp_path):
     assert path.stat().st_size == workloads.BLOCK + 5
 
 
+@pytest.mark.parametrize(
+    ("file_bytes", "shown"), [(0, "0 bytes"), (1500, "1,500 bytes"), (16 << 10, "16 KiB"), (4 << 30, "4,096 MiB")]
+)
+def test_a_workload_is_told_in_the_largest_unit_that_fits(file_bytes, shown):
+    assert Workload("w", 20_000, file_bytes).shown == f"20,000 x {shown}"
+
+
 def test_rounds_are_interleaved_and_the_first_does_not_count(tmp_path):
     order, card = [], tmp_path / "CARD"
     card.mkdir()

@@ -51,6 +51,7 @@ mod root;
 mod sink;
 mod source;
 mod transfer;
+pub mod tree;
 mod verify;
 pub mod volume;
 

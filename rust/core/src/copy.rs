@@ -1,22 +1,34 @@
-//! One read, one hash, N copies, each flushed and read back before it counts.
+//! A batch of files on its way: copied, flushed and read back part by part.
 
 use std::time::Instant;
 
 use crate::buffer::{buffer_is_valid, Buffer};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::mismatch::{self, Blame};
+use crate::flush::{flush, Column, Copy};
+use crate::mismatch::Blame;
+use crate::platform::Dir;
 use crate::progress::Page;
+use crate::pump::pump;
+use crate::readback::{Outcome, Proofs};
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
-use crate::source::{Mode, Source};
+use crate::source::Source;
+use crate::spread::{spread, LEAST, PIECE};
+use crate::threads::side_by_side;
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
-use crate::verify;
-use crate::volume::Method;
+use crate::volume;
 
 /// Most copies that are open at once. Each may hold a descriptor of its own and one of its folder, and a process
 /// has 1,024 by default.
 const OPEN: usize = 128;
+
+/// Most files of a part whose copies are closed as soon as they are written: enough that one flush of the file system
+/// is nothing to each of them, and few enough that proof follows soon.
+const CLOSED: usize = 1000;
+
+/// Files below this size may be flushed together.
+const SMALL: u64 = 1 << 20;
 
 /// A part of a batch ends after this many bytes, so that proof follows the copy soon, and a failing device is
 /// noticed before much is written to it in vain.
@@ -25,8 +37,9 @@ const BYTES: u64 = 1 << 30;
 /// Copies a batch of files into staging files on every root, and proves them.
 ///
 /// `staging[r][i]` is where file `i` goes on `roots[r]`. Within a part of the batch all files are written first,
-/// then sent to the device together, then flushed one by one, then read back: a flush per small file right after
-/// its write costs 2 to 3.5 times as much.
+/// then sent to the device together, then flushed, then read back: a flush per small file right after its write
+/// costs 2 to 3.5 times as much. Devices are waited for side by side, one thread for each; what one device holds is
+/// read back by `threads`, or their share of them.
 ///
 /// Fails as a whole only for arguments that do not fit together (`EINVAL`); everything else is said per file.
 pub fn stage(
@@ -47,31 +60,37 @@ pub fn stage(
         roots,
         sources: Parents::new(source),
         targets: roots.iter().map(|root| Parents::new(root)).collect(),
-        buffer: Buffer::new(options.buffer),
-        mode: options.mode,
+        lanes: lanes(roots, options.together),
+        buffers: Vec::new(),
+        options,
         page,
-        spent: Spent::default(),
     };
-    let mut staged = Vec::with_capacity(transfers.len());
-    while staged.len() < transfers.len() {
-        let from = staged.len();
-        let part = &transfers[from..from + part_length(&transfers[from..], roots.len())];
-        work.part(part, &mut staged, |root, index| staging[root][from + index]);
+    let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
+    while batch.staged.len() < transfers.len() {
+        let from = batch.staged.len();
+        let part = &transfers[from..from + work.part_length(&transfers[from..])];
+        work.part(part, &mut batch, |root, index| staging[root][from + index]);
     }
-    page.item(0, None);
-    Ok(Batch { staged, spent: work.spent })
+    Ok(batch)
 }
 
-/// How many of these transfers are worked on together, at least one.
-fn part_length(transfers: &[Transfer<'_>], roots: usize) -> usize {
-    let mut bytes = 0_u64;
-    let most = (OPEN / roots.max(1)).max(1);
-    let fitting = transfers.iter().take(most).take_while(|transfer| {
-        let fits = bytes < BYTES;
-        bytes = bytes.saturating_add(transfer.size);
-        fits
-    });
-    fitting.count().max(1)
+/// Roots that share a device, and are worked on in turn.
+struct Lane {
+    roots: Vec<usize>,
+    /// Small files here may be flushed by one request for the file system.
+    together: bool,
+}
+
+fn lanes(roots: &[&Root], together: bool) -> Vec<Lane> {
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (index, root) in roots.iter().enumerate() {
+        let together = together && volume::flushes_together(root.magic());
+        match lanes.iter_mut().find(|lane| roots[lane.roots[0]].dev() == root.dev()) {
+            Some(lane) => lane.roots.push(index),
+            None => lanes.push(Lane { roots: vec![index], together }),
+        }
+    }
+    lanes
 }
 
 struct Work<'a> {
@@ -79,63 +98,84 @@ struct Work<'a> {
     roots: &'a [&'a Root],
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
-    buffer: Buffer,
-    mode: Mode,
+    lanes: Vec<Lane>,
+    /// As many as there are threads, made when they are needed.
+    buffers: Vec<Buffer>,
+    options: StageOptions,
     page: &'a Page,
-    spent: Spent,
 }
 
-/// A transfer whose bytes are written, or that failed at its source.
+/// A transfer whose bytes were read, and written wherever that was possible.
 struct Copied {
-    started_ns: i64,
-    ended_ns: i64,
-    bytes_read: u64,
-    digest: Option<Digest>,
-    sinks: Result<Vec<Result<Sink>>>,
-}
-
-/// A transfer whose copies are flushed, or failed one by one.
-struct Flushed {
     staged: Staged,
-    copies: Vec<Result<Written>>,
+    copies: Vec<Result<Copy>>,
 }
 
 impl Work<'_> {
+    /// How many of these transfers are worked on together, at least one.
+    fn part_length(&self, transfers: &[Transfer<'_>]) -> usize {
+        let together = self.lanes.iter().all(|lane| lane.together);
+        let most = (OPEN / self.roots.len().max(1)).max(1);
+        let (mut bytes, mut open) = (0_u64, 0);
+        let fits = |transfer: &&Transfer<'_>| {
+            open += usize::from(!together || transfer.size >= SMALL);
+            let fits = bytes < BYTES && open <= most;
+            bytes = bytes.saturating_add(transfer.size);
+            fits
+        };
+        transfers.iter().take(CLOSED).take_while(fits).count().max(1)
+    }
+
     /// Copies, flushes and proves some files together.
-    fn part<'p>(&mut self, part: &[Transfer<'_>], staged: &mut Vec<Staged>, place: impl Fn(usize, usize) -> &'p [u8]) {
+    fn part<'p>(&mut self, part: &[Transfer<'_>], batch: &mut Batch, place: impl Fn(usize, usize) -> &'p [u8]) {
         let mut clock = Instant::now();
-        let mut copied = Vec::with_capacity(part.len());
+        // Opened before anything is written: only then do they tell of every write that fails.
+        let barrier = |lane: &Lane| self.roots[lane.roots[0]].open_beneath(b"").ok().filter(|_| lane.together);
+        let barriers: Vec<Option<Dir>> = self.lanes.iter().map(barrier).collect();
+        let mut closes = vec![false; self.roots.len()];
+        for (lane, barrier) in self.lanes.iter().zip(&barriers) {
+            lane.roots.iter().for_each(|&root| closes[root] = barrier.is_some());
+        }
+        let mut staged = Vec::with_capacity(part.len());
+        let mut columns: Vec<Column<Copy>> = self.roots.iter().map(|_| Vec::with_capacity(part.len())).collect();
         for (index, transfer) in part.iter().enumerate() {
             let staging: Vec<&[u8]> = (0..self.roots.len()).map(|root| place(root, index)).collect();
-            copied.push(self.copy(transfer, &staging));
+            let copied = self.copy(transfer, &staging, &closes);
+            staged.push(copied.staged);
+            for (column, copy) in columns.iter_mut().zip(copied.copies) {
+                column.push(copy);
+            }
         }
-        self.spent.copying += lap(&mut clock);
-        for (transfer, copied) in part.iter().zip(&mut copied) {
-            self.start_flush(transfer, copied);
-        }
-        let mut flushed = Vec::with_capacity(part.len());
-        for (transfer, copied) in part.iter().zip(copied) {
-            flushed.push(self.flush(transfer, copied));
-        }
-        self.spent.flushing += lap(&mut clock);
-        for (transfer, flushed) in part.iter().zip(flushed) {
-            staged.push(self.validate(transfer, flushed));
-        }
-        self.spent.reading_back += lap(&mut clock);
+        self.page.item(0, None);
+        batch.spent.copying += lap(&mut clock);
+        let columns = self.flush(part, columns, &barriers);
+        batch.spent.flushing += lap(&mut clock);
+        let digests: Vec<Option<Digest>> = staged.iter().map(|one| one.digest).collect();
+        let outcomes = self.read_back(part, &digests, &columns);
+        conclude(&mut staged, columns, outcomes);
+        batch.staged.append(&mut staged);
+        batch.spent.reading_back += lap(&mut clock);
     }
 
     /// Phase one: reads a file once, hashes it and writes it to every root.
-    fn copy(&mut self, transfer: &Transfer<'_>, staging: &[&[u8]]) -> Copied {
+    fn copy(&mut self, transfer: &Transfer<'_>, staging: &[&[u8]], closes: &[bool]) -> Copied {
         self.page.item(0, Some(transfer.item));
         self.page.operation();
-        let started_ns = now();
-        let (mut bytes_read, mut digest) = (0, None);
+        let mut staged = Staged {
+            digest: None,
+            bytes_read: 0,
+            started_ns: now(),
+            copied_ns: 0,
+            fault: None,
+            copies: Vec::with_capacity(staging.len()),
+        };
         let sinks = self.open(transfer).and_then(|mut source| {
             let mut sinks: Vec<_> =
                 (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
-            match self.pump(&mut source, &mut sinks, &mut bytes_read) {
-                Ok(found) => {
-                    digest = found;
+            let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
+            match moved.and_then(|digest| digest.map(|_| source.finish()).transpose().map(|_| digest)) {
+                Ok(digest) => {
+                    staged.digest = digest;
                     Ok(sinks)
                 }
                 Err(error) => {
@@ -144,8 +184,22 @@ impl Work<'_> {
                 }
             }
         });
-        let ended_ns = if digest.is_some() { now() } else { 0 };
-        Copied { started_ns, ended_ns, bytes_read, digest, sinks }
+        if staged.digest.is_some() {
+            staged.copied_ns = now();
+        }
+        // Small copies wait for the flush of their file system without a descriptor.
+        let written = |(sink, closes): (Sink, &bool)| match closes {
+            true if transfer.size < SMALL => sink.close(transfer.mtime_ns).map(Copy::Closed),
+            _ => Ok(Copy::Open(sink)),
+        };
+        let copies = match sinks {
+            Ok(sinks) => sinks.into_iter().zip(closes).map(|(slot, closes)| written((slot?, closes))).collect(),
+            Err(error) => {
+                staged.fault = Some(error.clone());
+                staging.iter().map(|_| Err(error.clone())).collect()
+            }
+        };
+        Copied { staged, copies }
     }
 
     fn open(&mut self, transfer: &Transfer<'_>) -> Result<Source> {
@@ -154,8 +208,9 @@ impl Work<'_> {
             return Err(Error::cancelled("open", path));
         }
         let (dir, name) = self.sources.of(transfer.path)?;
-        let source = Source::open(dir, name, path, self.mode)?;
+        let mut source = Source::open(dir, name, path, self.options.mode)?;
         source.expect(transfer.size, transfer.mtime_ns)?;
+        source.prepare(self.options.buffer, self.options.keep_cache);
         Ok(source)
     }
 
@@ -169,133 +224,102 @@ impl Work<'_> {
         Sink::create(Place { dir, name: name.to_vec(), path }, size)
     }
 
-    /// Moves the bytes; no digest if no copy was left to write to.
     fn pump(
         &mut self,
+        transfer: &Transfer<'_>,
         source: &mut Source,
         sinks: &mut [Result<Sink>],
         bytes_read: &mut u64,
     ) -> Result<Option<Digest>> {
-        let mut hasher = Hasher::new();
-        loop {
-            if self.page.cancelled() {
-                return Err(Error::cancelled("read", source.path().to_vec()));
-            }
-            if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
-                return Ok(None);
-            }
-            let bytes = source.next(&mut self.buffer)?;
-            if bytes.is_empty() {
-                break;
-            }
-            *bytes_read += bytes.len() as u64;
-            self.page.read(bytes.len());
-            hasher.update(bytes);
-            for slot in sinks.iter_mut() {
-                self.page.written(write(slot, bytes));
-            }
+        let page = self.page;
+        if self.options.threads > 1 && transfer.size >= LEAST {
+            let buffers = self.buffers(self.options.threads);
+            return spread(source, sinks, buffers, transfer.item, bytes_read, page);
         }
-        source.finish()?;
-        Ok(Some(hasher.finish()))
+        let length = self.options.buffer;
+        pump(source, sinks, &mut self.buffers(1)[0][..length], bytes_read, page)
     }
 
-    /// Phase two, first half: every file starts on its way to the device before any is waited for.
-    fn start_flush(&self, transfer: &Transfer<'_>, copied: &mut Copied) {
-        for slot in copied.sinks.iter_mut().flatten() {
-            if self.page.cancelled() {
-                return;
-            }
-            let Ok(sink) = slot else { continue };
-            self.page.operation();
-            if let Err(error) = sink.start_flush(transfer.mtime_ns) {
-                condemn(slot, error);
-            }
-        }
+    /// Phase two: one thread per device waits for it.
+    fn flush(
+        &self,
+        part: &[Transfer<'_>],
+        columns: Vec<Column<Copy>>,
+        barriers: &[Option<Dir>],
+    ) -> Vec<Column<Written>> {
+        let mut columns: Vec<_> = columns.into_iter().map(Some).collect();
+        let take = |lane: &Lane| lane.roots.iter().filter_map(|&root| columns[root].take()).collect::<Vec<_>>();
+        let work: Vec<_> = self.lanes.iter().map(take).collect();
+        let flushed =
+            side_by_side(work, |lane, columns| flush(part, columns, barriers[lane].as_ref(), lane, self.page));
+        let mut flushed: Vec<_> = flushed.into_iter().map(Vec::into_iter).collect();
+        let lane_of = |root| self.lanes.iter().position(|lane| lane.roots.contains(&root));
+        // Each lane gives its columns back in the order of its roots.
+        (0..self.roots.len()).filter_map(|root| flushed[lane_of(root)?].next()).collect()
     }
 
-    /// Phase two, second half: one fsync per file.
-    fn flush(&self, transfer: &Transfer<'_>, copied: Copied) -> Flushed {
-        self.page.item(0, Some(transfer.item));
-        let mut staged = Staged {
-            digest: copied.digest,
-            bytes_read: copied.bytes_read,
-            started_ns: copied.started_ns,
-            copied_ns: copied.ended_ns,
-            fault: None,
-            copies: Vec::new(),
-        };
-        let sinks = copied.sinks.unwrap_or_else(|error| {
-            staged.fault = Some(error.clone());
-            self.roots.iter().map(|_| Err(error.clone())).collect()
-        });
-        let finish = |sink: Sink| {
-            self.page.operation();
-            if self.page.cancelled() {
-                let error = sink.cancelled();
-                return Err(sink.condemn(error));
-            }
-            match sink.drain(transfer.size, self.page) {
-                Ok(()) => sink.finish(),
-                Err(error) => Err(sink.condemn(error)),
-            }
-        };
-        Flushed { staged, copies: sinks.into_iter().map(|slot| slot.and_then(finish)).collect() }
-    }
-
-    /// Phase three: reads every copy of a file back.
-    fn validate(&mut self, transfer: &Transfer<'_>, flushed: Flushed) -> Staged {
-        self.page.item(0, Some(transfer.item));
-        let Flushed { mut staged, copies } = flushed;
-        let mut blame = None;
-        for (root, copy) in copies.iter().enumerate() {
-            staged.copies.push(match (copy, &blame, staged.digest) {
-                (Err(error), _, _) => Verdict::failed(error.clone()),
-                // The digest is known whenever a copy was written to its end.
-                (Ok(_), Some(_), _) | (Ok(_), None, None) => continue,
-                (Ok(copy), None, Some(digest)) => match self.prove(transfer, root, copy, &digest) {
-                    Ok(method) => Verdict { outcome: Ok(method), validated_ns: now(), mtime_ns: copy.stat.mtime_ns },
-                    Err(Blame::Copy(error)) => Verdict::failed(copy.place.remove(error)),
-                    Err(Blame::Source(error)) => {
-                        blame = Some(error);
-                        continue;
-                    }
-                },
-            });
-        }
-        if let Some(error) = blame {
-            copies.iter().flatten().for_each(|copy| drop(copy.place.remove(error.clone())));
-            staged.copies = vec![Verdict::failed(error.clone()); copies.len()];
-            staged.digest = None;
-            staged.fault = Some(error);
-        }
-        staged
-    }
-
-    fn prove(
+    /// Phase three: every copy is read back, each device by threads of its own.
+    fn read_back(
         &mut self,
-        transfer: &Transfer<'_>,
-        root: usize,
-        copy: &Written,
-        digest: &Digest,
-    ) -> std::result::Result<Method, Blame> {
-        self.page.operation();
-        let coldness = self.roots[root].coldness();
-        let back = verify::read_back(copy, coldness, &mut self.buffer, self.page).map_err(Blame::Copy)?;
-        match back.method {
-            Some(method) if back.digest == *digest && back.bytes == transfer.size => Ok(method),
-            _ => Err(mismatch::examine(self.open(transfer), digest, &copy.place, coldness, self.page)),
+        part: &[Transfer<'_>],
+        digests: &[Option<Digest>],
+        columns: &[Column<Written>],
+    ) -> Vec<Outcome> {
+        if self.lanes.is_empty() {
+            return Vec::new();
         }
+        let share = (self.options.threads / self.lanes.len()).max(1);
+        let (source, roots, page) = (self.source, self.roots, self.page);
+        let count = share * self.lanes.len();
+        self.buffers(count);
+        let proofs = Proofs { source, roots, part, digests, page };
+        let work: Vec<_> = self.lanes.iter().zip(self.buffers.chunks_mut(share)).collect();
+        let outcomes = side_by_side(work, |index, (lane, buffers)| {
+            let columns: Vec<_> = lane.roots.iter().map(|&root| (root, &columns[root])).collect();
+            proofs.prove(&columns, buffers, index * share)
+        });
+        outcomes.into_iter().flatten().collect()
+    }
+
+    /// So many buffers, each long enough for reading in steps and in pieces.
+    fn buffers(&mut self, count: usize) -> &mut [Buffer] {
+        let piece = if self.options.threads > 1 { PIECE } else { 0 };
+        let length = usize::try_from(piece).map_or(self.options.buffer, |piece| piece.max(self.options.buffer));
+        while self.buffers.len() < count {
+            self.buffers.push(Buffer::new(length));
+        }
+        &mut self.buffers[..count]
     }
 }
 
-/// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.
-fn write(slot: &mut Result<Sink>, bytes: &[u8]) -> usize {
-    let Ok(sink) = slot else { return 0 };
-    match sink.write(bytes) {
-        Ok(()) => bytes.len(),
-        Err(error) => {
-            condemn(slot, error);
-            0
+/// Puts together what is known of each transfer. A source that gave other bytes the second time takes all its copies
+/// with it, proven or not.
+fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<Outcome>) {
+    let mut table: Vec<Vec<Option<_>>> = columns.iter().map(|column| column.iter().map(|_| None).collect()).collect();
+    for ((root, index), outcome) in outcomes {
+        if let Err(Blame::Source(error)) = &outcome {
+            let one = &mut staged[index];
+            one.digest = None;
+            one.fault.get_or_insert_with(|| error.clone());
+        }
+        table[root][index] = Some(outcome);
+    }
+    for (column, outcomes) in columns.into_iter().zip(table) {
+        for ((one, copy), outcome) in staged.iter_mut().zip(column).zip(outcomes) {
+            let verdict = match (copy, &one.fault, outcome) {
+                (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
+                (Err(_), Some(fault), _) => Err(fault.clone()),
+                (Ok(_), None, Some(Ok(proven))) => Ok(proven),
+                (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => Err(copy.place.remove(error)),
+                (Ok(copy), None, None) => Err(copy.place.remove(copy.place.cancelled())),
+                (Err(error), None, _) => Err(error),
+            };
+            one.copies.push(match verdict {
+                Ok(proven) => {
+                    Verdict { outcome: Ok(proven.method), validated_ns: proven.at_ns, mtime_ns: proven.mtime_ns }
+                }
+                Err(error) => Verdict::failed(error),
+            });
         }
     }
 }
@@ -305,10 +329,4 @@ fn lap(clock: &mut Instant) -> u64 {
     let now = Instant::now();
     let since = now.duration_since(std::mem::replace(clock, now));
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn condemn(slot: &mut Result<Sink>, error: Error) {
-    if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
-        *slot = Err(sink.condemn(error));
-    }
 }

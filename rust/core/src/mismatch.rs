@@ -132,7 +132,7 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use super::*;
     use crate::platform::Dir;
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_source_that_cannot_be_read_again_speaks_against_the_copy_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let dir = Rc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
+        let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
         let copy = Place { dir, name: b"part".to_vec(), path: b"/archive/part".to_vec() };
         let pulled = Error::refused("open", b"/card/clip.mov".to_vec(), libc::ENODEV, "no such device");
         let coldness = Coldness { evictable: false, direct: false };

@@ -59,7 +59,7 @@ fn hash(
     }
     let (dir, name) = parents.of(path)?;
     let source = Source::open(dir, name, full, Mode::Read)?;
-    let read = verify::hash(source.file(), source.path(), warmth, buffer, page)?;
+    let read = verify::hash(source.file(), source.path(), source.stat().size, warmth, buffer, page)?;
     source.finish()?;
     let stat = source.stat();
     if read.bytes != stat.size {

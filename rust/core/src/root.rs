@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
-use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::platform::{self, Dir, Stat};
@@ -169,7 +168,7 @@ impl Root {
 /// ones are made on demand, and those whose names must still be flushed are remembered.
 pub(crate) struct Parents<'r> {
     root: &'r Root,
-    last: Option<(Vec<u8>, Rc<Dir>)>,
+    last: Option<(Vec<u8>, Arc<Dir>)>,
     unsynced: BTreeSet<Vec<u8>>,
 }
 
@@ -179,26 +178,26 @@ impl<'r> Parents<'r> {
     }
 
     /// The open folder of a path, and the name within it.
-    pub(crate) fn of<'p>(&mut self, path: &'p [u8]) -> Result<(Rc<Dir>, &'p [u8])> {
+    pub(crate) fn of<'p>(&mut self, path: &'p [u8]) -> Result<(Arc<Dir>, &'p [u8])> {
         let (folder, name) = self.root.split(path)?;
         Ok((self.open(folder)?, name))
     }
 
     /// As [`Self::of`], with missing folders made on the way.
-    pub(crate) fn of_new<'p>(&mut self, path: &'p [u8]) -> Result<(Rc<Dir>, &'p [u8])> {
+    pub(crate) fn of_new<'p>(&mut self, path: &'p [u8]) -> Result<(Arc<Dir>, &'p [u8])> {
         let (folder, name) = self.root.split(path)?;
         Ok((self.make(folder)?, name))
     }
 
     /// Opens a folder, making it and its ancestors where they are missing.
-    pub(crate) fn make(&mut self, folder: &[u8]) -> Result<Rc<Dir>> {
+    pub(crate) fn make(&mut self, folder: &[u8]) -> Result<Arc<Dir>> {
         match self.open(folder) {
             Err(error) if error.errno == libc::ENOENT && !folder.is_empty() => {}
             other => return other,
         }
         // From the top, so that a path of any depth needs no recursion.
         let ends = folder.iter().enumerate().filter(|(_, &byte)| byte == b'/').map(|(at, _)| at);
-        let mut parent = self.root.open_beneath(b"").map(Rc::new)?;
+        let mut parent = self.root.open_beneath(b"").map(Arc::new)?;
         let mut done = 0;
         for end in ends.chain([folder.len()]) {
             let name = folder[done..end].strip_prefix(b"/").unwrap_or(&folder[done..end]);
@@ -212,7 +211,7 @@ impl<'r> Parents<'r> {
             };
             done = end;
         }
-        self.last = Some((folder.to_vec(), Rc::clone(&parent)));
+        self.last = Some((folder.to_vec(), Arc::clone(&parent)));
         Ok(parent)
     }
 
@@ -241,20 +240,20 @@ impl<'r> Parents<'r> {
         dir.sync().map_err(|error| Error::io("fsync_folder", self.root.absolute(folder), &error))
     }
 
-    fn open(&mut self, folder: &[u8]) -> Result<Rc<Dir>> {
+    fn open(&mut self, folder: &[u8]) -> Result<Arc<Dir>> {
         if let Some((path, dir)) = &self.last {
             if path == folder {
-                return Ok(Rc::clone(dir));
+                return Ok(Arc::clone(dir));
             }
         }
-        let dir = Rc::new(self.root.open_beneath(folder)?);
-        self.last = Some((folder.to_vec(), Rc::clone(&dir)));
+        let dir = Arc::new(self.root.open_beneath(folder)?);
+        self.last = Some((folder.to_vec(), Arc::clone(&dir)));
         Ok(dir)
     }
 
-    fn child(&self, parent: &Dir, name: &[u8], path: &[u8]) -> Result<Rc<Dir>> {
+    fn child(&self, parent: &Dir, name: &[u8], path: &[u8]) -> Result<Arc<Dir>> {
         let opened = parent.open_beneath(name);
-        opened.map(Rc::new).map_err(|error| Error::io("open", self.root.absolute(path), &error))
+        opened.map(Arc::new).map_err(|error| Error::io("open", self.root.absolute(path), &error))
     }
 
     fn make_one(&self, parent: &Dir, name: &[u8], path: &[u8]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
@@ -23,12 +23,12 @@ pub(crate) struct Sink {
 
 /// Where a staging file is.
 pub(crate) struct Place {
-    pub(crate) dir: Rc<Dir>,
+    pub(crate) dir: Arc<Dir>,
     pub(crate) name: Vec<u8>,
     pub(crate) path: Vec<u8>,
 }
 
-/// A file that reached the device, as far as the system says: what is left is to read it back.
+/// A file that was written and closed.
 pub(crate) struct Written {
     pub(crate) place: Place,
     pub(crate) stat: Stat,
@@ -70,13 +70,32 @@ impl Sink {
     /// `cp` and fsync on ext4 (virtual disk), against 1.0 to 1.1 with everything left to this moment, because the
     /// request waits for room in the device's queue and the copy with it.
     pub(crate) fn start_flush(&self, mtime_ns: i64) -> Result<()> {
-        match platform::set_mtime(&self.file, mtime_ns) {
-            Ok(()) => {}
-            // Some network and FUSE file systems keep no times, or only for the owner that they made up.
-            Err(error) if matches!(platform::errno(&error), libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {}
-            Err(error) => return Err(self.place.fault("utimens", &error)),
-        }
+        self.set_time(mtime_ns)?;
         platform::write_back(&self.file).map_err(|error| self.place.fault("write", &error))
+    }
+
+    fn set_time(&self, mtime_ns: i64) -> Result<()> {
+        match platform::set_mtime(&self.file, mtime_ns) {
+            // Some network and FUSE file systems keep no times, or only for the owner that they made up.
+            Err(error) if !matches!(platform::errno(&error), libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {
+                Err(self.place.fault("utimens", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the file its time and closes it: its flush comes with that of the whole file system.
+    pub(crate) fn close(self, mtime_ns: i64) -> Result<Written> {
+        if let Err(error) = self.set_time(mtime_ns) {
+            return Err(self.condemn(error));
+        }
+        let stat = platform::stat_file(&self.file);
+        let Self { place, file } = self;
+        match (platform::close(file), stat) {
+            (Ok(()), Ok(stat)) => Ok(Written { place, stat }),
+            (Err(error), _) => Err(place.remove(place.fault("close", &error))),
+            (_, Err(error)) => Err(place.remove(place.fault("fstat", &error))),
+        }
     }
 
     /// Waits for the write-back of a big file, slice by slice, so that a slow disk shows that it moves: one fsync of
@@ -115,7 +134,7 @@ impl Sink {
 
     /// What this copy ends with when the caller asked to stop.
     pub(crate) fn cancelled(&self) -> Error {
-        Error::cancelled("fsync", self.place.path.clone())
+        self.place.cancelled()
     }
 
     /// Gives the file up, and removes it.
@@ -128,6 +147,11 @@ impl Sink {
 impl Place {
     pub(crate) fn fault(&self, op: &'static str, error: &io::Error) -> Error {
         Error::io(op, self.path.clone(), error)
+    }
+
+    /// What a copy ends with that was not flushed, because the caller asked to stop.
+    pub(crate) fn cancelled(&self) -> Error {
+        Error::cancelled("fsync", self.path.clone())
     }
 
     /// Removes the file and hands the reason back, with a word if it could not be removed.

@@ -97,12 +97,11 @@ impl Tree {
 
 /// The value of neighbouring pieces together. Only the last piece may be shorter than the others.
 fn merge(values: &[ChainingValue]) -> ChainingValue {
-    match values {
-        [only] => *only,
-        _ => {
-            let (left, right) = split(values);
-            merge_subtrees_non_root(&merge(left), &merge(right), Mode::Hash)
-        }
+    if let [only] = values {
+        *only
+    } else {
+        let (left, right) = split(values);
+        merge_subtrees_non_root(&merge(left), &merge(right), Mode::Hash)
     }
 }
 

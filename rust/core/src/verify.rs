@@ -2,12 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::buffer::Buffer;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::platform;
 use crate::progress::Page;
 use crate::sink::Written;
+use crate::source::STEP;
+use crate::spread::{root_of, LEAST, PIECE};
+use crate::threads::side_by_side;
+use crate::tree::{ChainingValue, Piece};
 use crate::volume::{Coldness, Method};
 
 /// How often eviction is tried: pages that were just written may still sit in a per-CPU list.
@@ -25,8 +31,6 @@ pub(crate) struct ReadBack {
 pub(crate) enum Warmth {
     /// As it comes.
     Any,
-    /// From the device; it was flushed by us a moment ago.
-    Flushed(Coldness),
     /// From the device; someone else may have written it, and its pages may still be dirty.
     Found(Coldness),
 }
@@ -66,21 +70,39 @@ fn flush_dirty(file: &File, path: &[u8], coldness: Coldness) -> Result<()> {
     }
 }
 
-/// Hashes an open file from where it stands to its end, and counts the bytes on the page.
-pub(crate) fn hash(file: &File, path: &[u8], warmth: Warmth, buffer: &mut [u8], page: &Page) -> Result<ReadBack> {
-    let mut method = match warmth {
+/// Hashes an open file from where it stands to its end, and counts the bytes on the page. `size` is what it should
+/// have: it saves the look behind the end where the last read had room for more.
+pub(crate) fn hash(
+    file: &File,
+    path: &[u8],
+    size: u64,
+    warmth: Warmth,
+    buffer: &mut [u8],
+    page: &Page,
+) -> Result<ReadBack> {
+    let method = match warmth {
         Warmth::Any => None,
-        Warmth::Flushed(coldness) => Some(chill(file, coldness)),
         Warmth::Found(coldness) => {
             flush_dirty(file, path, coldness)?;
             Some(chill(file, coldness))
         }
     };
+    in_order(file, path, size, method, buffer, page)
+}
+
+fn in_order(
+    file: &File,
+    path: &[u8],
+    size: u64,
+    mut method: Option<Method>,
+    buffer: &mut [u8],
+    page: &Page,
+) -> Result<ReadBack> {
     let fault = |op, error: &io::Error| Error::io(op, path.to_vec(), error);
-    if method != Some(Method::Direct) {
+    if method != Some(Method::Direct) && size > buffer.len() as u64 {
         platform::sequential(file);
     }
-    let (mut hasher, mut bytes) = (Hasher::new(), 0);
+    let (mut hasher, mut bytes, mut dropped) = (Hasher::new(), 0, 0);
     let mut reader = file;
     loop {
         if page.cancelled() {
@@ -95,6 +117,13 @@ pub(crate) fn hash(file: &File, path: &[u8], warmth: Warmth, buffer: &mut [u8], 
                     page.verified(read);
                 } else {
                     page.read(read);
+                }
+                if bytes == size && read < buffer.len() {
+                    break;
+                }
+                if matches!(method, Some(Method::Evicted | Method::Reread)) && bytes - dropped >= STEP {
+                    platform::evict_range(file, dropped, bytes - dropped);
+                    dropped = bytes;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -112,8 +141,9 @@ pub(crate) fn hash(file: &File, path: &[u8], warmth: Warmth, buffer: &mut [u8], 
     Ok(ReadBack { digest: hasher.finish(), bytes, method })
 }
 
-/// Reads a flushed copy back. The name must still lead to the very file that was written.
-pub(crate) fn read_back(copy: &Written, coldness: Coldness, buffer: &mut [u8], page: &Page) -> Result<ReadBack> {
+/// Reads a flushed copy back, with one thread per buffer if it is big. The name must still lead to the very file that
+/// was written.
+pub(crate) fn read_back(copy: &Written, coldness: Coldness, buffers: &mut [Buffer], page: &Page) -> Result<ReadBack> {
     let place = &copy.place;
     let file = place.dir.open_file(&place.name).map_err(|error| place.fault("open", &error))?;
     let stat = platform::stat_file(&file).map_err(|error| place.fault("fstat", &error))?;
@@ -121,5 +151,85 @@ pub(crate) fn read_back(copy: &Written, coldness: Coldness, buffer: &mut [u8], p
         let detail = "another file has taken the place of the staging file";
         return Err(Error::found(Kind::Mismatch, "verify", place.path.clone(), detail));
     }
-    hash(&file, &place.path, Warmth::Flushed(coldness), buffer, page)
+    let method = chill(&file, coldness);
+    // Direct reads stay in order: they need nobody's help to keep a device busy that is read around the cache, and
+    // where they end is for one reader to say.
+    if buffers.len() > 1 && stat.size >= LEAST && method != Method::Direct {
+        return side(&file, &place.path, stat.size, method, buffers, page);
+    }
+    in_order(&file, &place.path, stat.size, Some(method), &mut buffers[0], page)
+}
+
+/// Hashes a file of a known size with several threads, each a step at a time.
+fn side(file: &File, path: &[u8], size: u64, method: Method, buffers: &mut [Buffer], page: &Page) -> Result<ReadBack> {
+    platform::sequential(file);
+    let (next, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let share = |_, buffer: &mut Buffer| -> Result<Vec<(u64, ChainingValue)>> {
+        let mut values = Vec::new();
+        while !ended.load(Ordering::Relaxed) {
+            let from = next.fetch_add(STEP, Ordering::Relaxed);
+            if from >= size {
+                break;
+            }
+            let to = size.min(from + STEP);
+            let mut offset = from;
+            while offset < to {
+                let want = PIECE.min(to - offset);
+                let value = piece(file, path, offset, want, buffer, page).inspect_err(|_| {
+                    ended.store(true, Ordering::Relaxed);
+                })?;
+                let Some(value) = value else {
+                    ended.store(true, Ordering::Relaxed);
+                    return Ok(values);
+                };
+                values.push((offset / PIECE, value));
+                offset += want;
+            }
+            platform::evict_range(file, from, to - from);
+        }
+        Ok(values)
+    };
+    let mut values = Vec::new();
+    for share in side_by_side(buffers.iter_mut().collect(), share) {
+        values.extend(share?);
+    }
+    let more = || platform::retry(|| platform::read_at(file, &mut [0], size));
+    let beyond = more().map_err(|error| Error::io("read", path.to_vec(), &error))? as u64;
+    // A file that is shorter now has no digest that anything could equal, and neither has one that is longer.
+    let digest = root_of(size, values);
+    Ok(ReadBack {
+        digest: digest.unwrap_or_default(),
+        bytes: digest.map_or(0, |_| size + beyond),
+        method: Some(method),
+    })
+}
+
+/// The chaining value of one piece; none if the file ends within it.
+fn piece(
+    file: &File,
+    path: &[u8],
+    offset: u64,
+    want: u64,
+    buffer: &mut [u8],
+    page: &Page,
+) -> Result<Option<ChainingValue>> {
+    let mut piece = Piece::at(offset);
+    let mut have = 0;
+    while have < want {
+        if page.cancelled() {
+            return Err(Error::cancelled("verify", path.to_vec()));
+        }
+        let room = usize::try_from(want - have).map_or(buffer.len(), |left| left.min(buffer.len()));
+        match platform::read_at(file, &mut buffer[..room], offset + have) {
+            Ok(0) => return Ok(None),
+            Ok(read) => {
+                piece.update(&buffer[..read]);
+                have += read as u64;
+                page.verified(read);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", path.to_vec(), &error)),
+        }
+    }
+    Ok(Some(piece.finish()))
 }

@@ -82,6 +82,17 @@ const EVICTABLE: &[u64] = &[
     0x00C3_6400,
 ];
 
+/// File systems of this machine whose syncfs(2) reports every write that failed, as far as is known: those of
+/// [`DIRECT`], btrfs, and tmpfs, which has nothing to write.
+const TOGETHER: &[u64] = &[0x9123_683E, 0x0102_1994];
+
+/// Whether one flush of the whole file system may stand for one of each file. On servers, FUSE and the unknown it may
+/// not: what their syncfs waits for, and what it reports, is not ours to know.
+#[must_use]
+pub fn flushes_together(magic: u64) -> bool {
+    platform::sync_all_tells() && (DIRECT.contains(&magic) || TOGETHER.contains(&magic))
+}
+
 /// What may be claimed on the file system with this statfs(2) number.
 ///
 /// Everything else is never cold: tmpfs and ramfs live in memory; overlayfs has an empty mapping while the real

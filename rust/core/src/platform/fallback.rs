@@ -153,6 +153,14 @@ pub(crate) fn magic(_dir: &Dir) -> u64 {
     0
 }
 
+pub(crate) fn sync_all_tells() -> bool {
+    false
+}
+
+pub(crate) fn sync_all(_dir: &Dir) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
     Ok(())
@@ -171,6 +179,8 @@ pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<
 pub(crate) fn sequential(_file: &File) {}
 
 pub(crate) fn evict(_file: &File) {}
+
+pub(crate) fn evict_range(_file: &File, _offset: u64, _length: u64) {}
 
 pub(crate) fn set_direct(_file: &File, on: bool) -> io::Result<()> {
     if on {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
@@ -74,6 +75,24 @@ pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fs::fsync(fd)?)
 }
 
+/// Whether [`sync_all`] tells of writes that failed: since Linux 5.8, with the error kept per file system.
+pub(crate) fn sync_all_tells() -> bool {
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    *TELLS.get_or_init(|| tells(&rustix::system::uname().release().to_string_lossy()))
+}
+
+fn tells(release: &str) -> bool {
+    let mut numbers = release.split(|symbol: char| !symbol.is_ascii_digit()).map(str::parse::<u32>);
+    let (major, minor) = (numbers.next(), numbers.next());
+    matches!((major, minor), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
+}
+
+/// syncfs(2): everything that was written to the folder's file system. It reports errors since the folder was
+/// *opened*, or since it was last called for this very descriptor.
+pub(crate) fn sync_all(dir: &Dir) -> io::Result<()> {
+    Ok(fs::syncfs(dir.fd())?)
+}
+
 /// Reserves blocks for `size` bytes without changing the file's size.
 pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     match retry(|| Ok(fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size)?)) {
@@ -126,7 +145,12 @@ pub(crate) fn sequential(file: &File) {
 
 /// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.
 pub(crate) fn evict(file: &File) {
-    let _hint = fs::fadvise(file, 0, None, Advice::DontNeed);
+    evict_range(file, 0, 0);
+}
+
+/// Drops a range, to the end of the file for a length of 0.
+pub(crate) fn evict_range(file: &File, offset: u64, length: u64) {
+    let _hint = fs::fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
 }
 
 /// Switches reads past the page cache on or off (`O_DIRECT`).
@@ -195,6 +219,16 @@ fn cachestat(fd: i32) -> io::Result<CacheStat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn syncfs_is_believed_from_the_kernel_on_that_reports_its_errors() {
+        for old in ["4.19.0-27-amd64", "5.7.19", "5.4.0-150-generic", "", "linux"] {
+            assert!(!tells(old), "{old}");
+        }
+        for new in ["5.8.0", "5.15.0-97-generic", "6.18.5", "10.0"] {
+            assert!(tells(new), "{new}");
+        }
+    }
 
     #[test]
     fn a_file_just_written_is_seen_in_the_page_cache() {

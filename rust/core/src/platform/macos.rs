@@ -40,6 +40,16 @@ pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// There is no such call that reports errors.
+pub(crate) fn sync_all_tells() -> bool {
+    false
+}
+
+/// Never asked for, since it tells nothing.
+pub(crate) fn sync_all(_dir: &Dir) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Not done: `F_PREALLOCATE` saves nothing that the safety of a copy rests on.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
@@ -65,6 +75,9 @@ pub(crate) fn sequential(_file: &File) {}
 pub(crate) fn evict(file: &File) {
     let _hint = fs::fcntl_nocache(file, true);
 }
+
+/// Nor a part of them.
+pub(crate) fn evict_range(_file: &File, _offset: u64, _length: u64) {}
 
 /// `F_NOCACHE`, as near to `O_DIRECT` as this system gets.
 pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {

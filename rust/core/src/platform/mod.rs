@@ -4,6 +4,7 @@
 //! only Linux or only macOS has beside it; `fallback` does it with paths, for every other system, and promises
 //! less: it cannot pin a folder against being replaced. The feature `portable` builds `fallback` on any system.
 
+use std::fs::File;
 use std::io;
 
 #[cfg(all(any(target_os = "linux", target_os = "macos"), not(feature = "portable")))]
@@ -112,6 +113,24 @@ pub fn errno(error: &io::Error) -> i32 {
         io::ErrorKind::TimedOut => libc::EAGAIN,
         _ => libc::EIO,
     }
+}
+
+/// Reads at an offset, whatever the file's own position.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+/// Reads at an offset; the file's own position is lost.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+/// Not known here.
+#[cfg(not(any(unix, windows)))]
+pub(crate) fn read_at(_file: &File, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Runs a call again as long as a signal interrupts it.

@@ -1,0 +1,110 @@
+//! Written copies on their way to the device.
+//!
+//! A file that is still open is sent on its way with all others, and then flushed by itself. Small files that were
+//! closed are flushed together, by one request for their file system; its answer holds for all of them, and so does
+//! its error.
+
+use std::io;
+
+use crate::error::Result;
+use crate::platform::{self, Dir};
+use crate::progress::Page;
+use crate::sink::{Sink, Written};
+use crate::transfer::Transfer;
+
+/// A copy that is written to its end, and not known to be on the device.
+pub(crate) enum Copy {
+    /// To be flushed by itself.
+    Open(Sink),
+    /// To be flushed with its file system.
+    Closed(Written),
+}
+
+/// The copies of a part on one root, in the order of its transfers.
+pub(crate) type Column<T> = Vec<Result<T>>;
+
+/// Flushes columns whose roots share a device. `barrier` is a folder of its file system that was opened before the
+/// first of them was written; `thread` is the word of the page that says what is being waited for.
+pub(crate) fn flush(
+    part: &[Transfer<'_>],
+    mut columns: Vec<Column<Copy>>,
+    barrier: Option<&Dir>,
+    thread: usize,
+    page: &Page,
+) -> Vec<Column<Written>> {
+    for (transfer, copy) in columns.iter_mut().flat_map(|column| part.iter().zip(column)) {
+        start(transfer, copy, page);
+    }
+    // Files of their own first: each shows when it is done, and what is left for the request that shows nothing is little.
+    let one_by_one = |(transfer, copy): (&Transfer<'_>, Result<Copy>)| match copy {
+        Ok(Copy::Open(sink)) => {
+            page.item(thread, Some(transfer.item));
+            (finish(transfer, sink, page), false)
+        }
+        Ok(Copy::Closed(written)) => (Ok(written), true),
+        Err(error) => (Err(error), false),
+    };
+    let flushed: Vec<Vec<_>> =
+        columns.into_iter().map(|column| part.iter().zip(column).map(one_by_one).collect()).collect();
+    let waiting = || flushed.iter().flat_map(|column| part.iter().zip(column)).find(|(_, (_, closed))| *closed);
+    let together = match waiting() {
+        Some((transfer, _)) => {
+            page.item(thread, Some(transfer.item));
+            all(barrier, page)
+        }
+        None => Ok(()),
+    };
+    page.item(thread, None);
+    let verdict = |(copy, closed): (Result<Written>, bool)| match (copy, &together) {
+        (Ok(written), Err(trouble)) if closed => Err(written.place.remove(match trouble {
+            Trouble::Cancelled => written.place.cancelled(),
+            Trouble::System(error) => written.place.fault("syncfs", error),
+        })),
+        (copy, _) => copy,
+    };
+    flushed.into_iter().map(|column| column.into_iter().map(verdict).collect()).collect()
+}
+
+/// Every file starts on its way to the device before any is waited for.
+fn start(transfer: &Transfer<'_>, copy: &mut Result<Copy>, page: &Page) {
+    let Ok(Copy::Open(sink)) = copy else { return };
+    if page.cancelled() {
+        return;
+    }
+    page.operation();
+    if let Err(error) = sink.start_flush(transfer.mtime_ns) {
+        if let Ok(Copy::Open(sink)) = std::mem::replace(copy, Err(error.clone())) {
+            *copy = Err(sink.condemn(error));
+        }
+    }
+}
+
+fn finish(transfer: &Transfer<'_>, sink: Sink, page: &Page) -> Result<Written> {
+    page.operation();
+    if page.cancelled() {
+        let error = sink.cancelled();
+        return Err(sink.condemn(error));
+    }
+    match sink.drain(transfer.size, page) {
+        Ok(()) => sink.finish(),
+        Err(error) => Err(sink.condemn(error)),
+    }
+}
+
+enum Trouble {
+    Cancelled,
+    System(io::Error),
+}
+
+/// One flush for all files that were closed. It is never tried again: what it could not write is marked clean.
+fn all(barrier: Option<&Dir>, page: &Page) -> std::result::Result<(), Trouble> {
+    page.operation();
+    if page.cancelled() {
+        return Err(Trouble::Cancelled);
+    }
+    // Nothing is closed early without a barrier; were it so, nothing would be known of it.
+    let barrier = barrier.ok_or_else(|| Trouble::System(io::ErrorKind::Unsupported.into()))?;
+    let flushed = platform::sync_all(barrier).map_err(Trouble::System);
+    page.operation();
+    flushed
+}

@@ -1,0 +1,52 @@
+//! One read, one hash, N copies: the bytes of one file on their way, by one thread.
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::progress::Page;
+use crate::sink::Sink;
+use crate::source::Source;
+
+/// Moves the bytes from the source to every sink, and counts those that were read; no digest if no copy was left to
+/// write to. A sink that fails ends alone.
+pub(crate) fn pump(
+    source: &mut Source,
+    sinks: &mut [Result<Sink>],
+    buffer: &mut [u8],
+    bytes_read: &mut u64,
+    page: &Page,
+) -> Result<Option<Digest>> {
+    let mut hasher = Hasher::new();
+    loop {
+        if page.cancelled() {
+            return Err(Error::cancelled("read", source.path().to_vec()));
+        }
+        if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
+            return Ok(None);
+        }
+        let bytes = source.next(buffer)?;
+        if bytes.is_empty() {
+            break;
+        }
+        *bytes_read += bytes.len() as u64;
+        page.read(bytes.len());
+        hasher.update(bytes);
+        for slot in sinks.iter_mut() {
+            page.written(write(slot, bytes));
+        }
+    }
+    Ok(Some(hasher.finish()))
+}
+
+/// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.
+pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8]) -> usize {
+    let Ok(sink) = slot else { return 0 };
+    match sink.write(bytes) {
+        Ok(()) => bytes.len(),
+        Err(error) => {
+            if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
+                *slot = Err(sink.condemn(error));
+            }
+            0
+        }
+    }
+}

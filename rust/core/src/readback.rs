@@ -1,0 +1,105 @@
+//! The copies of a part, read back from their device and compared with what was read from the source.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::buffer::Buffer;
+use crate::digest::Digest;
+use crate::flush::Column;
+use crate::mismatch::{self, Blame};
+use crate::progress::Page;
+use crate::root::{Parents, Root};
+use crate::sink::Written;
+use crate::source::{Mode, Source};
+use crate::spread::LEAST;
+use crate::threads::side_by_side;
+use crate::transfer::{now, Transfer};
+use crate::verify;
+use crate::volume::Method;
+
+/// A copy that read back as it should.
+pub(crate) struct Proven {
+    pub(crate) method: Method,
+    pub(crate) mtime_ns: i64,
+    pub(crate) at_ns: i64,
+}
+
+/// What came of one copy, and which: `(root, index in the part)`.
+pub(crate) type Outcome = ((usize, usize), std::result::Result<Proven, Blame>);
+
+/// What is to be proven, and against what.
+pub(crate) struct Proofs<'a> {
+    pub(crate) source: &'a Root,
+    pub(crate) roots: &'a [&'a Root],
+    pub(crate) part: &'a [Transfer<'a>],
+    /// What the source read as; none where it was not read to its end, and then there is no copy.
+    pub(crate) digests: &'a [Option<Digest>],
+    pub(crate) page: &'a Page,
+}
+
+impl Proofs<'_> {
+    /// Proves the copies on some roots that share a device: each big file with all threads, the small ones side by
+    /// side. There is one thread per buffer, and `word` is the first of their words of the page.
+    pub(crate) fn prove(
+        &self,
+        columns: &[(usize, &Column<Written>)],
+        buffers: &mut [Buffer],
+        word: usize,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut small = Vec::new();
+        for (root, column) in columns {
+            for (index, copy) in column.iter().enumerate() {
+                let (Ok(copy), Some(digest)) = (copy, self.digests[index]) else { continue };
+                let unit = Unit { root: *root, index, copy, digest };
+                if buffers.len() > 1 && self.part[index].size < LEAST {
+                    small.push(unit);
+                } else {
+                    outcomes.push(self.one(&unit, buffers, word));
+                }
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let share = |thread: usize, buffer: &mut Buffer| {
+            let take = || small.get(next.fetch_add(1, Ordering::Relaxed));
+            let buffer = std::slice::from_mut(buffer);
+            std::iter::from_fn(take).map(|unit| self.one(unit, buffer, word + thread)).collect::<Vec<_>>()
+        };
+        if !small.is_empty() {
+            outcomes.extend(side_by_side(buffers.iter_mut().collect(), share).into_iter().flatten());
+        }
+        (0..buffers.len()).for_each(|thread| self.page.item(word + thread, None));
+        outcomes
+    }
+
+    fn one(&self, unit: &Unit<'_>, buffers: &mut [Buffer], word: usize) -> Outcome {
+        let transfer = &self.part[unit.index];
+        self.page.item(word, Some(transfer.item));
+        self.page.operation();
+        let coldness = self.roots[unit.root].coldness();
+        let outcome = match verify::read_back(unit.copy, coldness, buffers, self.page) {
+            Err(error) => Err(Blame::Copy(error)),
+            Ok(verify::ReadBack { digest, bytes, method: Some(method) })
+                if digest == unit.digest && bytes == transfer.size =>
+            {
+                Ok(Proven { method, mtime_ns: unit.copy.stat.mtime_ns, at_ns: now() })
+            }
+            Ok(_) => Err(mismatch::examine(self.again(transfer), &unit.digest, &unit.copy.place, coldness, self.page)),
+        };
+        ((unit.root, unit.index), outcome)
+    }
+
+    /// The source, opened once more.
+    fn again(&self, transfer: &Transfer<'_>) -> crate::error::Result<Source> {
+        let (dir, name) = Parents::new(self.source).of(transfer.path)?;
+        let source = Source::open(dir, name, self.source.absolute(transfer.path), Mode::Read)?;
+        source.expect(transfer.size, transfer.mtime_ns)?;
+        Ok(source)
+    }
+}
+
+struct Unit<'a> {
+    root: usize,
+    index: usize,
+    copy: &'a Written,
+    digest: Digest,
+}

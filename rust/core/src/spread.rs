@@ -1,0 +1,200 @@
+//! One big file on several threads, which share its reading and hashing and take turns at writing.
+//!
+//! Each thread takes the next piece, reads it at its offset, hashes it into a chaining value and, when its turn has
+//! come, appends it to each sink. So every sink sees the file from start to end, as with one thread: file systems
+//! without holes write nothing twice, and what stands in a copy that was interrupted is a beginning of the source.
+//! Two threads that write to one file at once would only wait for its lock in the kernel, spinning. Several sinks
+//! overlap by themselves: while one piece goes to the second, the next goes to the first.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::buffer::Buffer;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::progress::Page;
+use crate::pump::write;
+use crate::sink::Sink;
+use crate::source::{Source, STEP};
+use crate::threads::side_by_side;
+use crate::tree::{ChainingValue, Piece, Tree};
+
+/// Bytes that a thread takes at a time.
+pub(crate) const PIECE: u64 = 1 << 20;
+#[allow(clippy::cast_possible_truncation)]
+const PIECE_LENGTH: usize = PIECE as usize;
+
+/// Files from this size on are worth the threads.
+pub(crate) const LEAST: u64 = 16 << 20;
+
+/// Moves the bytes of a file larger than a piece with one thread per buffer, each as long as a piece; as
+/// [`crate::pump::pump`] does otherwise.
+pub(crate) fn spread(
+    source: &Source,
+    sinks: &mut [Result<Sink>],
+    buffers: &mut [Buffer],
+    item: u64,
+    bytes_read: &mut u64,
+    page: &Page,
+) -> Result<Option<Digest>> {
+    let size = source.stat().size;
+    let work = Work {
+        source,
+        size,
+        alive: AtomicUsize::new(sinks.iter().filter(|slot| slot.is_ok()).count()),
+        turns: sinks.iter_mut().map(Turn::new).collect(),
+        next: AtomicU64::new(0),
+        read: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+        fault: Mutex::new(None),
+        item,
+        page,
+    };
+    let values = side_by_side(buffers.iter_mut().collect(), |thread, buffer| work.run(thread, buffer));
+    let values = values.into_iter().flatten().collect();
+    *bytes_read += work.read.load(Ordering::Relaxed);
+    if let Some(error) = work.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    if work.stopped.into_inner() {
+        return Ok(None);
+    }
+    let digest = root_of(size, values);
+    digest.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
+}
+
+/// The hash of a file of which every piece was hashed, in whatever order.
+pub(crate) fn root_of(size: u64, mut values: Vec<(u64, ChainingValue)>) -> Option<Digest> {
+    values.sort_unstable_by_key(|(index, _)| *index);
+    let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
+    Tree::of(size, PIECE, &values).map(|tree| tree.root())
+}
+
+/// A sink, and whose turn it is to write to it.
+struct Turn<'a> {
+    state: Mutex<(u64, &'a mut Result<Sink>)>,
+    moved: Condvar,
+}
+
+impl<'a> Turn<'a> {
+    fn new(slot: &'a mut Result<Sink>) -> Self {
+        Self { state: Mutex::new((0, slot)), moved: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, &'a mut Result<Sink>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Work<'a> {
+    source: &'a Source,
+    size: u64,
+    turns: Vec<Turn<'a>>,
+    /// Copies that have not failed.
+    alive: AtomicUsize,
+    next: AtomicU64,
+    read: AtomicU64,
+    stopped: AtomicBool,
+    fault: Mutex<Option<Error>>,
+    item: u64,
+    page: &'a Page,
+}
+
+impl Work<'_> {
+    /// One thread's share: pieces until there are none, or until somebody stopped the work.
+    fn run(&self, thread: usize, buffer: &mut Buffer) -> Vec<(u64, ChainingValue)> {
+        // Whoever waits for a turn that will never come would wait for ever.
+        let _alarm = Alarm(self);
+        self.page.item(thread, Some(self.item));
+        let mut values = Vec::new();
+        while !self.stopped.load(Ordering::Relaxed) {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.size.div_ceil(PIECE) {
+                break;
+            }
+            match self.piece(index, buffer) {
+                Ok(value) => values.push((index, value)),
+                Err(error) => self.stop(Some(error)),
+            }
+        }
+        self.page.item(thread, None);
+        values
+    }
+
+    fn piece(&self, index: u64, buffer: &mut Buffer) -> Result<ChainingValue> {
+        if self.page.cancelled() {
+            return Err(Error::cancelled("read", self.source.path().to_vec()));
+        }
+        let offset = index * PIECE;
+        let end = self.size.min(offset + PIECE);
+        let want = usize::try_from(end - offset).unwrap_or(buffer.len());
+        let map = self.source.map_at(want, offset)?;
+        let bytes: &[u8] = if let Some(map) = &map {
+            map
+        } else {
+            self.source.read_at(&mut buffer[..PIECE_LENGTH], want, offset)?;
+            &buffer[..want]
+        };
+        self.read.fetch_add(want as u64, Ordering::Relaxed);
+        self.page.read(want);
+        let mut piece = Piece::at(offset);
+        piece.update(bytes);
+        for turn in &self.turns {
+            self.write(turn, index, bytes);
+        }
+        drop(map);
+        if end % STEP == 0 || end == self.size {
+            // Every piece before this one has been written, and so read.
+            self.source.drop_range((end - 1) / STEP * STEP, end);
+        }
+        Ok(piece.finish())
+    }
+
+    /// Appends a piece to one sink, once all before it are there.
+    fn write(&self, turn: &Turn<'_>, index: u64, bytes: &[u8]) {
+        let mut state = turn.lock();
+        while state.0 != index {
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            state = turn.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (next, slot) = &mut *state;
+        let lived = slot.is_ok();
+        if !self.stopped.load(Ordering::Relaxed) {
+            self.page.written(write(slot, bytes));
+        }
+        *next += 1;
+        let died = lived && slot.is_err();
+        drop(state);
+        turn.moved.notify_all();
+        if died && self.alive.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.stop(None);
+        }
+    }
+
+    /// Ends the work of all threads: with a fault that concerns every copy, or because no copy is left.
+    fn stop(&self, fault: Option<Error>) {
+        if let Some(error) = fault {
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        self.stopped.store(true, Ordering::Relaxed);
+        for turn in &self.turns {
+            // Under the lock: between a waiter's look and its sleep nobody must be told in vain.
+            let _waiters_sleep = turn.lock();
+            turn.moved.notify_all();
+        }
+    }
+}
+
+/// Stops the work if a thread of it panics.
+struct Alarm<'a, 'w>(&'a Work<'w>);
+
+impl Drop for Alarm<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop(None);
+        }
+    }
+}

@@ -379,7 +379,7 @@ _native.stage(
 
 def test_a_source_cut_off_beneath_its_map_kills_the_process_with_sigbus(card, archive, tmp_path):
     """The price of the mode, which the supervisor answers with one retry by ``read``."""
-    window = 64 * MIB
+    window = 8 * MIB
     with open(card.path / "clip.mov", "wb") as file:
         file.truncate(8 * window)
     (tmp_path / "page").write_bytes(bytes(4096))

@@ -115,7 +115,8 @@ impl Root {
         Err(Error::refused("check", self.path.clone(), platform::STALE, detail))
     }
 
-    /// What stands at each path: `None` where nothing does. An empty path is the root itself.
+    /// What stands at each path: `None` where nothing does. An empty path is the root itself. A folder that is missing
+    /// is looked for once for a run of paths beneath it.
     #[must_use]
     pub fn lstat<P: AsRef<[u8]>>(&self, paths: &[P]) -> Vec<Result<Option<Stat>>> {
         let mut parents = Parents::new(self);
@@ -169,12 +170,14 @@ impl Root {
 pub(crate) struct Parents<'r> {
     root: &'r Root,
     last: Option<(Vec<u8>, Arc<Dir>)>,
+    /// A folder that was not there when it was last looked for.
+    missing: Option<Vec<u8>>,
     unsynced: BTreeSet<Vec<u8>>,
 }
 
 impl<'r> Parents<'r> {
     pub(crate) fn new(root: &'r Root) -> Self {
-        Self { root, last: None, unsynced: BTreeSet::new() }
+        Self { root, last: None, missing: None, unsynced: BTreeSet::new() }
     }
 
     /// The open folder of a path, and the name within it.
@@ -273,9 +276,16 @@ impl<'r> Parents<'r> {
         let looked = if path.is_empty() {
             root.dir.own_stat()
         } else {
+            let (folder, _) = root.split(path)?;
+            if self.missing.as_ref().is_some_and(|missing| is_beneath(folder, missing)) {
+                return Ok(None);
+            }
             match self.of(path) {
                 Ok((dir, name)) => dir.stat(name),
-                Err(error) if nothing(error.errno) => return Ok(None),
+                Err(error) if nothing(error.errno) => {
+                    self.missing = Some(folder.to_vec());
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
         };
@@ -285,6 +295,11 @@ impl<'r> Parents<'r> {
             Err(error) => Err(Error::io("stat", root.absolute(path), &error)),
         }
     }
+}
+
+/// Whether a folder is another one, or lies beneath it.
+fn is_beneath(folder: &[u8], above: &[u8]) -> bool {
+    folder.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// The folder part of a relative path, empty at the top.

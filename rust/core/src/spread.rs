@@ -21,7 +21,7 @@ use crate::threads::side_by_side;
 use crate::tree::{ChainingValue, Piece, Tree};
 
 /// Bytes that a thread takes at a time.
-pub(crate) const PIECE: u64 = 1 << 20;
+pub(crate) const PIECE: u64 = 512 << 10;
 #[allow(clippy::cast_possible_truncation)]
 const PIECE_LENGTH: usize = PIECE as usize;
 
@@ -39,6 +39,9 @@ pub(crate) fn spread(
     page: &Page,
 ) -> Result<Option<Digest>> {
     let size = source.stat().size;
+    if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
+        return Ok(None);
+    }
     let work = Work {
         source,
         size,

@@ -3,6 +3,7 @@
 // Helpers outside `#[test]` functions may fail loudly as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod batches;
 mod copies;
 mod faults;
 mod folders;
@@ -12,4 +13,5 @@ mod places;
 mod proofs;
 mod properties;
 mod publishing;
+mod threads;
 mod vectors;

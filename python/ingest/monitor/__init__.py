@@ -90,6 +90,11 @@ class OneAtATime:
         self._monitor = monitor
         self._turn = threading.Lock()
 
+    @property
+    def each(self) -> bool:
+        """As it says."""
+        return self._monitor.each
+
     def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
         """Handed on."""
         with self._turn:

@@ -32,7 +32,7 @@ from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for
-from ingest.storage.tuning import tune
+from ingest.storage.tuning import SHARD_BYTES, Tuning, tune
 from ingest.workers.messages import Place, Setup
 from ingest.workers.supervisor import Supervisor
 
@@ -273,7 +273,8 @@ class _Run:
                 for record in told.records() if isinstance(told, CopyColumns) else (told,):
                     work.monitor.ended(record, places[root].path)
 
-        with Supervisor(*self._crew(absent)) as workers:
+        tuning = self._tune()
+        with Supervisor(*self._crew(absent, tuning)) as workers:
             ledger = Ledger(journal, self._facts.sources, places, feed)
             board = Board(self._facts, work.options, work.volumes, ledger, Outbox(workers), work.warn)
             for number, (state, why) in self._out.items():
@@ -281,7 +282,8 @@ class _Run:
             named = self._folders.__getitem__
             planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, self._source_has)
             flow = Flow(board, planner)
-            sight = Sight(board.mode, renew=self._renewed, as_seen=self._as_seen if self._facts.run > 1 else None)
+            limits = (tuning.shard_files, SHARD_BYTES)
+            sight = Sight(board.mode, limits, self._renewed, self._as_seen if self._facts.run > 1 else None)
             intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), sight)
             size = sum(2 * one.size for one in absent.values())
             self._meter.plan(ledger.counts["discovered"], size, workers.counters)
@@ -316,11 +318,15 @@ class _Run:
             journal.root_state(number, finalize.root_state(board, journal, number))
         return board
 
-    def _crew(self, absent: dict[int, Absent]) -> tuple[Setup, int]:
+    def _tune(self) -> Tuning:
+        """What suits the volumes that take part."""
+        standing = {number: one.volume for number, one in self._standing}
+        volumes = [standing.get(number) for number in range(len(self._facts.roots))]
+        return tune(self._work.options, self._work.volumes, volumes)
+
+    def _crew(self, absent: dict[int, Absent], tuning: Tuning) -> tuple[Setup, int]:
         """How many workers, and what they are told."""
         work = self._work
-        standing = {number: one.volume for number, one in self._standing}
-        tuning = tune(work.options, work.volumes, [standing.get(number) for number in range(len(self._facts.roots))])
         files, size = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
         tiny = files < TINY_FILES and size < TINY_BYTES and work.options.workers is None
         sources = [_place(root, volume) for root, volume in zip(work.sources, work.volumes, strict=True)]
@@ -329,7 +335,10 @@ class _Run:
             _place(one.root, one.volume) if one else Place(place.path, place.device, place.inode, served=False)
             for place, one in zip(self._facts.roots, work.destinations, strict=True)
         ]
-        return Setup(tuple(sources), tuple(roots), tuning.buffer), 1 if tiny else tuning.workers
+        setup = Setup(
+            tuple(sources), tuple(roots), tuning.buffer, tuning.threads, tuning.together, tuning.keep_cache
+        )  # fmt: skip
+        return setup, 1 if tiny else tuning.workers
 
     def _renewed(self, page: list[Item]) -> list[Item]:
         """Items as they are on the source now, where that can have become something else since they were looked at.

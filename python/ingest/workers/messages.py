@@ -25,11 +25,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker is told when it starts."""
+    """What a worker is told when it starts.
+
+    Attributes:
+        buffer: bytes. threads: within one big file. together: per root, whether a batch of small files may be flushed by
+            one request. keep_cache: what was read of a source stays in memory.
+    """
 
     sources: tuple[Place, ...]
     roots: tuple[Place, ...]
     buffer: int
+    threads: int = 1
+    together: tuple[bool, ...] = ()
+    keep_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,10 +115,12 @@ class Worker:
         page = self._page
         match request:
             case Stage():
+                setup = self._setup
                 staged = engine.stage(
                     self._source(request.source), [self._root(r) for r in request.roots], request.items, request.paths,
-                    request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=self._setup.buffer,
-                    page=page,
+                    request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=setup.buffer,
+                    threads=setup.threads, together=any(setup.together[r] for r in request.roots),
+                    keep_cache=setup.keep_cache, page=page,
                 )  # fmt: skip
                 faulty = staged[4] or any(faults for *_, faults in staged[5])
                 return {"staged": staged, "gone": self._gone(request) if faulty else ()}

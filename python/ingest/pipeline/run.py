@@ -335,9 +335,8 @@ class _Run:
             _place(one.root, one.volume) if one else Place(place.path, place.device, place.inode, served=False)
             for place, one in zip(self._facts.roots, work.destinations, strict=True)
         ]
-        setup = Setup(
-            tuple(sources), tuple(roots), tuning.buffer, tuning.threads, tuning.together, tuning.keep_cache
-        )  # fmt: skip
+        together = frozenset(root for root, may in enumerate(tuning.together) if may)
+        setup = Setup(tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache)
         return setup, 1 if tiny else tuning.workers
 
     def _renewed(self, page: list[Item]) -> list[Item]:

@@ -28,15 +28,15 @@ class Setup:
     """What a worker is told when it starts.
 
     Attributes:
-        buffer: bytes. threads: within one big file. together: per root, whether a batch of small files may be flushed by
-            one request. keep_cache: what was read of a source stays in memory.
+        buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
+            by one request. keep_cache: what was read of a source stays in memory.
     """
 
     sources: tuple[Place, ...]
     roots: tuple[Place, ...]
     buffer: int
     threads: int = 1
-    together: tuple[bool, ...] = ()
+    together: frozenset[int] = frozenset()
     keep_cache: bool = False
 
 

@@ -53,12 +53,16 @@ def test_files_are_staged_named_proven_and_found_again(floor):
 
     stage = f.stage(1, b"DCIM/a.mp4", b"b.mp4", roots=(0, 1))
     staged = f.ask(stage).staged
-    assert [row[0] for row in staged] == [engine.blake3(b"aaa"), engine.blake3(b"")]
-    assert all(verdict[-1] is None for row in staged for verdict in row[-1])
+    digests, *_, source_faults, copies, _ = staged
+    assert digests == engine.blake3(b"aaa") + engine.blake3(b"")
+    assert source_faults == {}
+    assert [faults for *_, faults in copies] == [{}, {}]
 
     for root in (0, 1):
         reply = f.ask(f.publish(2 + root, stage, root))
-        assert [(method in ("noreplace", "link"), fault) for method, fault in reply.published] == [(True, None)] * 2
+        methods, faults = reply.published
+        assert set(methods) <= {"noreplace", "link"}
+        assert (len(methods), faults) == (2, {})
         assert f.archives[root].get(b"CARD/DCIM/a.mp4") == b"aaa"
 
     proofs = f.ask(Prove(4, None, 0, [1, 2], [b"CARD/DCIM/a.mp4", b"CARD/b.mp4"])).proofs
@@ -159,10 +163,10 @@ def test_a_fault_of_one_file_hides_no_other(floor):
     stage = f.stage(1, b"gone", b"good")
     os.unlink(f.card.path / "gone")
 
-    first, second = f.ask(stage).staged
+    *_, source_faults, copies, _ = f.ask(stage).staged
 
-    assert (first[4][0], first[4][2]) == ("io", 2)
-    assert second[4] is None
+    assert {at: (fault[0], fault[2]) for at, fault in source_faults.items()} == {0: ("io", 2)}
+    assert [method is None for method in copies[0][0]] == [True, False]
 
 
 def test_a_source_that_is_gone_is_told_with_its_faults(floor):
@@ -471,10 +475,10 @@ def test_a_cancelled_copy_ends_within_a_buffer(floor):
     began = time.monotonic()
 
     f.supervisor.cancel()
-    (row,) = f.answer_to(stage).staged
+    *_, source_faults, _, _ = f.answer_to(stage).staged
 
     assert time.monotonic() - began < 2.0
-    assert row[4][0] == "cancelled"
+    assert source_faults[0][0] == "cancelled"
     assert f.archives[0].get(stage.staging[0][0]) is None
 
 
@@ -485,9 +489,9 @@ def test_what_comes_after_a_cancel_is_cancelled_too_and_names_are_still_given(fl
     f.ask(stage)
     f.supervisor.cancel()
 
-    (row,) = f.ask(replace(stage, id=2, staging=[[b".ingest/staging/x/9.part"]])).staged
-    assert row[4][0] == "cancelled"
-    assert f.ask(f.publish(3, stage)).published[0][1] is None
+    *_, source_faults, _, _ = f.ask(replace(stage, id=2, staging=[[b".ingest/staging/x/9.part"]])).staged
+    assert source_faults[0][0] == "cancelled"
+    assert f.ask(f.publish(3, stage)).published[1] == {}
     assert f.archives[0].get(b"CARD/a") == b"x"
 
 
@@ -498,8 +502,8 @@ def test_a_worker_that_is_replaced_after_a_cancel_is_cancelled_too(floor):
     os.kill(f.pids()[0], signal.SIGKILL)
     f.death()
 
-    (row,) = f.ask(f.stage(1, b"a")).staged
-    assert row[4][0] == "cancelled"
+    *_, source_faults, _, _ = f.ask(f.stage(1, b"a")).staged
+    assert source_faults[0][0] == "cancelled"
 
 
 def test_leaving_ends_every_worker(floor):

@@ -87,7 +87,7 @@ def test_a_monitor_hears_one_call_at_a_time(place, recorder):
 
 
 def test_a_run_that_takes_a_session_up_tells_only_what_it_does(place, recorder):
-    place.fill(300, 10_000)
+    place.fill(2500, 1000)
     stop = threading.Event()
     recorder.at_first_end = stop.set
     place.copy(monitor=recorder, stopped=stop.is_set)
@@ -99,7 +99,7 @@ def test_a_run_that_takes_a_session_up_tells_only_what_it_does(place, recorder):
     second = {record.source_path for record, _ in recorder.all("ended")}
     assert first
     assert not first & second
-    assert len(first | second) == 300
+    assert len(first | second) == 2500
 
 
 def test_warnings_come_before_the_end_and_stand_in_the_report(place, recorder):

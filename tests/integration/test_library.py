@@ -199,17 +199,17 @@ def test_no_process_and_no_descriptor_is_left(place):
 
 
 def test_a_copy_that_was_stopped_is_completed_by_resuming(place, recorder):
-    files = place.fill(300, 10_000)
+    files = place.fill(2500, 1000)
     stop = threading.Event()
     recorder.at_first_end = stop.set
 
     first = place.copy(monitor=recorder, stopped=stop.is_set)
     assert (first.state, first.exit_code) == (SessionState.PAUSED_USER, ExitCode.CANCELLED)
-    assert first.items["waiting"] + first.items["finalized"] == 300
+    assert first.items["waiting"] + first.items["finalized"] == 2500
     (second,) = place.resume()
 
     assert (second.id, second.state, second.exit_code) == (first.id, SessionState.COMPLETED, ExitCode.OK)
-    assert second.items["finalized"] == 300
+    assert second.items["finalized"] == 2500
     assert place.arrived() == files
     assert place.resume() == []
 

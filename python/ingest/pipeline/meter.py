@@ -146,7 +146,9 @@ class Meter:
         since, before = self._samples[0]
         rate = (self._done - before) / (now - since) if now > since else 0.0
         left = self._work - self._done
+        if left <= 0 and self._files_done >= self._files:
+            return rate, 0.0
         # With no bytes left and files still open, something is made again: how much is not known here.
-        unknown = rate <= 0 or now - since < CALM or (left <= 0 and self._files_done < self._files)
+        unknown = rate <= 0 or now - since < CALM or left <= 0
         eta = None if unknown else left / rate
         return rate, eta if eta is not None and eta <= LONGEST else None

@@ -199,7 +199,7 @@ def test_the_end_is_told_at_once(copying, watcher, pages):
     pages.written = pages.proven = 10
     meter.end(1, whole=True)
 
-    assert [(p.work_done, p.work) for p in watcher.told] == [(20, 20)]
+    assert [(p.work_done, p.work, p.eta) for p in watcher.told] == [(20, 20, 0.0)]
 
 
 deaths = st.integers(-1 << 40, 0)

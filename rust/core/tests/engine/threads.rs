@@ -83,7 +83,7 @@ fn a_full_root_fails_alone_and_the_other_gets_every_piece() {
 }
 
 #[test]
-fn nothing_is_read_when_no_copy_could_be_made() {
+fn nothing_more_is_read_when_no_copy_is_left() {
     let Some(small) = Tmpfs::mount("size=5m") else { return };
     let places = Places::new(0);
     let transfer = places.file("clip.mov", &pattern(4 * BIG));
@@ -93,7 +93,7 @@ fn nothing_is_read_when_no_copy_could_be_made() {
 
     assert!(staged.fault.is_none() && staged.digest.is_none(), "{staged:?}");
     assert!(staged.copies.iter().all(|copy| copy.outcome.is_err()));
-    assert_eq!(staged.bytes_read, 0);
+    assert!(staged.bytes_read < transfer.size);
 }
 
 /// Stages a file of 4 GiB without blocks on two archives, with three threads, and does something once it is on its way.

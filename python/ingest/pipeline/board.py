@@ -14,6 +14,7 @@ from ingest.workers.sharding import Key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ingest.engine import Fault
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.pipeline.ledger import Ledger
@@ -94,6 +95,10 @@ class Board:
     def mode(self, source: int, size: int) -> ReadMode:
         """How a file of a source is read."""
         return read_mode(self._options, self._volumes[source], size)
+
+    def beside_the_point(self, root: int, fault: Fault) -> bool:
+        """Whether a fault says nothing about the file: its root is away, or the user asked to stop."""
+        return self.root_states[root].paused or fault[0] == "cancelled"
 
     def queue(self, transfer: Transfer, roots: Iterable[int], *, alone: bool = False) -> None:
         """Have the item copied to these roots, in one read."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from ingest.engine import Failed, failed
 from ingest.model.columns import DIGEST
 from ingest.model.states import ItemState, SessionState, advance
+from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
-from ingest.pipeline.setbacks import Setbacks
+from ingest.pipeline.setbacks import DEADLY, Setbacks
 from ingest.storage.marker import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 # Transfers on their way at once; with what the intake holds it bounds memory.
 MOST_ALIVE: Final = 8000
-# Faults that are a worker's end: what was being read is not read a third time.
-DEADLY: Final = frozenset({"crashed", "stalled"})
 # What stands where the engine has no digest: the source was not read to its end.
 UNREAD: Final = bytes(DIGEST)
 
@@ -49,6 +48,7 @@ class Flow:
         self._staging = staging_folder(board.facts.short)
         self._names = 0
         self.lane = Lane(board, self)
+        self.comparison = Comparison(board, self, planner, self._setbacks)
 
     @property
     def room(self) -> bool:
@@ -94,9 +94,9 @@ class Flow:
                     self._board.hold(transfer, copy)
                 elif copy.state is ItemState.VALIDATED:
                     self._outbox.adopt(copy)
-            self._route(transfer)
+            self.route(transfer)
 
-    def _route(self, transfer: Transfer) -> None:
+    def route(self, transfer: Transfer) -> None:
         """Send copies that have only just got their path."""
         for copy in transfer.copies.values():
             if copy.state is ItemState.DISCOVERED:
@@ -108,101 +108,13 @@ class Flow:
         transfer.troubles.clear()
         fresh = [copy for copy in transfer.copies.values() if copy.state is ItemState.DISCOVERED]
         if fresh and transfer.compare:
-            self._compare(transfer)
+            self.comparison.begin(transfer)
             return
         for copy in fresh:
             self._board.plan_again(copy)
         if fresh:
             self._board.queue(transfer, [copy.root for copy in fresh])
         self._board.settle(transfer)
-
-    # Comparing with what is there already.
-
-    def _compare(self, transfer: Transfer) -> None:
-        """Find out whether what stands at the path is this item: hash the source, and what is not known by hash."""
-        unknown = [root for root, digest in transfer.compare.items() if digest is None]
-        transfer.asking = len(unknown) + (transfer.digest is None)
-        if not transfer.asking:
-            self._compared(transfer)
-            return
-        if transfer.digest is None:
-            self._outbox.prove(transfer, transfer.item.source, None, transfer.item.path, self._proved)
-        for root in unknown:
-            self._outbox.prove(transfer, None, root, transfer.path or b"", self._proved)
-
-    def _proved(self, answer: Answer) -> None:
-        request = answer.request
-        assert isinstance(request, Prove)  # noqa: S101 - the handler was registered with it
-        for item, proof in zip(request.items, answer.reply.proofs or [], strict=True):
-            digest, size, mtime, method, fault = proof
-            transfer = self._board.alive.get(item)
-            if transfer is None or not transfer.asking:
-                continue
-            transfer.asking -= 1
-            if request.root is None:
-                self._ledger.count(bytes_read=size)
-                transfer.digest, transfer.fault = digest, failed(fault) if fault else None
-                if fault is None and (size, mtime) != (transfer.item.size, transfer.item.mtime_ns):
-                    detail = "it is not as the scan saw it"
-                    transfer.fault = Failed("changed", "open", 0, transfer.item.path, detail)
-            elif (copy := transfer.copies.get(request.root)) is not None:
-                self._ledger.count(bytes_verified=size)
-                if fault is not None and self._gone(request.root, fault):
-                    del transfer.compare[request.root]
-                    self._board.hold(transfer, copy)
-                elif fault is not None and fault[0] in DEADLY:
-                    del transfer.compare[request.root]
-                    self._setbacks.root_fault(transfer, copy, failed(fault))
-                else:
-                    copy.verify_method, copy.validated_at, copy.kept_mtime = method, time.time_ns(), mtime
-                    # What cannot be read cannot be shown to be this item: it is left alone, its name is taken.
-                    transfer.compare[request.root] = digest if fault is None else b""
-            if not transfer.asking:
-                self._compared(transfer)
-
-    def _gone(self, root: int, fault: Fault) -> bool:
-        """Whether a fault says nothing about the file: its root is away, or the user asked to stop."""
-        return self._board.root_states[root].paused or fault[0] == "cancelled"
-
-    def _compared(self, transfer: Transfer) -> None:
-        """Every digest is in: equal everywhere is a duplicate there, anything else has taken the name."""
-        if transfer.fault is not None:
-            fault, transfer.fault = transfer.fault, None
-            # Copies that are being adopted need nothing of the source.
-            comparing = tuple(r for r, copy in transfer.copies.items() if copy.state is ItemState.DISCOVERED)
-            self._setbacks.source_fault(transfer, fault, comparing)
-            return
-        if self._disagrees(transfer):
-            self._setbacks.source_fault(transfer, self._other_bytes(transfer), tuple(transfer.compare))
-            return
-        standing = [root for root in transfer.compare if root in transfer.copies]
-        if any(transfer.compare[root] != transfer.digest for root in standing):
-            transfer.tried += 1
-            for root in standing:
-                transfer.copies[root].verify_method = None
-            self._planner.place([transfer])
-        else:
-            for root in standing:
-                copy = transfer.copies[root]
-                copy.blake3, copy.path = transfer.digest, transfer.path
-                self._ledger.end(transfer, copy, ItemState.DUPLICATE)
-            transfer.compare.clear()
-        self._route(transfer)
-
-    @staticmethod
-    def _disagrees(transfer: Transfer) -> bool:
-        """Whether the source reads differently now than when other copies of it were made.
-
-        Copies of one item must never differ: after an interruption or a retry the source may have been edited, and
-        not every edit shows in size and time. Without a digest (no copy was left to write to, so the source was not
-        read to its end) nothing is said about the source.
-        """
-        transfer.agreed = transfer.agreed or transfer.digest
-        return transfer.digest is not None and transfer.digest != transfer.agreed
-
-    @staticmethod
-    def _other_bytes(transfer: Transfer) -> Failed:
-        return Failed("changed", "read", 0, transfer.item.path, "it reads differently than when other copies were made")
 
     # Staging.
 
@@ -266,11 +178,11 @@ class Flow:
             return
         digest = digests[DIGEST * at : DIGEST * (at + 1)]
         transfer.digest = digest if digest != UNREAD else None
-        if self._disagrees(transfer):
+        if transfer.disagrees():
             for root, (*_, faults) in zip(request.roots, columns, strict=True):
                 if at not in faults:
                     self._outbox.discard(root, transfer.copies[root].staging)
-            self._setbacks.source_fault(transfer, self._other_bytes(transfer), request.roots)
+            self._setbacks.source_fault(transfer, transfer.other_bytes(), request.roots)
             return
         for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
             copy = transfer.copies[root]
@@ -327,7 +239,7 @@ class Flow:
 
     def _unflushed(self, transfer: Transfer, copy: Copy, fault: Fault) -> None:
         """The name was given, but may not survive a power cut: it is looked for once more, and flushed again."""
-        if self._gone(copy.root, fault):
+        if self._board.beside_the_point(copy.root, fault):
             self._board.hold(transfer, copy)
         elif copy.operation != fault[1]:
             copy.operation, copy.errno = fault[1], fault[2]
@@ -349,7 +261,7 @@ class Flow:
         for item, (digest, _, _, _, fault) in zip(request.items, answer.reply.proofs or [], strict=True):
             transfer = self._board.alive[item]
             copy = transfer.copies[request.root or 0]
-            if fault is not None and self._gone(copy.root, fault):
+            if fault is not None and self._board.beside_the_point(copy.root, fault):
                 self._board.hold(transfer, copy)
                 self._board.settle(transfer)
             elif fault is not None and fault[0] in DEADLY:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ingest.catalog.holdings import Location, managed_at
+from ingest.engine import Failed
 from ingest.layouts.naming import mirrored, suffixed
 from ingest.model.options import Duplicates
 from ingest.model.states import ItemState
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ingest.db.engine import Database
-    from ingest.engine import Failed, Identity, Root
+    from ingest.engine import Identity, Root
     from ingest.model.item import Item
     from ingest.session.rows import Copy, ItemRow
 
@@ -73,6 +74,20 @@ class Transfer:
     held: bool = False
     asking: int = 0
     fault: Failed | None = None
+
+    def disagrees(self) -> bool:
+        """Whether the source reads differently now than when other copies of it were made.
+
+        Copies of one item must never differ: after an interruption or a retry the source may have been edited, and
+        not every edit shows in size and time. Without a digest (no copy was left to write to, so the source was not
+        read to its end) nothing is said about the source.
+        """
+        self.agreed = self.agreed or self.digest
+        return self.digest is not None and self.digest != self.agreed
+
+    def other_bytes(self) -> Failed:
+        """The fault of a source that disagrees."""
+        return Failed("changed", "read", 0, self.item.path, "it reads differently than when other copies were made")
 
 
 class Planner:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ingest.workers.messages import Request
     from ingest.workers.supervisor import Died
 
+# Faults that are a worker's end: what was being read is not read a third time.
+DEADLY: Final = frozenset({"crashed", "stalled"})
 # An item over which two workers died is not given to a third.
 DEATHS: Final = 2
 

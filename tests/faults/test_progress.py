@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-CARD = {"A.JPG": 40_000, "B.MOV": 160 << 20, "C.JPG": 50_000}
+CARD = {"A.JPG": 40_000, "B.MOV": 320 << 20, "C.JPG": 50_000}
 WORK = 2 * sum(CARD.values())
 
 

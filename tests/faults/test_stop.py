@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-BIG = {"A.JPG": 40_000, "B.MOV": 160 << 20, "C.JPG": 50_000}
+BIG = {"A.JPG": 40_000, "B.MOV": 320 << 20, "C.JPG": 50_000}
 PROMPT = 5.0
 
 
@@ -81,7 +81,7 @@ def test_asked_before_the_first_byte_it_stops_as_cleanly(make_card, archive, she
 
 
 def test_stopped_again_and_again_it_completes_in_the_end(make_card, archive, shell, check, tally):
-    card = make_card({f"{name}.MOV": 80 << 20 for name in "ABC"})
+    card = make_card({f"{name}.MOV": 160 << 20 for name in "ABC"})
     command = ["copy", card.folder, archive, "--workers", "1"]
     for name in "ABC":
         running = shell.start(*command)

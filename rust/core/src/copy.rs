@@ -14,7 +14,7 @@ use crate::readback::{Outcome, Proofs};
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
 use crate::source::Source;
-use crate::spread::{spread, LEAST, PIECE};
+use crate::spread::{spread, LEAST, TURN};
 use crate::threads::side_by_side;
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::volume;
@@ -283,8 +283,8 @@ impl Work<'_> {
 
     /// So many buffers, each long enough for reading in steps and in pieces.
     fn buffers(&mut self, count: usize) -> &mut [Buffer] {
-        let piece = if self.options.threads > 1 { PIECE } else { 0 };
-        let length = usize::try_from(piece).map_or(self.options.buffer, |piece| piece.max(self.options.buffer));
+        let turn = if self.options.threads > 1 { TURN } else { 0 };
+        let length = usize::try_from(turn).map_or(self.options.buffer, |turn| turn.max(self.options.buffer));
         while self.buffers.len() < count {
             self.buffers.push(Buffer::new(length));
         }

@@ -230,11 +230,19 @@ impl Source {
     fn prove_end(&mut self, buffer: &mut [u8]) -> Result<()> {
         self.window = None;
         self.drop_behind(STEP);
-        if self.mode != Mode::Read || self.ended {
+        if self.ended {
             return Ok(());
         }
-        let mut probe = |file: &mut File| file.read(&mut buffer[..1]);
-        match platform::retry(|| probe(&mut self.file)) {
+        self.nothing_follows(buffer)
+    }
+
+    /// Looks behind the end, where bytes could stand that the size does not speak of. Maps end with the size, and
+    /// direct reads were whole blocks.
+    pub(crate) fn nothing_follows(&self, buffer: &mut [u8]) -> Result<()> {
+        if self.mode != Mode::Read {
+            return Ok(());
+        }
+        match platform::retry(|| platform::read_at(&self.file, &mut buffer[..1], self.stat.size)) {
             Ok(0) => Ok(()),
             Ok(_) => Err(self.changed("it is longer than the size it had")),
             Err(error) => Err(self.fault("read", &error)),

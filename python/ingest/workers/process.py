@@ -122,12 +122,14 @@ def live(pipe: Connection, words: Any, parent: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     engine.die_with_parent()
+    if os.getppid() != parent:
+        os._exit(0)  # it died before the kernel knew
     try:
         setup = pipe.recv()
     except (EOFError, OSError):
         os._exit(0)  # whoever wanted it has gone
     if setup is not None:
-        worker.main(pipe, words, setup, parent)
+        worker.main(pipe, words, setup)
     os._exit(0)
 
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import resource
-import signal
 import sys
 import threading
 import time
@@ -41,18 +40,12 @@ if TYPE_CHECKING:
 BUG = 70
 
 
-def main(pipe: Connection, words: Any, setup: Setup, parent: int) -> None:
-    """Serve one supervisor until it says stop (None) or goes away. The entry point of the process.
+def main(pipe: Connection, words: Any, setup: Setup) -> None:
+    """Serve one supervisor until it says stop (None) or goes away.
 
     Args:
-        pipe: duplex, to the supervisor. words: the shared page. parent: the supervisor's process id.
+        pipe: duplex, to the supervisor. words: the shared page.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    engine.die_with_parent()
-    if os.getppid() != parent:
-        return  # it died before the kernel knew
     # A batch keeps a descriptor per file and destination open; the usual soft limit of 1024 is for shells.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(

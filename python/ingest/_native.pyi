@@ -144,10 +144,23 @@ def stage(
     fault), preallocated, written while it is hashed, given its mtime, flushed once, and read back cold. A file
     whose source, write, flush or read-back failed is removed before the call returns.
 
+    A call works in parts, of up to 1 GiB and 128 open copies (1,000 files where small ones need none): a part is
+    copied, then flushed, then read back. Roots on different devices are flushed and read back side by side, one
+    thread for each; those on one device in turn.
+
     ``mode`` is ``read``, ``mmap`` or ``direct``; the last two fall back to ``read`` where the file system knows
-    neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`. ``threads`` may work on the
-    call, from 1 to :data:`THREADS_MAX`. ``together`` flushes the small files of a part by one request for the whole
-    file system. ``keep_cache`` leaves what was read from the source in the page cache.
+    neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`.
+
+    ``threads``, from 1 to :data:`THREADS_MAX`, share the reading, hashing and reading back of each file from 16 MiB
+    on, and the reading back of smaller ones. A source is still read once, each copy written from start to end, and
+    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger.
+
+    ``together`` closes files below 1 MiB as soon as they are written, and flushes those of a part by one syncfs on a
+    descriptor that was opened before them. If it fails, every one of them is removed, with a fault of operation
+    ``syncfs``. Where a syncfs cannot be trusted to report errors (Linux before 5.8; servers, FUSE and file systems
+    that are not ext, xfs, f2fs, btrfs or tmpfs) each file is flushed by itself all the same.
+
+    What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``.
 
     Raises ``ValueError`` for columns of different length or a bad mode, buffer or number of threads; everything
     else is a fault.

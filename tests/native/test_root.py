@@ -109,3 +109,19 @@ def test_paths_longer_than_any_system_call_takes_work(archive, card, stage):
     assert root.lstat([path])[0][1] == 4
     assert _native.prove(root, [path], cold=False)[0][0] == _native.blake3(b"deep")
     assert _native.discard(root, [path]) == [None]
+
+
+LOOK = """
+root = _native.Root(os.fsencode(sys.argv[1]))
+result = root.lstat([b"none/deep/%d" % number for number in range(50)] + [b"none/deep/er/x", b"there", b"nonesuch/x"])
+result = [identity is None for identity in result]
+"""
+
+
+def test_a_missing_folder_is_looked_for_once_for_all_that_lies_beneath_it(archive, traced):
+    archive.write("there", b"")
+
+    result, calls = traced(LOOK, archive.path, trace="openat2")
+
+    assert result == [True] * 51 + [False, True]
+    assert len([call for call in calls if '"none/deep' in call]) == 1

@@ -35,7 +35,8 @@ pub(crate) fn flush(
     for (transfer, copy) in columns.iter_mut().flat_map(|column| part.iter().zip(column)) {
         start(transfer, copy, page);
     }
-    // Files of their own first: each shows when it is done, and what is left for the request that shows nothing is little.
+    // Those with a flush of their own first: each shows when it is done, and little is left for the request that
+    // shows nothing.
     let one_by_one = |(transfer, copy): (&Transfer<'_>, Result<Copy>)| match copy {
         Ok(Copy::Open(sink)) => {
             page.item(thread, Some(transfer.item));

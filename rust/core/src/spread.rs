@@ -2,9 +2,9 @@
 //!
 //! Each thread takes the next few pieces, reads them at their offset, hashes them into chaining values and, when its
 //! turn has come, appends them to each sink. So every sink sees the file from start to end, as with one thread: file
-//! systems without holes write nothing twice, and what stands in a copy that was interrupted is a beginning of the source.
-//! Two threads that write to one file at once would only wait for its lock in the kernel, spinning. Several sinks
-//! overlap by themselves: while one piece goes to the second, the next goes to the first.
+//! systems without holes write nothing twice, and what stands in a copy that was interrupted is a beginning of the
+//! source. Two threads that write to one file at once would only wait for its lock in the kernel, spinning. Several
+//! sinks overlap by themselves: while one turn goes to the second, the next goes to the first.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

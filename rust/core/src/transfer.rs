@@ -27,7 +27,8 @@ pub struct StageOptions {
     pub mode: Mode,
     /// Bytes moved at a time: a power of two from [`crate::BUFFER_MIN`] to [`crate::BUFFER_MAX`].
     pub buffer: usize,
-    /// Threads that may work within the call, from 1 to [`THREADS_MAX`].
+    /// Threads that share big files and reading back, from 1 to [`THREADS_MAX`]; waiting for several devices takes one
+    /// for each besides.
     pub threads: usize,
     /// Small files of a part are flushed together, by one request for the whole file system.
     pub together: bool,

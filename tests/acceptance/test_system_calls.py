@@ -14,7 +14,9 @@ import pytest
 TRACED = "openat,openat2,fsync,fdatasync,syncfs,rename,renameat,renameat2,linkat"
 OPENED = re.compile(r"openat2?\(.*\) = \d+<(?P<path>[^>]*)>")
 FLUSHED = re.compile(r"(?P<call>fsync|fdatasync|syncfs)\(\d+<(?P<path>[^>]*)>\) = 0")
-NAMED = re.compile(r"renameat2\(\d+<(?P<old>[^>]*)>, \"(?P<was>[^\"]*)\", \d+<(?P<new>[^>]*)>, \"(?P<name>[^\"]*)\", RENAME_NOREPLACE\) = 0")
+NAMED = re.compile(
+    r"renameat2\(\d+<(?P<old>[^>]*)>, \"(?P<was>[^\"]*)\", \d+<(?P<new>[^>]*)>, \"(?P<name>[^\"]*)\", RENAME_NOREPLACE\) = 0"
+)
 SMALL = 40
 # Flushed by one request of their file system (docs of `storage.tuning`).
 TOGETHER = {"ext4", "xfs", "btrfs"}
@@ -65,12 +67,16 @@ def traced(ingest, tmp_path):
 @pytest.fixture
 def card(shared):
     noise = random.Random(3).randbytes(2 << 20)
-    small = {f"{folder}/IMG_{n:04d}.JPG": noise[n : n + 5000 + n] for folder in ("100", "101") for n in range(SMALL // 2)}
+    small = {
+        f"{folder}/IMG_{n:04d}.JPG": noise[n : n + 5000 + n] for folder in ("100", "101") for n in range(SMALL // 2)
+    }
     return shared.plant("MANY", {**small, "102/CLIP.MOV": noise, "102/SECOND.MOV": noise[1:]})
 
 
 def test_a_batch_costs_one_flush_and_a_file_two_opens_and_one_rename(traced, card, archive):
-    kind = subprocess.run(["stat", "-f", "-c", "%T", archive], capture_output=True, text=True, check=True).stdout.strip()
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", archive], capture_output=True, text=True, check=True
+    ).stdout.strip()
     # `stat` has one name for the three of one family.
     together = kind in TOGETHER or kind.startswith("ext2")
     calls = traced("copy", card, archive, "--read-mode", "read", "--workers", "1")
@@ -78,7 +84,9 @@ def test_a_batch_costs_one_flush_and_a_file_two_opens_and_one_rename(traced, car
     files = [path for path in card.rglob("*") if path.is_file()]
     assert len(files) == SMALL + 2
     assert {calls.opened[str(path)] for path in files} == {1}, "each source file is opened once"
-    staged = {path: times for path, times in calls.opened.items() if re.search(r"/staging/\w{8}/\d+-\d+-\d+\.part$", path)}
+    staged = {
+        path: times for path, times in calls.opened.items() if re.search(r"/staging/\w{8}/\d+-\d+-\d+\.part$", path)
+    }
     assert len(staged) == len(files)
     assert set(staged.values()) == {2}, "each copy is made, and opened once more to be read back"
     names = {str(archive / "MANY" / path.relative_to(card)) for path in files}

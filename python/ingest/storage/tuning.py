@@ -118,7 +118,9 @@ def _workers(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple
 def _threads(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple[int, str]:
     """How many threads share one big file: every core, where the storage is faster than one of them.
 
-    A card or stick is slower than one core, and a FUSE daemon takes requests one after the other. With many big files
+    A card or stick is slower than one core, and a FUSE daemon takes requests one after the other. A virtual disk is
+    taken for slower too: 4 GiB, cold, verified, took 5.0 s with one thread and 6.4 s with two, which spent twice the
+    processor's time on it (medians of 4 interleaved rounds, virtio, 2 cores). With many big files
     on several workers there are more threads than cores for a while (at most workers x threads, 4 x 8). That is left
     to the scheduler: they wait for the device most of the time, and dividing the cores among the workers would leave
     all but one idle for the last file, and for the only one.
@@ -128,6 +130,8 @@ def _threads(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple
     slow = _sequential(every)
     if slow is None and any(volume.storage is Storage.REMOVABLE for volume in every):
         slow = "a card is slower than one core"
+    if slow is None and any(volume.virtual for volume in every):
+        slow = "a virtual disk is no faster with more"
     if slow is None and any(volume.daemon for volume in every):
         slow = "a FUSE daemon takes one request after the other"
     if slow is not None:
@@ -180,14 +184,14 @@ def _cache(options: CopyOptions, sources: Sequence[Volume]) -> tuple[bool, str]:
 
 
 def read_mode(options: CopyOptions, source: Volume, size: int) -> ReadMode:
-    """How to read a file: `auto` maps files of 1 MiB and more on stable local block devices, and reads the rest.
+    """How to read a file: `auto` maps files of 1 MiB and more on real local disks, and reads the rest.
 
     A page of a map that goes away kills the reader, so shares, cards and anything that can be pulled out are
-    read; so is tmpfs, where a map is slower (the facts' table: 2.0 against 1.2 times `cp`). On disk neither is ahead:
-    200 cold files of 10 MiB through the whole pipeline took 0.99 of the time of `read` when mapped (7 interleaved
-    rounds, 0.87 to 1.15, virtual disk), well within the 5 % that would speak against it.
+    read; so is tmpfs, where a map is slower (the facts' table: 2.0 against 1.2 times `cp`), and so are virtual disks:
+    200 cold files of 10 MiB through the whole pipeline took 4.8 s mapped and 3.8 s read (medians of 4 interleaved
+    rounds, virtio). In a guest each fresh page of a map is a fault of two kernels.
     """
     if options.read_mode is not ReadMode.AUTO:
         return options.read_mode
-    stable = source.storage is Storage.LOCAL and source.block and not source.memory
+    stable = source.storage is Storage.LOCAL and source.block and not source.memory and not source.virtual
     return ReadMode.MMAP if stable and size >= MMAP_MIN else ReadMode.READ

@@ -74,6 +74,11 @@ class Volume:
         return self.type in MEMORY_TYPES
 
     @property
+    def virtual(self) -> bool:
+        """It is a disk that some host makes up: what it is kept on, and how fast that is, is not known here."""
+        return self.block and self.rotational is None
+
+    @property
     def daemon(self) -> bool:
         """A FUSE daemon hands out its bytes."""
         return self.type == "fuse" or self.type.startswith("fuse.") or self.type == "fuseblk"

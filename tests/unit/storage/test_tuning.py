@@ -127,7 +127,7 @@ def test_what_the_user_chose_wins(cores, place):
     ("sources", "roots", "threads"),
     [
         ([SSD], [SSD], 6),
-        ([VIRTUAL], [VIRTUAL], 6),
+        ([VIRTUAL], [VIRTUAL], 1),
         ([MEMORY], [MEMORY], 6),
         ([SSD], [SSD, None], 6),
         ([DISK], [SSD], 1),
@@ -226,7 +226,7 @@ def test_what_was_read_leaves_memory_unless_it_lives_there(sources, chosen, keep
         (SSD, MMAP_MIN - 1, ReadMode.READ),
         (SSD, 1 << 40, ReadMode.MMAP),
         (DISK, MMAP_MIN, ReadMode.MMAP),
-        (VIRTUAL, MMAP_MIN, ReadMode.MMAP),
+        (VIRTUAL, 1 << 30, ReadMode.READ),
         (DAEMON, 1 << 30, ReadMode.READ),
         (CARD, 1 << 30, ReadMode.READ),
         (SHARE, 1 << 30, ReadMode.READ),

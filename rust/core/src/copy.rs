@@ -1,5 +1,6 @@
 //! A batch of files on its way: copied, flushed and read back part by part.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::buffer::{buffer_is_valid, Buffer};
@@ -29,6 +30,10 @@ const CLOSED: usize = 1000;
 
 /// Files below this size may be flushed together: 3,000 of 16 KiB on ext4 were flushed in 0.05 s instead of 0.28 s.
 const SMALL: u64 = 1 << 20;
+
+/// Fewer small files than this in a part are flushed one by one: a flush of the file system waits for what everybody
+/// has written there, and a card of clips with a sidecar each has a handful per part.
+const FEW: usize = 32;
 
 /// A part of a batch ends after this many bytes, so that proof follows the copy soon, and a failing device is
 /// noticed before much is written to it in vain.
@@ -60,7 +65,7 @@ pub fn stage(
         roots,
         sources: Parents::new(source),
         targets: roots.iter().map(|root| Parents::new(root)).collect(),
-        lanes: lanes(roots, options.together),
+        devices: devices(roots, options.together),
         buffers: Vec::new(),
         options,
         page,
@@ -75,22 +80,22 @@ pub fn stage(
 }
 
 /// Roots that share a device, and are worked on in turn.
-struct Lane {
+struct Device {
     roots: Vec<usize>,
     /// Small files here may be flushed by one request for the file system.
     together: bool,
 }
 
-fn lanes(roots: &[&Root], together: bool) -> Vec<Lane> {
-    let mut lanes: Vec<Lane> = Vec::new();
+fn devices(roots: &[&Root], together: bool) -> Vec<Device> {
+    let mut devices: Vec<Device> = Vec::new();
     for (index, root) in roots.iter().enumerate() {
         let together = together && volume::flushes_together(root.magic());
-        match lanes.iter_mut().find(|lane| roots[lane.roots[0]].dev() == root.dev()) {
-            Some(lane) => lane.roots.push(index),
-            None => lanes.push(Lane { roots: vec![index], together }),
+        match devices.iter_mut().find(|device| roots[device.roots[0]].dev() == root.dev()) {
+            Some(device) => device.roots.push(index),
+            None => devices.push(Device { roots: vec![index], together }),
         }
     }
-    lanes
+    devices
 }
 
 struct Work<'a> {
@@ -98,7 +103,7 @@ struct Work<'a> {
     roots: &'a [&'a Root],
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
-    lanes: Vec<Lane>,
+    devices: Vec<Device>,
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
     options: StageOptions,
@@ -114,7 +119,7 @@ struct Copied {
 impl Work<'_> {
     /// How many of these transfers are worked on together, at least one.
     fn part_length(&self, transfers: &[Transfer<'_>]) -> usize {
-        let together = self.lanes.iter().all(|lane| lane.together);
+        let together = self.devices.iter().all(|device| device.together);
         let most = (OPEN / self.roots.len().max(1)).max(1);
         let (mut bytes, mut open) = (0_u64, 0);
         let fits = |transfer: &&Transfer<'_>| {
@@ -130,11 +135,15 @@ impl Work<'_> {
     fn part<'p>(&mut self, part: &[Transfer<'_>], batch: &mut Batch, place: impl Fn(usize, usize) -> &'p [u8]) {
         let mut clock = Instant::now();
         // Opened before anything is written: only then do they tell of every write that fails.
-        let barrier = |lane: &Lane| self.roots[lane.roots[0]].open_beneath(b"").ok().filter(|_| lane.together);
-        let barriers: Vec<Option<Dir>> = self.lanes.iter().map(barrier).collect();
+        let many = part.iter().filter(|transfer| transfer.size < SMALL).count() >= FEW;
+        let barrier = |device: &Device| {
+            let together = many && device.together;
+            together.then(|| self.roots[device.roots[0]].open_beneath(b"").ok().map(Arc::new)).flatten()
+        };
+        let barriers: Vec<Option<Arc<Dir>>> = self.devices.iter().map(barrier).collect();
         let mut closes = vec![false; self.roots.len()];
-        for (lane, barrier) in self.lanes.iter().zip(&barriers) {
-            lane.roots.iter().for_each(|&root| closes[root] = barrier.is_some());
+        for (device, barrier) in self.devices.iter().zip(&barriers) {
+            device.roots.iter().for_each(|&root| closes[root] = barrier.is_some());
         }
         let mut staged = Vec::with_capacity(part.len());
         let mut columns: Vec<Column<Copy>> = self.roots.iter().map(|_| Vec::with_capacity(part.len())).collect();
@@ -245,17 +254,17 @@ impl Work<'_> {
         &self,
         part: &[Transfer<'_>],
         columns: Vec<Column<Copy>>,
-        barriers: &[Option<Dir>],
+        barriers: &[Option<Arc<Dir>>],
     ) -> Vec<Column<Written>> {
         let mut columns: Vec<_> = columns.into_iter().map(Some).collect();
-        let take = |lane: &Lane| lane.roots.iter().filter_map(|&root| columns[root].take()).collect::<Vec<_>>();
-        let work: Vec<_> = self.lanes.iter().map(take).collect();
+        let take = |device: &Device| device.roots.iter().filter_map(|&root| columns[root].take()).collect::<Vec<_>>();
+        let work: Vec<_> = self.devices.iter().map(take).collect();
         let flushed =
-            side_by_side(work, |lane, columns| flush(part, columns, barriers[lane].as_ref(), lane, self.page));
+            side_by_side(work, |device, columns| flush(part, columns, barriers[device].clone(), device, self.page));
         let mut flushed: Vec<_> = flushed.into_iter().map(Vec::into_iter).collect();
-        let lane_of = |root| self.lanes.iter().position(|lane| lane.roots.contains(&root));
-        // Each lane gives its columns back in the order of its roots.
-        (0..self.roots.len()).filter_map(|root| flushed[lane_of(root)?].next()).collect()
+        let device_of = |root| self.devices.iter().position(|device| device.roots.contains(&root));
+        // Each device gives its columns back in the order of its roots.
+        (0..self.roots.len()).filter_map(|root| flushed[device_of(root)?].next()).collect()
     }
 
     /// Phase three: every copy is read back, each device by threads of its own.
@@ -265,17 +274,17 @@ impl Work<'_> {
         digests: &[Option<Digest>],
         columns: &[Column<Written>],
     ) -> Vec<Outcome> {
-        if self.lanes.is_empty() {
+        if self.devices.is_empty() {
             return Vec::new();
         }
-        let share = (self.options.threads / self.lanes.len()).max(1);
+        let share = (self.options.threads / self.devices.len()).max(1);
         let (source, roots, page) = (self.source, self.roots, self.page);
-        let count = share * self.lanes.len();
+        let count = share * self.devices.len();
         self.buffers(count);
-        let proofs = Proofs { source, roots, part, digests, page };
-        let work: Vec<_> = self.lanes.iter().zip(self.buffers.chunks_mut(share)).collect();
-        let outcomes = side_by_side(work, |index, (lane, buffers)| {
-            let columns: Vec<_> = lane.roots.iter().map(|&root| (root, &columns[root])).collect();
+        let proofs = Proofs { source, roots, part, digests, step: self.options.buffer, page };
+        let work: Vec<_> = self.devices.iter().zip(self.buffers.chunks_mut(share)).collect();
+        let outcomes = side_by_side(work, |index, (device, buffers)| {
+            let columns: Vec<_> = device.roots.iter().map(|&root| (root, &columns[root])).collect();
             proofs.prove(&columns, buffers, index * share)
         });
         outcomes.into_iter().flatten().collect()

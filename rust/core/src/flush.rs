@@ -5,6 +5,9 @@
 //! its error.
 
 use std::io;
+use std::sync::{mpsc, Arc};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::platform::{self, Dir};
@@ -28,7 +31,7 @@ pub(crate) type Column<T> = Vec<Result<T>>;
 pub(crate) fn flush(
     part: &[Transfer<'_>],
     mut columns: Vec<Column<Copy>>,
-    barrier: Option<&Dir>,
+    barrier: Option<Arc<Dir>>,
     thread: usize,
     page: &Page,
 ) -> Vec<Column<Written>> {
@@ -97,15 +100,44 @@ enum Trouble {
     System(io::Error),
 }
 
+/// How often the request to stop is looked for while the file system is flushed.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// One flush for all files that were closed. It is never tried again: what it could not write is marked clean.
-fn all(barrier: Option<&Dir>, page: &Page) -> std::result::Result<(), Trouble> {
+///
+/// It waits for everything that was written to that file system, by whomever, and says nothing meanwhile: so a thread
+/// of its own waits in the kernel, while this one heeds the request to stop and counts as long as pages are written.
+fn all(barrier: Option<Arc<Dir>>, page: &Page) -> std::result::Result<(), Trouble> {
     page.operation();
     if page.cancelled() {
         return Err(Trouble::Cancelled);
     }
     // Nothing is closed early without a barrier; were it so, nothing would be known of it.
     let barrier = barrier.ok_or_else(|| Trouble::System(io::ErrorKind::Unsupported.into()))?;
-    let flushed = platform::sync_all(barrier).map_err(Trouble::System);
-    page.operation();
-    flushed
+    let (tell, told) = mpsc::channel();
+    let waits = move || {
+        // The folder's own flush reaches the device where the file system's does not (the old ext2 driver).
+        let flushed = platform::sync_all(&barrier).and_then(|()| barrier.sync());
+        // Whoever was to hear it may have stopped waiting.
+        let _unheard = tell.send(flushed);
+    };
+    thread::Builder::new().name("syncfs".to_owned()).spawn(waits).map_err(Trouble::System)?;
+    let mut written = platform::pages_written();
+    loop {
+        match told.recv_timeout(GLANCE) {
+            Ok(answer) => {
+                page.operation();
+                return answer.map_err(Trouble::System);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Trouble::System(io::ErrorKind::Other.into())),
+            Err(mpsc::RecvTimeoutError::Timeout) if page.cancelled() => return Err(Trouble::Cancelled),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let now = platform::pages_written();
+                if now != written {
+                    page.operation();
+                    written = now;
+                }
+            }
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Proofs<'a> {
     pub(crate) part: &'a [Transfer<'a>],
     /// What the source read as; none where it was not read to its end, and then there is no copy.
     pub(crate) digests: &'a [Option<Digest>],
+    /// Bytes read at a time by a thread that has a file to itself.
+    pub(crate) step: usize,
     pub(crate) page: &'a Page,
 }
 
@@ -77,7 +79,7 @@ impl Proofs<'_> {
         self.page.item(word, Some(transfer.item));
         self.page.operation();
         let coldness = self.roots[unit.root].coldness();
-        let outcome = match verify::read_back(unit.copy, coldness, buffers, self.page) {
+        let outcome = match verify::read_back(unit.copy, coldness, buffers, self.step, self.page) {
             Err(error) => Err(Blame::Copy(error)),
             Ok(verify::ReadBack { digest, bytes, method: Some(method) })
                 if digest == unit.digest && bytes == transfer.size =>

@@ -18,7 +18,7 @@ use crate::pump::write;
 use crate::sink::Sink;
 use crate::source::{Source, STEP};
 use crate::threads::side_by_side;
-use crate::tree::{ChainingValue, Piece, Tree};
+use crate::tree::{Gathered, Piece};
 
 /// Bytes hashed into one chaining value: the block of all files up to 64 GiB.
 pub(crate) const PIECE: u64 = 1 << 20;
@@ -57,11 +57,11 @@ pub(crate) fn spread(
         read: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
         fault: Mutex::new(None),
+        gathered: Mutex::new(Gathered::new(size)),
         item,
         page,
     };
-    let values = side_by_side(buffers.iter_mut().collect(), |thread, buffer| work.run(thread, buffer));
-    let values = values.into_iter().flatten().collect();
+    side_by_side(buffers.iter_mut().collect(), |thread, buffer| work.run(thread, buffer));
     *bytes_read += work.read.load(Ordering::Relaxed);
     if let Some(error) = work.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -72,15 +72,9 @@ pub(crate) fn spread(
     if let Some(buffer) = buffers.first_mut() {
         source.nothing_follows(buffer)?;
     }
-    let digest = root_of(size, values);
+    let tree = work.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).tree();
+    let digest = tree.map(|tree| tree.root());
     digest.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
-}
-
-/// The hash of a file of which every piece was hashed, in whatever order.
-pub(crate) fn root_of(size: u64, mut values: Vec<(u64, ChainingValue)>) -> Option<Digest> {
-    values.sort_unstable_by_key(|(index, _)| *index);
-    let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
-    Tree::of(size, PIECE, &values).map(|tree| tree.root())
 }
 
 /// A sink, and whose turn it is to write to it.
@@ -109,32 +103,31 @@ struct Work<'a> {
     read: AtomicU64,
     stopped: AtomicBool,
     fault: Mutex<Option<Error>>,
+    gathered: Mutex<Gathered>,
     item: u64,
     page: &'a Page,
 }
 
 impl Work<'_> {
     /// One thread's share: pieces until there are none, or until somebody stopped the work.
-    fn run(&self, thread: usize, buffer: &mut Buffer) -> Vec<(u64, ChainingValue)> {
+    fn run(&self, thread: usize, buffer: &mut Buffer) {
         // Whoever waits for a turn that will never come would wait for ever.
         let _alarm = Alarm(self);
         self.page.item(thread, Some(self.item));
-        let mut values = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             if index >= self.size.div_ceil(TURN) {
                 break;
             }
-            if let Err(error) = self.turn(index, buffer, &mut values) {
+            if let Err(error) = self.turn(index, buffer) {
                 self.stop(Some(error));
             }
         }
         self.page.item(thread, None);
-        values
     }
 
     /// Reads and hashes what one turn writes, then writes it when the turn has come.
-    fn turn(&self, index: u64, buffer: &mut Buffer, values: &mut Vec<(u64, ChainingValue)>) -> Result<()> {
+    fn turn(&self, index: u64, buffer: &mut Buffer) -> Result<()> {
         let offset = index * TURN;
         let end = self.size.min(offset + TURN);
         let want = usize::try_from(end - offset).unwrap_or(buffer.len());
@@ -154,7 +147,8 @@ impl Work<'_> {
             };
             let mut piece = Piece::at(at);
             piece.update(bytes);
-            values.push((at / PIECE, piece.finish()));
+            let value = piece.finish();
+            self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(at, PIECE, value);
             self.read.fetch_add(length as u64, Ordering::Relaxed);
             self.page.read(length);
             have += length;

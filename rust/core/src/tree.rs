@@ -6,6 +6,8 @@
 //! the values of a file's blocks: who has them can say which block of a copy is damaged, and prove one block without
 //! the others. A single block has no value of its own: its hash is the root.
 
+use std::collections::BTreeMap;
+
 use blake3::hazmat::{merge_subtrees_non_root, merge_subtrees_root, HasherExt, Mode};
 
 pub use blake3::hazmat::ChainingValue;
@@ -95,6 +97,63 @@ impl Tree {
     }
 }
 
+/// The values of a file's pieces, in whatever order they come, merged as soon as they can be: never more are held than
+/// the file has blocks, and a few for each thread.
+pub(crate) struct Gathered {
+    size: u64,
+    /// By offset: the length that a value stands for, and the value.
+    values: BTreeMap<u64, (u64, ChainingValue)>,
+}
+
+impl Gathered {
+    pub(crate) fn new(size: u64) -> Self {
+        Self { size, values: BTreeMap::new() }
+    }
+
+    /// Takes the value of a piece of this length, a power of two of which the offset is a multiple; only the last
+    /// piece of the file may have fewer bytes.
+    pub(crate) fn add(&mut self, offset: u64, length: u64, value: ChainingValue) {
+        let (mut offset, mut length, mut value) = (offset, length, value);
+        let block = block_of(self.size);
+        while length < block {
+            let beside = offset ^ length;
+            let Some((_, other)) = self.values.get(&beside).filter(|(other, _)| *other == length) else { break };
+            let (left, right) = if beside < offset { (other, &value) } else { (&value, other) };
+            value = merge_subtrees_non_root(left, right, Mode::Hash);
+            self.values.remove(&beside);
+            offset = offset.min(beside);
+            length *= 2;
+        }
+        self.values.insert(offset, (length, value));
+    }
+
+    /// The tree, once every piece is there.
+    pub(crate) fn tree(self) -> Option<Tree> {
+        let block = block_of(self.size);
+        let mut expected = 0;
+        let mut values = Vec::new();
+        let mut rest = Vec::new();
+        for (offset, (length, value)) in self.values {
+            if offset != expected {
+                return None;
+            }
+            expected += length;
+            if length == block {
+                values.push(value);
+            } else {
+                rest.push(value);
+            }
+        }
+        // What is left of the last block: each is longer than all that follow it together.
+        if let Some(last) =
+            rest.into_iter().rev().reduce(|right, left| merge_subtrees_non_root(&left, &right, Mode::Hash))
+        {
+            values.push(last);
+        }
+        (self.size > block && expected >= self.size).then_some(Tree { size: self.size, values })
+    }
+}
+
 /// The value of neighbouring pieces together. Only the last piece may be shorter than the others.
 fn merge(values: &[ChainingValue]) -> ChainingValue {
     if let [only] = values {
@@ -156,6 +215,27 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
+        fn pieces_in_any_order_make_the_same_tree(
+            size in (1_usize << 20) + 1..12 << 20,
+            power in 14_u32..=20,
+            shuffle in any::<u64>(),
+        ) {
+            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let piece = 1_usize << power;
+            let mut order: Vec<_> = values(&bytes, piece).into_iter().enumerate().collect();
+            order.sort_by_key(|(index, _)| (*index as u64 ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+
+            let mut gathered = Gathered::new(size as u64);
+            for (index, value) in order {
+                gathered.add((index * piece) as u64, piece as u64, value);
+            }
+
+            let tree = gathered.tree().unwrap();
+            prop_assert_eq!(tree.root(), of(&bytes));
+            prop_assert_eq!(tree.values(), values(&bytes, 1 << 20));
+        }
+
+        #[test]
         fn any_size_and_any_split_give_the_standard_hash(size in (1_usize << 20) + 1..12 << 20, power in 10_u32..=20) {
             check(size, 1 << power);
         }
@@ -167,6 +247,30 @@ mod tests {
         assert_eq!((block_of(0), block_of(64 * GIB)), (BLOCK, BLOCK));
         assert_eq!((block_of(64 * GIB + 1), block_of(128 * GIB)), (2 * BLOCK, 2 * BLOCK));
         assert!(u64::MAX.div_ceil(block_of(u64::MAX)) <= BLOCKS_MAX);
+    }
+
+    #[test]
+    fn a_file_of_which_a_piece_is_missing_has_no_tree() {
+        let bytes = vec![7; 3 << 20];
+        for missing in 0..3 {
+            let mut gathered = Gathered::new(bytes.len() as u64);
+            for (index, value) in values(&bytes, 1 << 20).into_iter().enumerate().filter(|(index, _)| *index != missing)
+            {
+                gathered.add((index as u64) << 20, BLOCK, value);
+            }
+            assert_eq!(gathered.tree(), None, "without piece {missing}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_does_not_grow_with_the_file() {
+        // 4 TiB in pieces of 1 MiB: blocks of 64 MiB.
+        let size = 4 << 40;
+        let mut gathered = Gathered::new(size);
+        for index in 0..200_000_u64 {
+            gathered.add(index << 20, 1 << 20, [1; 32]);
+            assert!(gathered.values.len() as u64 <= (index >> 6) + 7);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::digest::{Digest, Hasher};
@@ -11,9 +12,9 @@ use crate::platform;
 use crate::progress::Page;
 use crate::sink::Written;
 use crate::source::STEP;
-use crate::spread::{root_of, LEAST, PIECE};
+use crate::spread::{LEAST, PIECE};
 use crate::threads::side_by_side;
-use crate::tree::{ChainingValue, Piece};
+use crate::tree::{ChainingValue, Gathered, Piece};
 use crate::volume::{Coldness, Method};
 
 /// How often eviction is tried: pages that were just written may still sit in a per-CPU list.
@@ -143,7 +144,14 @@ fn in_order(
 
 /// Reads a flushed copy back, with one thread per buffer if it is big. The name must still lead to the very file that
 /// was written.
-pub(crate) fn read_back(copy: &Written, coldness: Coldness, buffers: &mut [Buffer], page: &Page) -> Result<ReadBack> {
+/// `step` is how many bytes one thread reads at a time.
+pub(crate) fn read_back(
+    copy: &Written,
+    coldness: Coldness,
+    buffers: &mut [Buffer],
+    step: usize,
+    page: &Page,
+) -> Result<ReadBack> {
     let place = &copy.place;
     let file = place.dir.open_file(&place.name).map_err(|error| place.fault("open", &error))?;
     let stat = platform::stat_file(&file).map_err(|error| place.fault("fstat", &error))?;
@@ -157,15 +165,15 @@ pub(crate) fn read_back(copy: &Written, coldness: Coldness, buffers: &mut [Buffe
     if buffers.len() > 1 && stat.size >= LEAST && method != Method::Direct {
         return side(&file, &place.path, stat.size, method, buffers, page);
     }
-    in_order(&file, &place.path, stat.size, Some(method), &mut buffers[0], page)
+    in_order(&file, &place.path, stat.size, Some(method), &mut buffers[0][..step], page)
 }
 
 /// Hashes a file of a known size with several threads, each a step at a time.
 fn side(file: &File, path: &[u8], size: u64, method: Method, buffers: &mut [Buffer], page: &Page) -> Result<ReadBack> {
     platform::sequential(file);
     let (next, ended) = (AtomicU64::new(0), AtomicBool::new(false));
-    let share = |_, buffer: &mut Buffer| -> Result<Vec<(u64, ChainingValue)>> {
-        let mut values = Vec::new();
+    let gathered = Mutex::new(Gathered::new(size));
+    let share = |_, buffer: &mut Buffer| -> Result<()> {
         while !ended.load(Ordering::Relaxed) {
             let from = next.fetch_add(STEP, Ordering::Relaxed);
             if from >= size {
@@ -180,23 +188,22 @@ fn side(file: &File, path: &[u8], size: u64, method: Method, buffers: &mut [Buff
                 })?;
                 let Some(value) = value else {
                     ended.store(true, Ordering::Relaxed);
-                    return Ok(values);
+                    return Ok(());
                 };
-                values.push((offset / PIECE, value));
+                gathered.lock().unwrap_or_else(PoisonError::into_inner).add(offset, PIECE, value);
                 offset += want;
             }
             platform::evict_range(file, from, to - from);
         }
-        Ok(values)
+        Ok(())
     };
-    let mut values = Vec::new();
     for share in side_by_side(buffers.iter_mut().collect(), share) {
-        values.extend(share?);
+        share?;
     }
     let more = || platform::retry(|| platform::read_at(file, &mut [0], size));
     let beyond = more().map_err(|error| Error::io("read", path.to_vec(), &error))? as u64;
     // A file that is shorter now has no digest that anything could equal, and neither has one that is longer.
-    let digest = root_of(size, values);
+    let digest = gathered.into_inner().unwrap_or_else(PoisonError::into_inner).tree().map(|tree| tree.root());
     Ok(ReadBack {
         digest: digest.unwrap_or_default(),
         bytes: digest.map_or(0, |_| size + beyond),

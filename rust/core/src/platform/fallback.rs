@@ -161,6 +161,11 @@ pub(crate) fn sync_all(_dir: &Dir) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Not told here.
+pub(crate) fn pages_written() -> Option<u64> {
+    None
+}
+
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
     Ok(())

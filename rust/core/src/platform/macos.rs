@@ -50,6 +50,11 @@ pub(crate) fn sync_all(_dir: &Dir) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Not told here.
+pub(crate) fn pages_written() -> Option<u64> {
+    None
+}
+
 /// Not done: `F_PREALLOCATE` saves nothing that the safety of a copy rests on.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {

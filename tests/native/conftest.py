@@ -203,11 +203,14 @@ class Tracer:
         self._log = log
 
     def __call__(
-        self, code: str, *arguments: Path | str, trace: str, inject: tuple[str, ...] = ()
+        self, code: str, *arguments: Path | str, trace: str, inject: tuple[str, ...] = (), about: Path | None = None
     ) -> tuple[Any, list[str]]:
-        """The value that ``code`` leaves in ``result``, and the calls that were traced."""
+        """The value that ``code`` leaves in ``result``, and the calls that were traced; only those about one path, if
+        it is given.
+        """
         program = f"import os, sys\nfrom ingest import _native\n{code}\nprint(repr(result))"
         expressions = [f"-etrace={trace}", *(f"-einject={failure}" for failure in inject)]
+        expressions += ["-P", str(about)] if about else []
         ran = subprocess.run(
             ["strace", "-f", "-qq", "-y", "-o", self._log, *expressions, sys.executable, "-c", program, *arguments],
             check=False,

@@ -115,6 +115,26 @@ def test_a_source_that_cannot_be_read_ends_every_copy(card, archive, disk, trace
     assert archive.files() == disk.files() == set()
 
 
+def test_a_copy_that_cannot_be_read_back_is_removed(card, disk, traced, rows):
+    card.write("clip.mov", pattern(BIG))
+
+    # The copy itself is only ever written, and then read back.
+    result, calls = traced(
+        STAGE,
+        card.path,
+        "2",
+        disk.path,
+        trace="pread64",
+        inject=("pread64:error=EIO:when=2",),
+        about=disk.path / "part",
+    )
+
+    [(digest, _, _, _, fault, [copy])] = rows(result)
+    assert (digest, fault) == (_native.blake3(card.read("clip.mov")), None)
+    assert copy.fault[:3] == ("io", "read", errno.EIO), calls
+    assert disk.files() == set()
+
+
 def test_each_thread_says_what_it_works_on_and_is_idle_afterwards(card, archive):
     with open(card.path / "huge.mov", "wb") as file:
         file.truncate(4096 * MIB)

@@ -146,9 +146,11 @@ class Flow:
         if not ready:
             return None
         taken = [transfer.item for transfer in ready]
+        # Where a flush for all has failed, nobody knows whose fault it was: the second time each has its own.
+        single = any(transfer.copies[root].attempts > 1 for transfer in ready for root in roots)
         return Stage(
             request_id, key.source, roots, [i.number for i in taken], [i.path for i in taken], [i.size for i in taken],
-            [i.mtime_ns for i in taken], [names for _ in roots], key.mode,
+            [i.mtime_ns for i in taken], [names for _ in roots], key.mode, single,
         )  # fmt: skip
 
     def staged(self, answer: Answer) -> None:

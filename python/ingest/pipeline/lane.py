@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,14 @@ class Lane:
     # Staging.
 
     def stage(self, lot: Lot) -> tuple[Stage, Handler] | None:
-        """The staging request of a lot; None if one of its roots, or its source, has to be waited for."""
+        """The staging request of a lot, for those of its roots that need not be waited for; None if none is left."""
+        standing = tuple(root for root in lot.key.roots if not self._board.waits(lot.key.source, root))
+        if standing != lot.key.roots:
+            lot.key, lot.held = replace(lot.key, roots=standing), True
         key = lot.key
-        if any(self._board.waits(key.source, root) for root in key.roots):
+        if not standing:
             self._board.lots.remove(lot)
-            # Nothing was asked for yet: they start over, each on its own.
-            self._flow.admit([lot.loosen(at) for at in lot.rest()])
+            # Nothing was begun: a later run finds them as they are.
             return None
         lot.staging = self._flow.names(lot.items)
         lot.progress = dict.fromkeys(key.roots, ItemState.COPYING)

@@ -42,7 +42,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Copy these items of one source into staging files on these roots (`staging` has a column per root)."""
+    """Copy these items of one source into staging files on these roots (`staging` has a column per root).
+
+    `single`: each file is flushed by itself, whatever the setup says.
+    """
 
     id: int
     source: int
@@ -53,6 +56,7 @@ class Stage:
     mtimes: list[int]
     staging: list[list[bytes]]
     mode: str
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,3 +298,36 @@ def test_runs_are_without_gaps():
     assert list(runs([])) == []
     assert list(runs([7])) == [(0, 7, 7)]
     assert list(runs([1, 2, 3, 5, 8, 9])) == [(0, 1, 3), (3, 5, 5), (4, 8, 9)]
+
+
+def test_after_a_flush_for_all_has_failed_each_has_its_own(lots, wrong):
+    d = lots(3)
+    first = d.only(Stage)
+    assert not first.single
+    d.staged(first, copies={(number, 0): wrong("io", errno.EIO, "syncfs") for number in (1, 2, 3)})
+
+    again = d.only(Stage)
+    assert (again.items, again.single) == ([1, 2, 3], True)
+    d.staged(again, copies={(2, 0): wrong("io", errno.EIO, "fsync")})
+    d.run()
+
+    assert ends(d) == {1: "finalized", 2: "failed", 3: "finalized"}
+    d.close_books()
+
+
+def test_lots_that_were_not_begun_when_the_user_stops_are_left_as_they_are(desk, item):
+    d = desk()
+    d.board.stopping = True
+    d.session.add(item(1))
+    from ingest.pipeline.lot import cut
+
+    rows = [(1, 0, item(1).path, 10, item(1).mtime_ns, "video", "discovered", None, 0, None)]
+    d.flow.lane.admit(
+        cut(zip(rows, d.planner.targets(rows), strict=True), lambda *_: "read", (0,), (9, 99), held=False)
+    )
+    d.tick()
+
+    assert not d.crew.sent
+    assert not d.board.lots
+    assert d.session.copies() == {}
+    d.close_books()

@@ -1,8 +1,7 @@
 """The memory of a command and all its processes, at its peak, sampled several times a second.
 
-What counts is the proportional set size (PSS, of ``smaps_rollup``), in which a page that several processes share
-counts once. The sum of resident sizes (RSS), in which it counts in each, is told too; it alone where the kernel does
-not tell the other.
+What counts is the sum of resident sizes (RSS), in which a page that several processes share counts in each of them.
+The proportional set size (PSS, of ``smaps_rollup``), in which it counts once, is told too where the kernel tells it.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _SESSION: Final = 3
 class Peak:
     """Of all processes together, each figure at its own worst moment: bytes, and how many processes there were."""
 
-    pss: int
     rss: int
+    pss: int
     processes: int
     seconds: float
 
@@ -47,18 +46,18 @@ def peak_of(command: Command, environment: Mapping[str, str]) -> Peak:
         [os.fspath(part) for part in command], env={**os.environ, **environment}, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    pss, rss, many = 0, 0, 0
+    rss, pss, many = 0, 0, 0
     try:
         while process.poll() is None:
             sizes = [_sizes(pid) for pid in _members(process.pid)]
-            pss, rss = max(pss, sum(size for size, _ in sizes)), max(rss, sum(size for _, size in sizes))
+            rss, pss = max(rss, sum(size for size, _ in sizes)), max(pss, sum(size for _, size in sizes))
             many = max(many, len(sizes))
             time.sleep(INTERVAL_SECONDS)
     finally:
         kill(process)
     if process.returncode:
         raise IngestError(f"it ended with {process.returncode}", operation=" ".join(str(part) for part in command[:4]))
-    return Peak(pss, rss, many, time.perf_counter() - began)
+    return Peak(rss, pss, many, time.perf_counter() - began)
 
 
 def _members(session: int) -> list[int]:
@@ -78,9 +77,9 @@ def _members(session: int) -> list[int]:
 
 
 def _sizes(pid: int) -> tuple[int, int]:
-    """PSS and RSS of a process; RSS twice where PSS is not told, nothing of one that has just ended."""
+    """RSS and PSS of a process; RSS twice where PSS is not told, nothing of one that has just ended."""
     rss = _field(f"/proc/{pid}/status", b"VmRSS:")
-    return _field(f"/proc/{pid}/smaps_rollup", b"Pss:") or rss, rss
+    return rss, _field(f"/proc/{pid}/smaps_rollup", b"Pss:") or rss
 
 
 def _field(path: str, name: bytes) -> int:

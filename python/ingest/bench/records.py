@@ -1,7 +1,7 @@
 """The records workload: how many items a second the bookkeeping bears, with all bytes taken out of it.
 
 Plan, journal and manifest of a session of synthetic items; see `synthetic` for what is real and what is not. Each run
-is a process of its own, and has all the memory there is in it: with the stand-in there are no workers beside it.
+is a process of its own; its memory is that of all processes it has (with the stand-in there are no workers).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from ingest.bench.bay import bay, flush, remove
-from ingest.bench.commands import timed
+from ingest.bench.memory import peak_of
 from ingest.bench.results import Records
 from ingest.bench.synthetic import TOLD
 
@@ -32,6 +32,7 @@ def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[
     """
     seconds: dict[int, list[float]] = {many: [] for many in items}
     peaks: dict[int, list[int]] = {many: [] for many in items}
+    shares: dict[int, list[int]] = {many: [] for many in items}
     with bay(disk.absolute(), max(items), max(items) * BYTES_PER_ITEM) as folder:
         for number in range(1, runs + 1):
             order = list(seconds)
@@ -39,11 +40,13 @@ def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[
             for many in order:
                 run = folder / "run"
                 run.mkdir()
-                timed("records", [sys.executable, "-m", "ingest.bench.synthetic", str(many), run], folder=run)
+                peak = peak_of([sys.executable, "-m", "ingest.bench.synthetic", str(many), run], {})
                 told = json.loads((run / TOLD).read_bytes())
                 seconds[many].append(told["seconds"])
-                peaks[many].append(told["peak_bytes"])
+                # What the process says of itself misses no moment; what was watched misses no process.
+                peaks[many].append(max(peak.rss, told["peak_bytes"]))
+                shares[many].append(peak.pss)
                 tell(f"records: round {number} of {runs}: {many:,} items {told['seconds']:.2f} s")
                 remove(run)
                 flush(folder)
-    return tuple(Records(many, seconds[many], peaks[many]) for many in seconds)
+    return tuple(Records(many, seconds[many], peaks[many], shares[many]) for many in seconds)

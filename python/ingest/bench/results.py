@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
@@ -114,11 +114,16 @@ class Race:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """So many synthetic items through plan, journal and manifest: seconds and peak memory (bytes) of each run."""
+    """So many synthetic items through plan, journal and manifest: seconds and peak memory (bytes) of each run.
+
+    Attributes:
+        peak_bytes: RSS, summed over all processes. pss_bytes: where a page that several share counts once.
+    """
 
     items: int
     seconds: list[float]
     peak_bytes: list[int]
+    pss_bytes: list[int] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -129,6 +134,11 @@ class Records:
     def peak(self) -> int:
         """Bytes, of the worst run."""
         return max(self.peak_bytes)
+
+    @property
+    def pss(self) -> int:
+        """Bytes, of the worst run; 0 where nobody looked."""
+        return max(self.pss_bytes, default=0)
 
 
 @dataclass(frozen=True, slots=True)

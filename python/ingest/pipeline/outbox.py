@@ -58,9 +58,11 @@ class Outbox:
         lots: to be staged. named: to be given their names, each at one root.
     """
 
-    def __init__(self, workers: Supervisor) -> None:
+    def __init__(self, workers: Supervisor, files: int = SHARD_FILES) -> None:
+        """Requests to these workers, of at most so many files each."""
         self._workers = workers
-        self._sharder = Sharder(SHARD_FILES, SHARD_BYTES)
+        self._files = files
+        self._sharder = Sharder(files, SHARD_BYTES)
         self._publish: defaultdict[int, list[Copy]] = defaultdict(list)
         self._adopt: defaultdict[int, list[Copy]] = defaultdict(list)
         self._discard: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -122,16 +124,16 @@ class Outbox:
             if naming is not None:
                 self.send(*naming)
         for root, copies in _drained(self._publish):
-            for part in _slices(sender.standing(root, copies)):
+            for part in self._slices(sender.standing(root, copies)):
                 request = Publish(self.number(), root, [c.item for c in part], _stagings(part), _paths(part))
                 self.send(request, sender.published)
         for root, copies in _drained(self._adopt):
-            for part in _slices(sender.standing(root, copies)):
+            for part in self._slices(sender.standing(root, copies)):
                 digests = [copy.blake3 or b"" for copy in part]
                 adopt = Adopt(self.number(), root, [c.item for c in part], _stagings(part), _paths(part), digests)
                 self.send(adopt, sender.adopted)
         for (source, from_root, handler), asked in _drained(self._prove):
-            for some in _slices(asked):
+            for some in self._slices(asked):
                 prove = Prove(self.number(), source, from_root, [item for item, _ in some], [path for _, path in some])
                 self.send(prove, handler)
         while self._workers.hungry or stopping:
@@ -146,6 +148,9 @@ class Outbox:
             batch = sender.batch(self.number(), shard.key, shard.items)
             if batch is not None:
                 self.send(batch, sender.staged)
+
+    def _slices(self, whole: list[_V]) -> list[list[_V]]:
+        return [whole[start : start + self._files] for start in range(0, len(whole), self._files)]
 
 
 def _ignore(_answer: Answer) -> None:
@@ -164,7 +169,3 @@ def _drained(waiting: defaultdict[_K, list[_V]]) -> list[tuple[_K, list[_V]]]:
     drained = list(waiting.items())
     waiting.clear()
     return drained
-
-
-def _slices(whole: list[_V]) -> list[list[_V]]:
-    return [whole[start : start + SHARD_FILES] for start in range(0, len(whole), SHARD_FILES)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +22,11 @@ from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
-from ingest.pipeline.plan import Planner, same_mtime
+from ingest.pipeline.plan import Planner
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.scribe import Scribe
+from ingest.pipeline.sources import Sources
 from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.monitor import Monitor
-    from ingest.session.rows import ItemRow
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
 
@@ -273,17 +273,18 @@ class _Run:
                 for record in told.records() if isinstance(told, CopyColumns) else (told,):
                     work.monitor.ended(record, places[root].path)
 
-        tuning = self._tune()
+        tuning, sources = self._tune(), Sources(work.sources, later=self._facts.run > 1)
         with Supervisor(*self._crew(absent, tuning)) as workers:
             ledger = Ledger(journal, self._facts.sources, places, feed)
-            board = Board(self._facts, work.options, work.volumes, ledger, Outbox(workers), work.warn)
+            outbox = Outbox(workers, tuning.shard_files)
+            board = Board(self._facts, work.options, work.volumes, ledger, outbox, work.warn)
             for number, (state, why) in self._out.items():
                 board.pause_root(number, state, why)
             named = self._folders.__getitem__
-            planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, self._source_has)
+            planner = Planner(work.database, self._roots, self._keys, named, work.options.duplicates, sources.has)
             flow = Flow(board, planner)
             limits = (tuning.shard_files, SHARD_BYTES)
-            sight = Sight(board.mode, limits, self._renewed, self._as_seen if self._facts.run > 1 else None)
+            sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if self._facts.run > 1 else None)
             intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), sight)
             size = sum(2 * one.size for one in absent.values())
             self._meter.plan(ledger.counts["discovered"], size, workers.counters)
@@ -338,40 +339,6 @@ class _Run:
         together = frozenset(root for root, may in enumerate(tuning.together) if may)
         setup = Setup(tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache)
         return setup, 1 if tiny else tuning.workers
-
-    def _renewed(self, page: list[Item]) -> list[Item]:
-        """Items as they are on the source now, where that can have become something else since they were looked at.
-
-        A card that is mounted in another time zone shows all its times shifted: that is no change. What was hashed
-        before counts only while the file is as it was then.
-        """
-        renewed = {item.number: item for item in page}
-        for source, root in enumerate(self._work.sources):
-            own = [
-                item for item in page
-                if item.source == source and not item.state.ended and (self._facts.run > 1 or item.blake3 is not None)
-            ]  # fmt: skip
-            for item, seen in zip(own, root.lstat([item.path for item in own]), strict=True):
-                if not isinstance(seen, tuple) or (seen[1], seen[2]) == (item.size, item.mtime_ns):
-                    continue
-                shifted = seen[1] == item.size and same_mtime(seen[2], item.mtime_ns)
-                mtime = seen[2] if shifted else item.mtime_ns
-                renewed[item.number] = replace(item, mtime_ns=mtime, blake3=None)
-        return list(renewed.values())
-
-    def _as_seen(self, rows: list[ItemRow]) -> list[bool]:
-        """Whether each item is on its source as the scan saw it."""
-        same = [False] * len(rows)
-        for source, root in enumerate(self._work.sources):
-            own = [at for at, row in enumerate(rows) if row[1] == source]
-            for at, seen in zip(own, root.lstat([rows[at][2] for at in own]), strict=True):
-                same[at] = isinstance(seen, tuple) and (seen[1], seen[2]) == (rows[at][3], rows[at][4])
-        return same
-
-    def _source_has(self, source: int, path: bytes) -> bool:
-        # Where it cannot be told, the file itself cannot be read either, and will be named for that.
-        (seen,) = self._work.sources[source].lstat([path])
-        return isinstance(seen, tuple)
 
     def _record(self, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:
         """Keep the manifests close behind."""

@@ -300,6 +300,11 @@ class Desk:
 
 
 @pytest.fixture
+def crew() -> Crew:
+    return Crew()
+
+
+@pytest.fixture
 def desk(begin) -> Callable[..., Desk]:
     """Sits down to a new session."""
 

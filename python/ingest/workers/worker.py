@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # How a worker ends that met a bug: EX_SOFTWARE of sysexits.h.
 BUG = 70
+# What reading says where a name stands for something that is no file: it is somebody else's.
+_NO_FILE = (errno.ELOOP, errno.EINVAL, errno.EISDIR)
 
 
 def main(pipe: Connection, words: Any, setup: Setup) -> None:
@@ -133,8 +135,7 @@ class Worker:
             case Adopt():
                 root = self._root(request.root)
                 root.check()
-                rows = zip(request.items, request.staging, request.paths, request.digests, strict=True)
-                return {"adopted": [self._adopt(root, *row) for row in rows], "gone": self._gone(request)}
+                return {"adopted": self._adopt(root, request), "gone": self._gone(request)}
             case Folders():
                 self._root(request.root).check()
                 faults = engine.make_folders(self._root(request.root), request.paths, request.mtimes)
@@ -142,31 +143,53 @@ class Worker:
             case Discard():
                 return {"faults": engine.discard(self._root(request.root), request.paths)}
 
-    def _adopt(self, root: engine.Root, item: int, staging: bytes, path: bytes, digest: bytes) -> Adopted:
-        found, _, _, method, fault = self._prove(root, item, path)
-        if fault is None:
-            if found != digest:
-                return ("taken", None, None, None)
-            (unsettled,) = engine.settle(root, [path])
-            return ("failed", None, None, unsettled) if unsettled else ("adopted", method, None, None)
-        if fault[2] != errno.ENOENT:
-            return (
-                "taken" if fault[0] == "io" and fault[2] in (errno.ELOOP, errno.EINVAL, errno.EISDIR) else "failed",
-                None,
-                None,
-                fault,
-            )
-        found, _, _, method, fault = self._prove(root, item, staging)
-        if fault is not None or found != digest:
-            return ("lost", None, None, fault)
-        (publish_method,), faults = engine.publish(root, [staging], [path], page=self._page)
-        if fault := faults.get(0):
-            return ("taken" if fault[2] == errno.EEXIST else "failed", None, None, fault)
-        return ("published", method, publish_method, None)
+    def _adopt(self, root: engine.Root, request: Adopt) -> list[Adopted]:
+        """What became of each file, as columns: the names that are there first, then the staging files of the rest."""
+        answers: dict[int, Adopted] = {}
+        named, missing = [], []
+        for at, (found, _, _, method, fault) in enumerate(self._prove(root, request.items, request.paths)):
+            if fault is None and found == request.digests[at]:
+                named.append((at, method))
+            elif fault is None:
+                answers[at] = ("taken", None, None, None)
+            elif fault[2] == errno.ENOENT:
+                missing.append(at)
+            else:
+                taken = fault[0] == "io" and fault[2] in _NO_FILE
+                answers[at] = ("taken" if taken else "failed", None, None, fault)
+        settled = engine.settle(root, [request.paths[at] for at, _ in named]) if named else []
+        for (at, method), unsettled in zip(named, settled, strict=True):
+            answers[at] = ("failed", None, None, unsettled) if unsettled else ("adopted", method, None, None)
+        answers |= self._adopt_staged(root, request, missing)
+        return [answers[at] for at in range(len(request.items))]
 
-    def _prove(self, root: engine.Root, item: int, path: bytes) -> engine.Proof:
-        (proof,) = engine.prove(root, [path], cold=True, items=[item], buffer=self._setup.buffer, page=self._page)
-        return proof
+    def _adopt_staged(self, root: engine.Root, request: Adopt, missing: list[int]) -> dict[int, Adopted]:
+        """The same for those whose names are not there: what still holds the bytes gets its name now."""
+        if not missing:
+            return {}
+        answers: dict[int, Adopted] = {}
+        proven = []
+        proofs = self._prove(root, [request.items[at] for at in missing], [request.staging[at] for at in missing])
+        for at, (found, _, _, method, fault) in zip(missing, proofs, strict=True):
+            if fault is not None and fault[0] == "cancelled":
+                # Nobody has looked: what a later run may still find is not given up.
+                answers[at] = ("failed", None, None, fault)
+            elif fault is not None or found != request.digests[at]:
+                answers[at] = ("lost", None, None, fault)
+            else:
+                proven.append((at, method))
+        if proven:
+            staging, paths = [request.staging[at] for at, _ in proven], [request.paths[at] for at, _ in proven]
+            methods, faults = engine.publish(root, staging, paths, page=self._page)
+            for place, ((at, method), publish_method) in enumerate(zip(proven, methods, strict=True)):
+                if fault := faults.get(place):
+                    answers[at] = ("taken" if fault[2] == errno.EEXIST else "failed", None, None, fault)
+                else:
+                    answers[at] = ("published", method, publish_method, None)
+        return answers
+
+    def _prove(self, root: engine.Root, items: list[int], paths: list[bytes]) -> list[engine.Proof]:
+        return engine.prove(root, paths, cold=True, items=items, buffer=self._setup.buffer, page=self._page)
 
     def _gone(self, request: Request) -> tuple[Gone, ...]:
         """Which of the folders that a request needs no longer are where they were."""

@@ -50,6 +50,7 @@ class Meter:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._over = threading.Event()
         self._pulse: threading.Thread | None = None
         self._phase = str(SessionState.PENDING)
@@ -72,8 +73,7 @@ class Meter:
 
     def _beat(self) -> None:
         while not self._over.wait(EVERY / 2):
-            with self._lock:
-                self._tell()
+            self._tell()
 
     def enter(self, phase: SessionState) -> None:
         """Another phase begins; numbers stay what they are."""
@@ -85,7 +85,7 @@ class Meter:
         with self._lock:
             self._files += len(items)
             self._work += sum(item.size for item in items)
-            self._tell()
+        self._mention()
 
     def plan(self, files: int, work: int, counters: Callable[[], tuple[int, int, int]]) -> None:
         """So many files there are, so many bytes have to be written and read back.
@@ -102,7 +102,7 @@ class Meter:
         """Files that have ended, paths being worked on."""
         with self._lock:
             self._note(files, current)
-            self._tell()
+        self._mention()
 
     def end(self, files: int, *, whole: bool) -> None:
         """Nothing more will move. If all that was to do is done, the total is what was done, and that is told."""
@@ -112,7 +112,7 @@ class Meter:
             if whole:
                 self._work = self._done
             self._counters = _nothing
-            self._tell(due=True)
+        self._tell(due=True)
 
     def _note(self, files: int, current: tuple[bytes, ...]) -> None:
         self._files_done = max(self._files_done, files)
@@ -125,16 +125,27 @@ class Meter:
         self._done = max(self._done, written + proven)
         self._work = max(self._work, self._done)
 
+    def _mention(self) -> None:
+        """Tell now, unless the pulse does: a terminal that takes nothing must not hold up whoever names files."""
+        if self._pulse is None:
+            self._tell()
+
     def _tell(self, *, due: bool = False) -> None:
+        with self._telling:
+            with self._lock:
+                told = self._progress(due=due)
+            if told is not None:
+                self._monitor.progress(told)
+
+    def _progress(self, *, due: bool) -> Progress | None:
+        """What there is to tell; None if something was told a moment ago."""
         now = time.monotonic()
         if not due and now - self._shown < EVERY:
-            return
+            return None
         self._shown = now
         self._count()
         rate, eta = self._pace(now)
-        self._monitor.progress(
-            Progress(self._phase, self._files_done, self._files, self._done, self._work, rate, eta, self._current)
-        )
+        return Progress(self._phase, self._files_done, self._files, self._done, self._work, rate, eta, self._current)
 
     def _pace(self, now: float) -> tuple[float, float | None]:
         """Bytes a second, lately, and the seconds that are left at this pace; None where that is not known."""

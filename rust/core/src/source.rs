@@ -27,7 +27,8 @@ pub enum Mode {
 /// The kernel then uses the same warm pages again and again, instead of fetching memory that nobody used lately: on
 /// a virtual machine whose host lends memory page by page, a prototype copied one cold file of 4 GiB in 2.1 s this way
 /// and in 10 to 15 s without, and read it back in 1.4 s instead of 1.5 to 3 s; here, on cores shared with others, the
-/// whole took 2.5 to 3.5 s of CPU time with it and 4 to 8 s without. It also leaves the user's own cache alone. Files that are
+/// whole took 2.5 to 3.5 s of CPU time with it and 4 to 8 s without. It also keeps the card from pushing other programs
+/// out of memory. Files that are
 /// smaller stay: one call more for each of 3,000 files of 16 KiB gained nothing.
 pub(crate) const STEP: u64 = 8 << 20;
 

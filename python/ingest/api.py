@@ -25,6 +25,7 @@ from ingest.pipeline.opening import (
     check_destinations,
     check_options,
     given,
+    look_at,
     open_sources,
     refuse_clones,
     reopen_destination,
@@ -244,14 +245,14 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
 
     opened = open_sources(sources, check_options(options).label)
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
-    roots = [pin(path) for path in paths]
-    markers = [read_marker(root) for root in roots]
+    roots = look_at(paths)
+    markers = [read_marker(root) for root, _ in roots]
     database = read_database(home)
     keys: list[int | None] = [None for _ in roots]
     if database is not None:
         with database.read() as connection:
             keys = [key_of_root(connection, marker.uuid) if marker else None for marker in markers]
-    return Preview([(facts, root) for facts, root, _ in opened], roots, keys, options, database)
+    return Preview(opened, roots, keys, options, database)
 
 
 def verify(

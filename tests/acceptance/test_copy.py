@@ -167,6 +167,16 @@ def test_the_summary_tells_a_tired_person_that_all_of_it_arrived_where_and_how_i
     assert "FULLY ARCHIVED: all 6 files of the source are on 2 destinations, proven." in done.stdout
 
 
+@pytest.mark.parametrize("batch", [1, 7, 3000])
+def test_all_arrive_in_batches_of_any_size(tell, plant, tmp_path, archive, media, batch):
+    source = plant(tmp_path / "MANY", {f"{n % 7}/{n:04}.jpg": b"%d" % n for n in range(50 if batch == 1 else 1500)})
+
+    told = tell("copy", source, archive, "--batch", str(batch))
+
+    assert told.code == 0
+    assert media(archive / "MANY") == media(source)
+
+
 def test_more_files_than_one_batch_all_arrive_from_several_workers(tell, plant, tmp_path, archive, media):
     source = plant(tmp_path / "MANY", {f"{n % 7}/{n:04}.jpg": b"%d" % n * (n % 90) for n in range(700)})
 

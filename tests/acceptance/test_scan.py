@@ -73,6 +73,25 @@ def test_the_plan_counts_and_adds_up(desk):
     assert place["enough"] is True
 
 
+def test_the_plan_says_how_it_would_be_copied_and_why(tell, ingest, card, archive):
+    plan = tell("copy", card, archive, "--dry-run", "--batch", "17", "--workers", "3", "--cache", "keep")
+    shown = ingest.run("scan", card, "--to", archive).stdout
+
+    how = plan.document["how"]
+    for sentence in ("batches of 17 files: asked for", "3 workers: asked for", "cache keep: asked for"):
+        assert sentence in how
+    for choice in ("worker", "thread", "buffer", "batches", "read mode", "flush", "cache"):
+        assert [sentence for sentence in how if choice in sentence.partition(":")[0]], choice
+    section = shown.partition("\nHow:\n")[2].splitlines()
+    assert section == ["  " + sentence for sentence in tell("scan", card, "--to", archive).document["how"]]
+    assert section
+
+
+def test_a_plan_for_no_archive_says_nothing_of_how(tell, ingest, card):
+    assert tell("scan", card).document["how"] == []
+    assert "How:" not in ingest.run("scan", card).stdout
+
+
 def test_what_the_plan_says_is_what_the_copy_does(tell, card, archive, plant):
     plant(archive / "L", {".cameraid": b"another"})
     plan = tell("copy", card, archive, "--label", "L", "--dry-run")

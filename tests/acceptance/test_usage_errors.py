@@ -17,6 +17,8 @@ MISTAKES = [
     ("copy", "card", "archive", "--workers", "0"),
     ("copy", "card", "archive", "--workers", "two"),
     ("copy", "card", "archive", "--threads", "0"),
+    ("copy", "card", "archive", "--batch", "0"),
+    ("copy", "card", "archive", "--batch", "10001"),
     ("copy", "card", "archive", "--flush", "never"),
     ("copy", "card", "archive", "--cache", "forget"),
     ("copy", "card", "archive", "--read-mode", "telepathy"),

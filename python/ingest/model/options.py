@@ -50,7 +50,8 @@ class CopyOptions:
         label: name of the card's folder; None takes the source's base name.
         exclude: globs of what stays behind; only: globs of what comes, if any are given.
         workers: worker processes. threads: of one worker on one big file.
-        buffer: bytes, a power of two from 4 KiB to 64 MiB.
+        buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
+            at most.
     """
 
     label: str | None = None
@@ -64,6 +65,7 @@ class CopyOptions:
     threads: int | None = None
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
+    batch: int | None = None
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -85,6 +87,7 @@ class CopyOptions:
             threads=stored.get("threads"),
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
+            batch=stored.get("batch"),
         )
 
 

@@ -102,7 +102,9 @@ class Intake:
 
     def _work(self) -> None:
         try:
-            for page in self._journal.pages(page=PAGE):
+            # A lot is cut from one page.
+            files, _ = self._sight.limits
+            for page in self._journal.pages(page=PAGE if files <= SHARD_FILES else files):
                 if self._stop.is_set():
                     return
                 planned = self._plan(page)

@@ -32,6 +32,8 @@ Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
 MOST_WORKERS = 64
 # As many as share one file in the engine.
 MOST_THREADS = 32
+# As many as a manifest part has rows.
+MOST_BATCH = 10_000
 
 
 def check_options(options: CopyOptions) -> CopyOptions:
@@ -49,6 +51,10 @@ def check_options(options: CopyOptions) -> CopyOptions:
         raise UsageError(f"{options.workers} workers", operation="--workers", advice=f"Take 1 to {MOST_WORKERS}")
     if options.threads is not None and not 1 <= options.threads <= MOST_THREADS:
         raise UsageError(f"{options.threads} threads", operation="--threads", advice=f"Take 1 to {MOST_THREADS}")
+    if options.batch is not None and not 1 <= options.batch <= MOST_BATCH:
+        raise UsageError(
+            f"batches of {options.batch} files", operation="--batch", advice=f"Take 1 to {MOST_BATCH:,} files"
+        )
     if options.profile != "mirror":
         raise UsageError(f"no profile {options.profile!r}", operation="--profile", advice="There is: mirror")
     return options
@@ -115,6 +121,22 @@ def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes], *, crea
                     path=absolute[number], operation="copy", advice="Choose a destination apart from the source",
                 )  # fmt: skip
     return absolute
+
+
+def look_at(destinations: Sequence[bytes]) -> list[tuple[Root, Volume]]:
+    """Pin destinations that nothing will be written to, and see what they are stored on.
+
+    Raises:
+        MissingError, DeniedError: one cannot be opened.
+    """
+    looked = []
+    for path in destinations:
+        try:
+            volume = volume_of(path)
+        except OSError as error:
+            raise from_os_error(error, "open", path, "Is the disk mounted?") from error
+        looked.append((pin(path, volume=volume), volume))
+    return looked
 
 
 def given(source: SourceFacts) -> bytes:

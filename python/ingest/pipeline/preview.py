@@ -18,6 +18,7 @@ from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.rows import Copy
 from ingest.storage.space import room_for
+from ingest.storage.tuning import tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.model.options import CopyOptions
     from ingest.model.session import SourceFacts
+    from ingest.pipeline.opening import Opened
+    from ingest.storage.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,16 @@ class Need:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts per decision, bytes of all items, and the needs of the destinations; whole after the last line."""
+    """Counts per decision, bytes of all items, and the needs of the destinations; whole after the last line.
+
+    Attributes:
+        how: it would be copied, one sentence per choice; none without a destination.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     destinations: list[Need] = field(default_factory=list)
+    how: tuple[str, ...] = ()
 
 
 class Preview:
@@ -69,14 +77,15 @@ class Preview:
 
     def __init__(
         self,
-        sources: Sequence[tuple[SourceFacts, Root]],
-        roots: Sequence[Root],
+        sources: Sequence[Opened],
+        roots: Sequence[tuple[Root, Volume]],
         keys: Sequence[int | None],
         options: CopyOptions,
         database: Database | None,
     ) -> None:
-        self._sources = sources
-        self._roots = roots
+        self._sources = [(facts, root) for facts, root, _ in sources]
+        self._roots = [root for root, _ in roots]
+        self._volumes = [volume for *_, volume in sources], [volume for _, volume in roots]
         self._keys = keys
         self._options = options
         self._database = database
@@ -104,6 +113,9 @@ class Preview:
             self.totals.destinations.append(
                 Need(root.path, absent.files, room.needed_bytes, room.free_bytes, room.enough)
             )
+        if self._roots:
+            copies = sum(absent.files for absent in self._absent), sum(absent.size for absent in self._absent)
+            self.totals.how = tune(self._options, *self._volumes, copies).reasons
 
     def _pages(self, facts: SourceFacts, root: Root) -> Iterable[list[Item]]:
         return (found.items for found in scan_source(root, facts, 1, self._chosen) if found.items)

@@ -53,9 +53,6 @@ if TYPE_CHECKING:
 TICK: Final = 0.2
 # The same while a worker has nothing to do and more is being planned.
 MOMENT: Final = 0.005
-# A job of fewer files and bytes than this is done by one worker before a second one has started.
-TINY_FILES: Final = 16
-TINY_BYTES: Final = 16 << 20
 
 
 @dataclass(slots=True)
@@ -273,8 +270,8 @@ class _Run:
                 for record in told.records() if isinstance(told, CopyColumns) else (told,):
                     work.monitor.ended(record, places[root].path)
 
-        tuning, sources = self._tune(), Sources(work.sources, later=self._facts.run > 1)
-        with Supervisor(*self._crew(absent, tuning)) as workers:
+        tuning, sources = self._tune(absent), Sources(work.sources, later=self._facts.run > 1)
+        with Supervisor(*self._crew(tuning)) as workers:
             ledger = Ledger(journal, self._facts.sources, places, feed)
             outbox = Outbox(workers, tuning.shard_files)
             board = Board(self._facts, work.options, work.volumes, ledger, outbox, work.warn)
@@ -319,17 +316,16 @@ class _Run:
             journal.root_state(number, finalize.root_state(board, journal, number))
         return board
 
-    def _tune(self) -> Tuning:
-        """What suits the volumes that take part."""
+    def _tune(self, absent: dict[int, Absent]) -> Tuning:
+        """What suits the volumes that take part, and what is to be done."""
         standing = {number: one.volume for number, one in self._standing}
         volumes = [standing.get(number) for number in range(len(self._facts.roots))]
-        return tune(self._work.options, self._work.volumes, volumes)
+        copies = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
+        return tune(self._work.options, self._work.volumes, volumes, copies)
 
-    def _crew(self, absent: dict[int, Absent], tuning: Tuning) -> tuple[Setup, int]:
+    def _crew(self, tuning: Tuning) -> tuple[Setup, int]:
         """How many workers, and what they are told."""
         work = self._work
-        files, size = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
-        tiny = files < TINY_FILES and size < TINY_BYTES and work.options.workers is None
         sources = [_place(root, volume) for root, volume in zip(work.sources, work.volumes, strict=True)]
         roots = [
             # One that is away is never asked for anything.
@@ -338,7 +334,7 @@ class _Run:
         ]
         together = frozenset(root for root, may in enumerate(tuning.together) if may)
         setup = Setup(tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache)
-        return setup, 1 if tiny else tuning.workers
+        return setup, tuning.workers
 
     def _record(self, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:
         """Keep the manifests close behind."""

@@ -38,6 +38,9 @@ SHARD_FILES: Final = 1000
 # connection that breaks throws away is less.
 NETWORK_SHARD_FILES: Final = 256
 SHARD_BYTES: Final = 64 << 20
+# A job of fewer files and bytes than this is done by one worker before a second one has started.
+TINY_FILES: Final = 16
+TINY_BYTES: Final = 16 << 20
 # Where one syncfs tells of every failed write since the descriptor was opened: the kernel says so since 5.8, for file
 # systems that write through the block layer's own cache.
 _TOGETHER_TYPES: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
@@ -53,7 +56,7 @@ class Tuning:
         buffer: bytes. shard_files: files in a batch, at most.
         together: per root, in the order given: one flush of the file system for a batch, instead of one per file.
         keep_cache: what was read of the sources stays in memory.
-        reasons: one sentence per choice, for the curious.
+        reasons: one sentence per choice, for the curious (`ingest scan` shows them).
     """
 
     workers: int
@@ -65,28 +68,45 @@ class Tuning:
     reasons: tuple[str, ...]
 
 
-def tune(options: CopyOptions, sources: Sequence[Volume], roots: Sequence[Volume | None]) -> Tuning:
+def tune(
+    options: CopyOptions,
+    sources: Sequence[Volume],
+    roots: Sequence[Volume | None],
+    absent: tuple[int, int] | None = None,
+) -> Tuning:
     """What suits these volumes; the user's own choice always wins.
 
     Args:
         roots: None stands for one that takes no part (it is away).
+        absent: copies that are to be made, and their bytes; None if that is not known.
     """
     every = [*sources, *(volume for volume in roots if volume is not None)]
     network = any(volume.storage is Storage.NETWORK for volume in every)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers, why_workers = _workers(options, every, cores)
+    if options.workers is None and workers > 1 and absent is not None and _tiny(*absent):
+        workers, why_workers = 1, "1 worker: it is done before a second one has started"
     threads, why_threads = _threads(options, every, cores)
     if options.buffer is not None:
         buffer, why_buffer = options.buffer, f"buffer {options.buffer}: asked for"
     else:
         buffer = NETWORK_BUFFER if network else LOCAL_BUFFER
         why_buffer = f"buffer {buffer >> 10} KiB: " + ("fewer round trips" if network else "stays in the cache")
-    shard = NETWORK_SHARD_FILES if network else SHARD_FILES
-    why_shard = f"batches of {shard} files: " + ("a share flushes each anyway" if network else "they share a flush")
+    if options.batch is not None:
+        shard, why_shard = options.batch, f"batches of {options.batch} files: asked for"
+    else:
+        shard = NETWORK_SHARD_FILES if network else SHARD_FILES
+        why_shard = f"batches of {shard} files: " + ("a share flushes each anyway" if network else "they share a flush")
     flushes = [_flush(options, volume) for volume in roots]
     keep, why_cache = _cache(options, sources)
-    reasons = (why_workers, why_threads, why_buffer, why_shard, *dict.fromkeys(why for _, why in flushes), why_cache)
+    reading = dict.fromkeys(_reading(options, volume)[1] for volume in sources)
+    flushing = dict.fromkeys(why for _, why in flushes)
+    reasons = (why_workers, why_threads, why_buffer, why_shard, *reading, *flushing, why_cache)
     return Tuning(workers, threads, buffer, shard, tuple(together for together, _ in flushes), keep, reasons)
+
+
+def _tiny(files: int, size: int) -> bool:
+    return files < TINY_FILES and size < TINY_BYTES
 
 
 def _sequential(every: Sequence[Volume]) -> str | None:
@@ -191,7 +211,18 @@ def read_mode(options: CopyOptions, source: Volume, size: int) -> ReadMode:
     200 cold files of 10 MiB through the whole pipeline took 4.8 s mapped and 3.8 s read (medians of 4 interleaved
     rounds, virtio). In a guest each fresh page of a map is a fault of two kernels.
     """
+    mode, _ = _reading(options, source)
+    return ReadMode.READ if options.read_mode is ReadMode.AUTO and size < MMAP_MIN else mode
+
+
+def _reading(options: CopyOptions, source: Volume) -> tuple[ReadMode, str]:
+    """How this source's larger files are read; see `read_mode`."""
     if options.read_mode is not ReadMode.AUTO:
-        return options.read_mode
-    stable = source.storage is Storage.LOCAL and source.block and not source.memory and not source.virtual
-    return ReadMode.MMAP if stable and size >= MMAP_MIN else ReadMode.READ
+        return options.read_mode, f"read mode {options.read_mode}: asked for"
+    if source.memory:
+        return ReadMode.READ, "read mode read: a map of what lives in memory is slower"
+    if source.storage is not Storage.LOCAL or not source.block:
+        return ReadMode.READ, "read mode read: a map of what can go away would take the reader with it"
+    if source.virtual:
+        return ReadMode.READ, "read mode read: a map of a virtual disk is slower"
+    return ReadMode.MMAP, f"read mode mmap: a disk of this machine, files from {MMAP_MIN >> 20} MiB on"

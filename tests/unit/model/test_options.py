@@ -23,6 +23,7 @@ options = st.builds(
     threads=st.none() | st.integers(1, 64),
     flush=st.sampled_from(Flush),
     cache=st.none() | st.sampled_from(Cache),
+    batch=st.none() | st.integers(1, 10_000),
 )
 
 

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from ingest.errors import MissingError, UsageError
+from ingest.manifest.parts import PART_ROWS
 from ingest.model.options import CopyOptions
 from ingest.pipeline.opening import check_destinations, check_options, given, open_sources
 
@@ -149,6 +150,17 @@ def test_some_numbers_of_workers_make_no_sense(workers):
 def test_some_numbers_of_threads_make_no_sense(threads):
     with pytest.raises(UsageError, match="--threads"):
         check_options(CopyOptions(threads=threads))
+
+
+@pytest.mark.parametrize("batch", [0, -1, 10_001])
+def test_some_batches_make_no_sense(batch):
+    with pytest.raises(UsageError, match="--batch"):
+        check_options(CopyOptions(batch=batch))
+
+
+@pytest.mark.parametrize("batch", [None, 1, PART_ROWS])
+def test_a_batch_may_be_as_large_as_a_manifest_part(batch):
+    assert check_options(CopyOptions(batch=batch)).batch == batch
 
 
 @pytest.mark.parametrize("threads", [None, 1, 32])

@@ -13,6 +13,8 @@ from ingest.storage.tuning import (
     NETWORK_BUFFER,
     NETWORK_SHARD_FILES,
     SHARD_FILES,
+    TINY_BYTES,
+    TINY_FILES,
     read_mode,
     tune,
 )
@@ -84,7 +86,7 @@ def test_every_choice_has_its_sentence(cores):
 
     reasons = tune(CopyOptions(), [CARD], [SSD, SHARE, None]).reasons
 
-    for choice in ("worker", "thread", "buffer", "batches", "flush together", "flush each", "cache"):
+    for choice in ("worker", "thread", "buffer", "batches", "read mode", "flush together", "flush each", "cache"):
         assert [reason for reason in reasons if choice in reason.partition(":")[0]], choice
     assert all(": " in reason for reason in reasons)
 
@@ -155,6 +157,40 @@ def test_more_threads_than_the_fastest_device_feeds_are_of_no_use(cores):
 def test_a_batch_is_smaller_where_each_file_is_flushed_over_a_network(place, files):
     assert tune(CopyOptions(), [SSD], [place]).shard_files == files
     assert NETWORK_SHARD_FILES < SHARD_FILES
+
+
+@pytest.mark.parametrize("place", [SSD, SHARE])
+def test_a_batch_is_of_as_many_files_as_was_asked_for(place):
+    tuned = tune(CopyOptions(batch=17), [SSD], [place])
+
+    assert tuned.shard_files == 17
+    assert "batches of 17 files: asked for" in tuned.reasons
+
+
+@pytest.mark.parametrize(
+    ("absent", "options", "workers"),
+    [
+        (None, CopyOptions(), 2),
+        ((TINY_FILES - 1, TINY_BYTES - 1), CopyOptions(), 1),
+        ((TINY_FILES, 1), CopyOptions(), 2),
+        ((1, TINY_BYTES), CopyOptions(), 2),
+        ((1, 1), CopyOptions(workers=3), 3),
+    ],
+)
+def test_a_job_that_is_soon_done_has_one_worker_and_says_so(cores, absent, options, workers):
+    cores(2)
+
+    tuned = tune(options, [SSD], [SSD], absent)
+
+    assert tuned.workers == workers
+    assert tuned.reasons[0].startswith(f"{workers} worker")
+
+
+@pytest.mark.parametrize("source", [SSD, SHARE, CARD, DAEMON, MEMORY])
+def test_what_is_said_of_the_read_mode_is_what_is_done(source):
+    (told,) = (reason for reason in tune(CopyOptions(), [source], [SSD]).reasons if reason.startswith("read mode"))
+
+    assert told.partition(":")[0] == f"read mode {read_mode(CopyOptions(), source, 1 << 30)}"
 
 
 @pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"])

@@ -57,6 +57,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            metavar="FILES",
+            help="Files that are copied, flushed and proven together, 1 to 10,000. [default: from the storage]",
+            show_default=False,
+        ),
+    ] = None,
     read_mode: Annotated[ReadMode, typer.Option("--read-mode", help="How sources are read.")] = ReadMode.AUTO,
     flush: Annotated[
         Flush,
@@ -92,7 +101,7 @@ def run(
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
-        flush=flush, cache=cache,
+        flush=flush, cache=cache, batch=batch,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

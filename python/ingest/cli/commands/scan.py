@@ -72,6 +72,8 @@ def print_plan(
         for need in told.destinations:
             room = "" if need.enough else ": NOT ENOUGH"
             say(f"{shown(need.path)}: needs {size(need.needed)}, {size(need.free)} free{room}")
+        if told.how:
+            say("", "How:", *(f"  {sentence}" for sentence in told.how))
     return 0
 
 
@@ -87,5 +89,6 @@ def _totals_document(told: Totals) -> dict[str, object]:
         "counts": told.counts, "bytes": told.bytes,
         "destinations": [{**path_fields(d.path, "root"), "files": d.files, "bytes_needed": d.needed, "bytes_free": d.free,
                           "enough": d.enough} for d in told.destinations],
+        "how": list(told.how),
         "exit_code": 0,
     }  # fmt: skip

@@ -9,13 +9,13 @@ import pytest
 
 from ingest.bench.bay import flush, remove
 from ingest.bench.contenders import Course
-from ingest.bench.workloads import TREES, chill, plant
+from ingest.bench.workloads import TREES, USUAL, chill, plant
 
 WORKLOADS = TREES[os.environ.get("INGEST_BENCH_SIZE", "small")]
 ROUNDS = 3
 
 
-@pytest.fixture(scope="module", params=list(WORKLOADS))
+@pytest.fixture(scope="module", params=USUAL)
 def workload(request):
     return WORKLOADS[request.param]
 

@@ -132,6 +132,18 @@ def test_the_engine_alone_is_measured_beside_cp(tell, disk):
 
 
 @pytest.mark.usefixtures("untouched")
+def test_cards_are_clips_with_their_sidecars(tell, disk):
+    told = tell(
+        "bench", "--workload", "cards", "--size", "small", "--runs", "1", "--no-warm-up", "--peer", "cp", "--disk", disk
+    )
+
+    assert told.code == 0, told.errors
+    (race,) = told.document["workloads"]
+    assert (race["name"], race["files"], race["sidecars"]) == ("cards", 8, {"XML": 4096, "THM": 16384})
+    assert race["bytes"] == 8 * ((2 << 20) + 4096 + 16384)
+
+
+@pytest.mark.usefixtures("untouched")
 def test_records_are_counted_at_several_numbers(tell, disk):
     told = tell("bench", "--workload", "records", "--items", "50", "--items", "200", "--runs", "1", "--disk", disk)
 

@@ -38,6 +38,7 @@ def _race(race: Race) -> dict[str, Any]:
     workload = race.workload
     return {
         "name": workload.name, "files": workload.files, "file_bytes": workload.file_bytes, "bytes": workload.bytes,
+        "sidecars": dict(workload.sidecars),
         "engine": race.engine, "reference": race.reference,
         "contenders": [_result(race, result) for result in race.results],
     }  # fmt: skip

@@ -97,8 +97,8 @@ def measure(request: Request, tell: Callable[[str], None]) -> Report:
 def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> Race:
     contenders = request.contenders(workload)
     most = max([choice.destinations for choice in request.choices], default=1)
-    size = (1 + most) * (workload.bytes + EXTRA_BYTES_PER_FILE * workload.files)
-    with bay(request.disk.absolute(), (1 + most) * workload.files + EXTRA_FILES, size) as folder:
+    size = (1 + most) * (workload.bytes + EXTRA_BYTES_PER_FILE * workload.entries)
+    with bay(request.disk.absolute(), (1 + most) * workload.entries + EXTRA_FILES, size) as folder:
         tell(f"{workload.name}: making {workload.shown}")
         card = folder / "CARD"
         plant(card, workload)

@@ -21,43 +21,61 @@ PER_FOLDER: Final = 500
 # The workload that moves no bytes (see `records`), and the one that is given by --files and --bytes.
 RECORDS: Final = "records"
 CUSTOM: Final = "custom"
-NAMES: Final = ("big", "clips", "small", RECORDS)
+# What is measured if nothing is named.
+USUAL: Final = ("big", "clips", "small")
+NAMES: Final = (*USUAL, "cards", RECORDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """So many files of so many bytes each."""
+    """So many files of so many bytes each, and beside each its sidecars: their suffix and bytes."""
 
     name: str
     files: int
     file_bytes: int
+    sidecars: tuple[tuple[str, int], ...] = ()
 
     @property
     def bytes(self) -> int:
         """All of it."""
-        return self.files * self.file_bytes
+        return self.files * (self.file_bytes + sum(size for _, size in self.sidecars))
+
+    @property
+    def entries(self) -> int:
+        """Files, sidecars among them."""
+        return self.files * (1 + len(self.sidecars))
 
     @property
     def shown(self) -> str:
-        """For people, as in `200 x 10 MiB`."""
-        size, unit = self.file_bytes, "bytes"
-        for larger in ("KiB", "MiB"):
-            if size and size % KIB == 0:
-                size, unit = size // KIB, larger
-        return f"{self.files:,} x {size:,} {unit}"
+        """For people, as in `200 x 10 MiB` or `100 x 10 MiB, each with 4 KiB and 16 KiB`."""
+        beside = " and ".join(_shown(size) for _, size in self.sidecars)
+        return f"{self.files:,} x {_shown(self.file_bytes)}" + (f", each with {beside}" if beside else "")
 
 
-# The issue's three: one huge file, many clips, tens of thousands of small files. `small` proves that it runs.
+def _shown(size: int) -> str:
+    unit = "bytes"
+    for larger in ("KiB", "MiB"):
+        if size and size % KIB == 0:
+            size, unit = size // KIB, larger
+    return f"{size:,} {unit}"
+
+
+# What a camera writes beside a clip: what it knows of it, and a small picture.
+SIDECARS: Final = (("XML", 4 * KIB), ("THM", 16 * KIB))
+# The issue's three: one huge file, many clips, tens of thousands of small files. And cards as they are: batches of
+# clips with their sidecars among them. `small` proves that it runs.
 TREES: Final = {
     "full": {
         "big": Workload("big", 1, 4096 * MIB),
         "clips": Workload("clips", 200, 10 * MIB),
         "small": Workload("small", 20_000, 16 * KIB),
+        "cards": Workload("cards", 100, 10 * MIB, SIDECARS),
     },
     "small": {
         "big": Workload("big", 1, 32 * MIB),
         "clips": Workload("clips", 8, 2 * MIB),
         "small": Workload("small", 400, 16 * KIB),
+        "cards": Workload("cards", 8, 2 * MIB, SIDECARS),
     },
 }
 # Two numbers of items each, so that one sees whether time grows with them.
@@ -65,7 +83,7 @@ ITEMS: Final = {"full": (100_000, 1_000_000), "small": (1_000, 10_000)}
 
 
 def choose(names: Sequence[str], size: str, files: int | None, file_bytes: int | None) -> tuple[Workload, ...]:
-    """The trees that were asked for; none named means all three, or the one that is described in numbers.
+    """The trees that were asked for; none named means the usual three, or the one that is described in numbers.
 
     Raises:
         UsageError: no such workload or size, or numbers that make none.
@@ -76,7 +94,7 @@ def choose(names: Sequence[str], size: str, files: int | None, file_bytes: int |
     if unknown:
         raise UsageError(f"no workload {unknown[0]!r}", operation="--workload", advice=f"There are: {', '.join(NAMES)}")
     if files is None and file_bytes is None:
-        wanted = dict.fromkeys(names or tuple(TREES[size]))
+        wanted = dict.fromkeys(names or USUAL)
         return tuple(TREES[size][name] for name in wanted if name != RECORDS)
     if names:
         raise UsageError(
@@ -98,14 +116,19 @@ def plant(card: Path, workload: Workload) -> None:
         if number % PER_FOLDER == 0:
             folder = card / "DCIM" / f"{100 + number // PER_FOLDER}CLIPS"
             folder.mkdir(parents=True)
-        descriptor = os.open(folder / f"C{number:06d}.MP4", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            for start in range(0, workload.file_bytes, BLOCK):
-                left = memoryview(os.urandom(min(BLOCK, workload.file_bytes - start)))
-                while left:
-                    left = left[os.write(descriptor, left) :]
-        finally:
-            os.close(descriptor)
+        for suffix, size in (("MP4", workload.file_bytes), *workload.sidecars):
+            _fill(folder / f"C{number:06d}.{suffix}", size)
+
+
+def _fill(path: Path, size: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        for start in range(0, size, BLOCK):
+            left = memoryview(os.urandom(min(BLOCK, size - start)))
+            while left:
+                left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -45,6 +45,26 @@ def test_a_workload_is_told_in_the_largest_unit_that_fits(file_bytes, shown):
     assert Workload("w", 20_000, file_bytes).shown == f"20,000 x {shown}"
 
 
+def test_sidecars_lie_beside_their_clips_and_count(tmp_path):
+    workload = Workload("w", 3, 5000, (("XML", 40), ("THM", 16 << 10)))
+    plant(tmp_path / "CARD", workload)
+
+    files = workloads.files_below(tmp_path / "CARD")
+    sizes = {"MP4": 5000, "XML": 40, "THM": 16 << 10}
+    assert [(path.name, path.stat().st_size) for path in files] == [
+        (f"C{number:06d}.{suffix}", sizes[suffix]) for number in range(3) for suffix in sorted(sizes)
+    ]
+    assert workload.entries == len(files)
+    assert workload.bytes == sum(path.stat().st_size for path in files)
+    assert workload.shown == "3 x 5,000 bytes, each with 40 bytes and 16 KiB"
+
+
+@pytest.mark.parametrize("size", workloads.TREES)
+def test_cards_are_measured_only_where_they_are_named(size):
+    assert [one.name for one in workloads.choose((), size, None, None)] == ["big", "clips", "small"]
+    assert [one.name for one in workloads.choose(("cards",), size, None, None)] == ["cards"]
+
+
 def test_rounds_are_interleaved_and_the_first_does_not_count(tmp_path):
     order, card = [], tmp_path / "CARD"
     card.mkdir()

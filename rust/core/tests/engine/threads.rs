@@ -149,14 +149,15 @@ fn cancelling_stops_every_thread_and_removes_the_copies() {
 #[test]
 fn a_copy_that_reads_back_wrong_names_the_bytes() {
     let places = Places::new(1);
-    let bytes = pattern(64 * MIB);
+    // Long enough for the other thread to come by before it is read back.
+    let bytes = pattern(192 * MIB);
     let transfer = places.file("clip.mov", &bytes);
     let (card, archive, page) = (root(places.card()), root(places.archive(0)), Page::private());
     let part = places.archive(0).join("part");
 
     let staged = std::thread::scope(|scope| {
         let work = scope.spawn(|| into_part(&card, &[&archive], transfer, options(2), &page));
-        while page.words()[2] < 2 * MIB as u64 {
+        while page.words()[2] < 2 * MIB as u64 && !work.is_finished() {
             std::hint::spin_loop();
         }
         let file = fs::File::options().write(true).open(&part).unwrap();

@@ -56,6 +56,18 @@ def _make(folder: Path) -> None:
         raise from_os_error(error, "bench", os.fsencode(folder.parent), "Name a folder of yours with --disk") from error
 
 
+def has_room(disk: Path, files: int, size: int) -> bool:
+    """Whether so many files and bytes more would fit on a disk, with a margin."""
+    try:
+        descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return room_for(descriptor, files, size).enough
+    finally:
+        os.close(descriptor)
+
+
 def _require_room(disk: Path, files: int, size: int) -> None:
     path = os.fsencode(disk)
     try:

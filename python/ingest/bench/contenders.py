@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.bench.bay import flush, remove
@@ -22,11 +22,14 @@ class Course:
     Attributes:
         card: the tree to be copied. folder: fresh and empty, for everything else; removed when the clock has stopped.
         cold: the card is read from the device, not from memory.
+        kept: the folder stays until the whole race is over, and each run has one of its own: where thousands of files
+            were just removed, a file system takes several times as long to make new ones.
     """
 
     card: Path
     folder: Path
     cold: bool = True
+    kept: bool = False
 
     def target(self, name: str = "target") -> Path:
         """A fresh folder to copy to."""
@@ -52,7 +55,8 @@ def once(contender: Contender, course: Course) -> Run:
             chill(course.card)
         run = Run(contender.measure(course))
     finally:
-        remove(course.folder)
+        if not course.kept:
+            remove(course.folder)
     flush(course.card)
     return run
 
@@ -70,8 +74,9 @@ def race(
     for number in range(0 if warm_up else 1, runs + 1):
         order = list(contenders)
         random.shuffle(order)
-        for contender in order:
-            run = once(contender, course)
+        for place, contender in enumerate(order):
+            own = course.folder.with_name(f"{course.folder.name}-{number}-{place}") if course.kept else course.folder
+            run = once(contender, replace(course, folder=own))
             tell(f"{f'round {number} of {runs}' if number else 'warm-up'}: {contender.name} {run.seconds:.3f} s")
             if number:
                 measured[contender.name].append(run)

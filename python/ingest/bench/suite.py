@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest import engine
 from ingest.bench import inprocess, ours
-from ingest.bench.bay import bay, flush
+from ingest.bench.bay import bay, flush, has_room
 from ingest.bench.contenders import Contender, Course, race
 from ingest.bench.machine import machine
 from ingest.bench.records import measure_records
@@ -30,6 +30,8 @@ REFERENCES = ("equal", "cp", "rsync", "rclone", "ocopy", "b3sum")
 # The manifests, the journal, the list of sums: beside the copies of the card.
 EXTRA_FILES = 64
 EXTRA_BYTES_PER_FILE = 2048
+# Removing so many files slows down the runs that follow.
+MANY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> 
         plant(card, workload)
         flush(folder)
         touch_memory(size)
-        course = Course(card, folder / "run", cold=not request.engine)
+        course = Course(card, folder / "run", not request.engine, _kept(request, workload, len(contenders) * size))
         results = race(
             contenders,
             course,
@@ -113,6 +115,14 @@ def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> 
             tell=lambda line: tell(f"{workload.name}: {line}"),
         )
     return Race(workload, request.engine, reference([(one.name, one.kind) for one in contenders]), results)
+
+
+def _kept(request: Request, workload: Workload, round_bytes: int) -> bool:
+    """Whether the trees of all runs stay until the race is over: there are many files in each, and room for them."""
+    if request.engine or workload.entries < MANY:
+        return False
+    rounds = request.runs + request.warm_up
+    return has_room(request.disk, rounds * workload.entries * len(request.contenders(workload)), rounds * round_bytes)
 
 
 def reference(contenders: Sequence[tuple[str, Kind]]) -> str:

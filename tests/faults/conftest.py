@@ -117,9 +117,10 @@ def digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-# A few files of every kind of size; several batches of work for two workers, and still read in a blink.
+# A few files of every kind of size, small ones enough to share a flush; several batches of work for two workers, and
+# still read in a blink.
 SMALL_CARD = {
-    **{f"DCIM/100CANON/IMG_{number:04}.JPG": 4000 + 977 * number for number in range(24)},
+    **{f"DCIM/100CANON/IMG_{number:04}.JPG": 4000 + 977 * number for number in range(40)},
     **{f"DCIM/101CANON/MVI_{number:04}.MOV": 1_500_000 + 77 * number for number in range(4)},
     "PRIVATE/empty.bin": 0, "PRIVATE/index.xml": 1, "CLIP/C0001.MP4": (70 << 20) + 5,
 }  # fmt: skip

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 # What a worker does to a disk, and how it answers (`write` to the pipe as well).
 CALLS = {
     "openat2": 30, "write": 30, "fallocate": 1, "sync_file_range": 20, "fsync": 20, "utimensat": 8, "renameat2": 12,
-    "mkdirat": 2, "fadvise64": 10,
+    "mkdirat": 2, "fadvise64": 10, "syncfs": 1,
 }  # fmt: skip
 POINTS = [(call, nth) for call, most in CALLS.items() for nth in (range(1, most + 1) if FULL else {1, most})]
 

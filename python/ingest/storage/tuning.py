@@ -96,7 +96,9 @@ def tune(
         shard, why_shard = options.batch, f"batches of {options.batch} files: asked for"
     else:
         shard = NETWORK_SHARD_FILES if network else SHARD_FILES
-        why_shard = f"batches of {shard} files: " + ("a share flushes each anyway" if network else "they share a flush")
+        why_shard = f"batches of {shard} files: " + (
+            "a share flushes each anyway" if network else "enough that one flush is nothing to each"
+        )
     flushes = [_flush(options, volume) for volume in roots]
     keep, why_cache = _cache(options, sources)
     reading = dict.fromkeys(_reading(options, volume)[1] for volume in sources)

@@ -292,3 +292,14 @@ def bind(tmp_path: Path) -> Iterator[Callable[[Path, str], Path]]:
     yield mount
     for point in reversed(mounted):
         subprocess.run(["umount", point], check=True)
+
+
+@pytest.fixture
+def strace() -> str:
+    """The program, where it is installed and may trace."""
+    found = shutil.which("strace")
+    if found is None:
+        pytest.skip("strace is not installed")
+    if subprocess.run([found, "-f", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    return found

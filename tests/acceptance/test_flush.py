@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -22,19 +22,19 @@ def card(shared):
 
 
 @pytest.fixture
-def strace(archive):
-    """strace, where a batch is flushed together at all."""
-    found = shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed")
-    if subprocess.run([found, "-f", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
+def flushing(ingest, strace, archive, card):
+    """The command that copies the card with something done to its syncfs, where a batch is flushed together at all."""
     kind = subprocess.run(
         ["stat", "-f", "-c", "%T", archive], capture_output=True, text=True, check=True
     ).stdout.strip()
     if not kind.startswith(("ext2", "xfs", "btrfs")):
         pytest.skip(f"on {kind} each file is flushed by itself")
-    return found
+
+    def command(done: str, log, *more: str) -> list:
+        about = ["-e", "trace=syncfs", "-e", f"inject=syncfs:{done}"]
+        return [strace, *more, "-f", "-qq", "-o", log, *about, *ingest.command("copy", card, archive, "--workers", "1")]
+
+    return command
 
 
 def attempts(ingest, archive) -> set[tuple[str, int]]:
@@ -43,23 +43,11 @@ def attempts(ingest, archive) -> set[tuple[str, int]]:
 
 
 def test_a_flush_that_fails_costs_every_file_of_the_batch_one_more_copy_and_no_file_its_place(
-    ingest, strace, card, archive, tmp_path
+    ingest, flushing, card, archive, tmp_path
 ):
     log = tmp_path / "calls"
     # The second one would fail too: nobody may ask for it.
-    inject = "inject=syncfs:error=EIO:when=1..2"
-    command = [
-        strace,
-        "-f",
-        "-qq",
-        "-o",
-        log,
-        "-e",
-        "trace=syncfs",
-        "-e",
-        inject,
-        *ingest.command("copy", card, archive, "--workers", "1"),
-    ]
+    command = flushing("error=EIO:when=1..2", log)
     done = subprocess.run(command, env=ingest.environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -70,20 +58,8 @@ def test_a_flush_that_fails_costs_every_file_of_the_batch_one_more_copy_and_no_f
     }
 
 
-def test_a_flush_that_finds_no_room_pauses_the_archive(ingest, strace, card, archive, tmp_path):
-    inject = "inject=syncfs:error=ENOSPC:when=1"
-    command = [
-        strace,
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=syncfs",
-        "-e",
-        inject,
-        *ingest.command("copy", card, archive, "--workers", "1"),
-    ]
+def test_a_flush_that_finds_no_room_pauses_the_archive(ingest, flushing, card, archive, tmp_path):
+    command = flushing("error=ENOSPC:when=1", os.devnull)
     done = subprocess.run(command, env=ingest.environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 8, done.stdout + done.stderr
@@ -92,23 +68,10 @@ def test_a_flush_that_finds_no_room_pauses_the_archive(ingest, strace, card, arc
     assert len(list((archive / "SMALLS/100").iterdir())) == FILES
 
 
-def test_ctrl_c_is_heeded_while_the_file_system_is_flushed(ingest, strace, card, archive, tmp_path):
+def test_ctrl_c_is_heeded_while_the_file_system_is_flushed(ingest, flushing, card, archive, tmp_path):
     log = tmp_path / "calls"
-    delay = "inject=syncfs:delay_enter=30s"
     # -D: the program is the child, strace looks on.
-    command = [
-        strace,
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        log,
-        "-e",
-        "trace=syncfs",
-        "-e",
-        delay,
-        *ingest.command("copy", card, archive, "--workers", "1"),
-    ]
+    command = flushing("delay_enter=30s", log, "-D")
     said = tmp_path / "said"
     with said.open("w") as out:
         running = subprocess.Popen(command, env=ingest.environment, stdout=out, stderr=out)

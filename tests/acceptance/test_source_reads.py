@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -23,14 +22,8 @@ def card(shared):
 
 
 @pytest.fixture
-def traced(ingest, tmp_path):
+def traced(ingest, strace, tmp_path):
     """Run a command under strace: its exit code, the bytes read per file below a folder, the calls that were made."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
-    able = subprocess.run([strace, "-f", "-o", "/dev/null", "true"], capture_output=True, check=False)
-    if able.returncode:
-        pytest.skip("strace may not trace here")
 
     def run(below, *arguments):
         logs = tmp_path / "calls"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,13 +32,8 @@ class Calls:
 
 
 @pytest.fixture
-def traced(ingest, tmp_path):
+def traced(ingest, strace, tmp_path):
     """Run a command under strace."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
-    if subprocess.run([strace, "-f", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
 
     def run(*arguments) -> Calls:
         logs = tmp_path / "calls"

@@ -101,7 +101,7 @@ class Crew:
             case Folders() | Discard():
                 return Reply(request.id, faults=[None] * len(request.paths))
             case _:
-                raise NotImplementedError(f"{type(request).__name__}: nothing that is there already has to be compared")
+                raise AssertionError(f"{type(request).__name__}: in an empty archive nothing is compared or adopted")
 
     def _staged(self, request: Stage) -> Reply:
         many = len(request.items)

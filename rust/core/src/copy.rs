@@ -1,8 +1,11 @@
 //! A batch of files on its way: copied, flushed and read back part by part.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
+use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -29,7 +32,11 @@ const OPEN: usize = 128;
 const CLOSED: usize = 1000;
 
 /// Files below this size may be flushed together: 3,000 of 16 KiB on ext4 were flushed in 0.05 s instead of 0.28 s.
-const SMALL: u64 = 1 << 20;
+pub(crate) const SMALL: u64 = 1 << 20;
+
+/// Small files that are opened and asked for before their turn, so that the device works on several at once: 20,000 of
+/// 16 KiB, cold, were copied and proven in 3.0 s with it and in 4.2 s without (ext4 on a virtual disk, two workers).
+pub(crate) const AHEAD: usize = 16;
 
 /// Fewer small files than this in a part are flushed one by one: a flush of the file system waits for what everybody
 /// has written there, and a card of clips with a sidecar each has a handful per part.
@@ -60,23 +67,41 @@ pub fn stage(
         let detail = "columns of different length, or a bad buffer size or number of threads";
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
     }
+    let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
+    let devices = devices(roots, options.together, big);
+    let behinds: Vec<Arc<Behind>> = devices.iter().filter_map(|device| device.behind.clone()).collect();
     let mut work = Work {
         source,
         roots,
         sources: Parents::new(source),
         targets: roots.iter().map(|root| Parents::new(root)).collect(),
-        devices: devices(roots, options.together),
+        devices,
         buffers: Vec::new(),
         options,
         page,
     };
     let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
-    while batch.staged.len() < transfers.len() {
-        let from = batch.staged.len();
-        let part = &transfers[from..from + work.part_length(&transfers[from..])];
-        work.part(part, &mut batch, |root, index| staging[root][from + index]);
-    }
+    thread::scope(|scope| {
+        let _end = End(&behinds);
+        for behind in &behinds {
+            scope.spawn(|| behind.run(page));
+        }
+        while batch.staged.len() < transfers.len() {
+            let from = batch.staged.len();
+            let part = &transfers[from..from + work.part_length(&transfers[from..])];
+            work.part(part, &mut batch, |root, index| staging[root][from + index]);
+        }
+    });
     Ok(batch)
+}
+
+/// Lets the threads end that write behind, whatever ends the work.
+struct End<'a>(&'a [Arc<Behind>]);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|behind| behind.end());
+    }
 }
 
 /// Roots that share a device, and are worked on in turn.
@@ -84,15 +109,18 @@ struct Device {
     roots: Vec<usize>,
     /// Small files here may be flushed by one request for the file system.
     together: bool,
+    /// Where big files go while they are written; none where pages cannot be dropped, or none are big.
+    behind: Option<Arc<Behind>>,
 }
 
-fn devices(roots: &[&Root], together: bool) -> Vec<Device> {
+fn devices(roots: &[&Root], together: bool, big: bool) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
     for (index, root) in roots.iter().enumerate() {
         let together = together && volume::flushes_together(root.magic());
+        let behind = (big && root.coldness().evictable).then(Arc::default);
         match devices.iter_mut().find(|device| roots[device.roots[0]].dev() == root.dev()) {
             Some(device) => device.roots.push(index),
-            None => devices.push(Device { roots: vec![index], together }),
+            None => devices.push(Device { roots: vec![index], together, behind }),
         }
     }
     devices
@@ -147,9 +175,13 @@ impl Work<'_> {
         }
         let mut staged = Vec::with_capacity(part.len());
         let mut columns: Vec<Column<Copy>> = self.roots.iter().map(|_| Vec::with_capacity(part.len())).collect();
+        let mut ahead = VecDeque::with_capacity(AHEAD);
         for (index, transfer) in part.iter().enumerate() {
+            let next = part[index..].iter().enumerate().skip(ahead.len());
+            let early = next.take(AHEAD - ahead.len()).take_while(|(turn, next)| *turn == 0 || next.size < SMALL);
+            ahead.extend(early.map(|(_, next)| self.open(next)));
             let staging: Vec<&[u8]> = (0..self.roots.len()).map(|root| place(root, index)).collect();
-            let copied = self.copy(transfer, &staging, &closes);
+            let copied = self.copy(transfer, ahead.pop_front(), &staging, &closes);
             staged.push(copied.staged);
             for (column, copy) in columns.iter_mut().zip(copied.copies) {
                 column.push(copy);
@@ -167,7 +199,13 @@ impl Work<'_> {
     }
 
     /// Phase one: reads a file once, hashes it and writes it to every root.
-    fn copy(&mut self, transfer: &Transfer<'_>, staging: &[&[u8]], closes: &[bool]) -> Copied {
+    fn copy(
+        &mut self,
+        transfer: &Transfer<'_>,
+        source: Option<Result<Source>>,
+        staging: &[&[u8]],
+        closes: &[bool],
+    ) -> Copied {
         self.page.item(0, Some(transfer.item));
         self.page.operation();
         let mut staged = Staged {
@@ -178,7 +216,7 @@ impl Work<'_> {
             fault: None,
             copies: Vec::with_capacity(staging.len()),
         };
-        let sinks = self.open(transfer).and_then(|mut source| {
+        let sinks = source.unwrap_or_else(|| self.open(transfer)).and_then(|mut source| {
             let mut sinks: Vec<_> =
                 (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
             let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
@@ -197,9 +235,12 @@ impl Work<'_> {
             staged.copied_ns = now();
         }
         // Small copies wait for the flush of their file system without a descriptor.
-        let written = |(sink, closes): (Sink, &bool)| match closes {
+        let written = |(mut sink, closes): (Sink, &bool)| match closes {
             true if transfer.size < SMALL => sink.close(transfer.mtime_ns).map(Copy::Closed),
-            _ => Ok(Copy::Open(sink)),
+            _ => {
+                sink.complete();
+                Ok(Copy::Open(sink))
+            }
         };
         let copies = match sinks {
             Ok(sinks) => sinks.into_iter().zip(closes).map(|(slot, closes)| written((slot?, closes))).collect(),
@@ -219,7 +260,7 @@ impl Work<'_> {
         let (dir, name) = self.sources.of(transfer.path)?;
         let mut source = Source::open(dir, name, path, self.options.mode)?;
         source.expect(transfer.size, transfer.mtime_ns)?;
-        source.prepare(self.options.buffer, self.options.keep_cache);
+        source.prepare(self.options.buffer, self.options.keep_cache, transfer.size < SMALL);
         Ok(source)
     }
 
@@ -230,7 +271,9 @@ impl Work<'_> {
             return Err(error);
         }
         let path = self.roots[root].absolute(staging);
-        Sink::create(Place { dir, name: name.to_vec(), path }, size)
+        let device = self.devices.iter().find(|device| device.roots.contains(&root));
+        let behind = device.and_then(|device| device.behind.as_ref());
+        Sink::create(Place { dir, name: name.to_vec(), path }, size, behind)
     }
 
     fn pump(

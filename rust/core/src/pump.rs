@@ -31,16 +31,16 @@ pub(crate) fn pump(
         page.read(bytes.len());
         hasher.update(bytes);
         for slot in sinks.iter_mut() {
-            page.written(write(slot, bytes));
+            page.written(write(slot, bytes, page));
         }
     }
     Ok(Some(hasher.finish()))
 }
 
 /// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.
-pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8]) -> usize {
+pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8], page: &Page) -> usize {
     let Ok(sink) = slot else { return 0 };
-    match sink.write(bytes) {
+    match sink.write(bytes, page) {
         Ok(()) => bytes.len(),
         Err(error) => {
             if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {

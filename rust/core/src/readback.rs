@@ -1,9 +1,12 @@
 //! The copies of a part, read back from their device and compared with what was read from the source.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::buffer::Buffer;
+use crate::copy::{AHEAD, SMALL};
 use crate::digest::Digest;
+use crate::error::Result;
 use crate::flush::Column;
 use crate::mismatch::{self, Blame};
 use crate::progress::Page;
@@ -13,7 +16,7 @@ use crate::source::{Mode, Source};
 use crate::spread::LEAST;
 use crate::threads::side_by_side;
 use crate::transfer::{now, Transfer};
-use crate::verify;
+use crate::verify::{self, Chilled};
 use crate::volume::Method;
 
 /// A copy that read back as it should.
@@ -54,18 +57,23 @@ impl Proofs<'_> {
             for (index, copy) in column.iter().enumerate() {
                 let (Ok(copy), Some(digest)) = (copy, self.digests[index]) else { continue };
                 let unit = Unit { root: *root, index, copy, digest };
-                if buffers.len() > 1 && self.part[index].size < LEAST {
+                if self.part[index].size < LEAST {
                     small.push(unit);
                 } else {
-                    outcomes.push(self.one(&unit, buffers, word));
+                    outcomes.push(self.one(&unit, self.open(&unit), buffers, word));
                 }
             }
         }
         let next = AtomicUsize::new(0);
         let share = |thread: usize, buffer: &mut Buffer| {
-            let take = || small.get(next.fetch_add(1, Ordering::Relaxed));
-            let buffer = std::slice::from_mut(buffer);
-            std::iter::from_fn(take).map(|unit| self.one(unit, buffer, word + thread)).collect::<Vec<_>>()
+            let mut take = || small.get(next.fetch_add(1, Ordering::Relaxed)).map(|unit| (unit, self.open(unit)));
+            let mut ahead: VecDeque<_> = std::iter::from_fn(&mut take).take(AHEAD).collect();
+            let mut outcomes = Vec::new();
+            while let Some((unit, opened)) = ahead.pop_front() {
+                outcomes.push(self.one(unit, opened, std::slice::from_mut(buffer), word + thread));
+                ahead.extend(take());
+            }
+            outcomes
         };
         if !small.is_empty() {
             outcomes.extend(side_by_side(buffers.iter_mut().collect(), share).into_iter().flatten());
@@ -74,12 +82,18 @@ impl Proofs<'_> {
         outcomes
     }
 
-    fn one(&self, unit: &Unit<'_>, buffers: &mut [Buffer], word: usize) -> Outcome {
+    fn open(&self, unit: &Unit<'_>) -> Result<Chilled> {
+        let ahead = self.part[unit.index].size < SMALL;
+        verify::open_cold(unit.copy, self.roots[unit.root].coldness(), ahead)
+    }
+
+    fn one(&self, unit: &Unit<'_>, opened: Result<Chilled>, buffers: &mut [Buffer], word: usize) -> Outcome {
         let transfer = &self.part[unit.index];
         self.page.item(word, Some(transfer.item));
         self.page.operation();
         let coldness = self.roots[unit.root].coldness();
-        let outcome = match verify::read_back(unit.copy, coldness, buffers, self.step, self.page) {
+        let read = opened.and_then(|file| verify::read_back(unit.copy, &file, buffers, self.step, self.page));
+        let outcome = match read {
             Err(error) => Err(Blame::Copy(error)),
             Ok(verify::ReadBack { digest, bytes, method: Some(method) })
                 if digest == unit.digest && bytes == transfer.size =>
@@ -92,7 +106,7 @@ impl Proofs<'_> {
     }
 
     /// The source, opened once more.
-    fn again(&self, transfer: &Transfer<'_>) -> crate::error::Result<Source> {
+    fn again(&self, transfer: &Transfer<'_>) -> Result<Source> {
         let (dir, name) = Parents::new(self.source).of(transfer.path)?;
         let source = Source::open(dir, name, self.source.absolute(transfer.path), Mode::Read)?;
         source.expect(transfer.size, transfer.mtime_ns)?;

@@ -82,10 +82,14 @@ impl Source {
     }
 
     /// The file will be read from start to end, with `buffer` bytes at a time, and dropped behind the reader unless
-    /// it is to stay in the cache. What one read takes whole needs no advice.
-    pub(crate) fn prepare(&mut self, buffer: usize, keep_cache: bool) {
+    /// it is to stay in the cache. What one read takes whole needs no advice, unless it is opened `ahead` of its turn:
+    /// then the device may begin.
+    pub(crate) fn prepare(&mut self, buffer: usize, keep_cache: bool, ahead: bool) {
         if self.mode == Mode::Read && self.stat.size > buffer as u64 {
             platform::sequential(&self.file);
+        }
+        if self.mode != Mode::Direct && ahead {
+            platform::will_need(&self.file);
         }
         self.kept_from = (!keep_cache && self.mode != Mode::Direct).then_some(0);
     }

@@ -181,7 +181,7 @@ impl Work<'_> {
             if self.page.cancelled() {
                 return Err(Error::cancelled("write", self.source.path().to_vec()));
             }
-            self.page.written(write(slot, piece));
+            self.page.written(write(slot, piece, self.page));
         }
         *next += 1;
         let died = lived && slot.is_err();

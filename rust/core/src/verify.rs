@@ -142,16 +142,16 @@ fn in_order(
     Ok(ReadBack { digest: hasher.finish(), bytes, method })
 }
 
-/// Reads a flushed copy back, with one thread per buffer if it is big. The name must still lead to the very file that
-/// was written.
-/// `step` is how many bytes one thread reads at a time.
-pub(crate) fn read_back(
-    copy: &Written,
-    coldness: Coldness,
-    buffers: &mut [Buffer],
-    step: usize,
-    page: &Page,
-) -> Result<ReadBack> {
+/// A copy that was opened to be read back, and is out of memory.
+pub(crate) struct Chilled {
+    file: File,
+    size: u64,
+    method: Method,
+}
+
+/// Opens a flushed copy. The name must still lead to the very file that was written. One that is opened `ahead` of its
+/// turn is asked for, now that nothing but its device can answer.
+pub(crate) fn open_cold(copy: &Written, coldness: Coldness, ahead: bool) -> Result<Chilled> {
     let place = &copy.place;
     let file = place.dir.open_file(&place.name).map_err(|error| place.fault("open", &error))?;
     let stat = platform::stat_file(&file).map_err(|error| place.fault("fstat", &error))?;
@@ -160,12 +160,28 @@ pub(crate) fn read_back(
         return Err(Error::found(Kind::Mismatch, "verify", place.path.clone(), detail));
     }
     let method = chill(&file, coldness);
+    if ahead && method != Method::Direct {
+        platform::will_need(&file);
+    }
+    Ok(Chilled { file, size: stat.size, method })
+}
+
+/// Reads a flushed copy back, with one thread per buffer if it is big.
+/// `step` is how many bytes one thread reads at a time.
+pub(crate) fn read_back(
+    copy: &Written,
+    chilled: &Chilled,
+    buffers: &mut [Buffer],
+    step: usize,
+    page: &Page,
+) -> Result<ReadBack> {
+    let (place, &Chilled { ref file, size, method }) = (&copy.place, chilled);
     // Direct reads stay in order: they need nobody's help to keep a device busy that is read around the cache, and
     // where they end is for one reader to say.
-    if buffers.len() > 1 && stat.size >= LEAST && method != Method::Direct {
-        return side(&file, &place.path, stat.size, method, buffers, page);
+    if buffers.len() > 1 && size >= LEAST && method != Method::Direct {
+        return side(file, &place.path, size, method, buffers, page);
     }
-    in_order(&file, &place.path, stat.size, Some(method), &mut buffers[0][..step], page)
+    in_order(file, &place.path, size, Some(method), &mut buffers[0][..step], page)
 }
 
 /// Hashes a file of a known size with several threads, each a step at a time.

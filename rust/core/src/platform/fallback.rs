@@ -172,7 +172,7 @@ pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
 }
 
 #[allow(clippy::unnecessary_wraps)]
-pub(crate) fn write_back(_file: &File) -> io::Result<()> {
+pub(crate) fn write_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
     Ok(())
 }
 
@@ -182,6 +182,8 @@ pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<
 }
 
 pub(crate) fn sequential(_file: &File) {}
+
+pub(crate) fn will_need(_file: &File) {}
 
 pub(crate) fn evict(_file: &File) {}
 

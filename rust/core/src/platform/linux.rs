@@ -110,23 +110,23 @@ pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
-/// Starts writing a file to the device, and does not wait for its end.
+/// Starts writing a range of a file to the device, to its end for a length of 0, and does not wait until it is there.
 ///
 /// An error that is noticed here is the file's last chance to report it: what fails while blocks are allocated
 /// late (ENOSPC) is not repeated by the fsync that follows on every file system.
-pub(crate) fn write_back(file: &File) -> io::Result<()> {
-    sync_range(file, 0, 0, libc::SYNC_FILE_RANGE_WRITE)
+pub(crate) fn write_back(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    sync_range(file, offset, length, libc::SYNC_FILE_RANGE_WRITE)
 }
 
 /// Waits until a range of the file is on its way out of memory. As with [`write_back`], an error here is the last
 /// word on it.
 pub(crate) fn wait_back(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return Ok(()) };
     let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     sync_range(file, offset, length, all)
 }
 
-fn sync_range(file: &File, offset: i64, length: i64, flags: libc::c_uint) -> io::Result<()> {
+fn sync_range(file: &File, offset: u64, length: u64, flags: libc::c_uint) -> io::Result<()> {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return Ok(()) };
     // SAFETY: the descriptor is borrowed from an open file for the length of the call, and no memory is passed.
     let answer = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, flags) };
     if answer == 0 {
@@ -154,6 +154,11 @@ pub(crate) fn sequential(file: &File) {
 /// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.
 pub(crate) fn evict(file: &File) {
     evict_range(file, 0, 0);
+}
+
+/// Starts fetching the whole file into the page cache, and does not wait for it.
+pub(crate) fn will_need(file: &File) {
+    let _hint = fs::fadvise(file, 0, None, Advice::WillNeed);
 }
 
 /// Drops a range, to the end of the file for a length of 0.

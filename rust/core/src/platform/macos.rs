@@ -63,7 +63,7 @@ pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
 
 /// No such request.
 #[allow(clippy::unnecessary_wraps)]
-pub(crate) fn write_back(_file: &File) -> io::Result<()> {
+pub(crate) fn write_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
     Ok(())
 }
 
@@ -80,6 +80,9 @@ pub(crate) fn sequential(_file: &File) {}
 pub(crate) fn evict(file: &File) {
     let _hint = fs::fcntl_nocache(file, true);
 }
+
+/// Short files come with the first read.
+pub(crate) fn will_need(_file: &File) {}
 
 /// Nor a part of them.
 pub(crate) fn evict_range(_file: &File, _offset: u64, _length: u64) {}

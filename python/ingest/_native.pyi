@@ -51,18 +51,33 @@ has, as its file system keeps it. The method is None, and both times are 0, exac
 fault of the copy, which ``faults`` holds by the index of the file in the call, or with one of its source, which is
 not repeated there."""
 
-Staged: TypeAlias = tuple[bytes, list[int], list[int], list[int], dict[int, Fault], list[Copies], tuple[int, int, int]]
-"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent)``.
+Staged: TypeAlias = tuple[
+    bytes,
+    list[int],
+    list[int],
+    list[int],
+    dict[int, Fault],
+    list[Copies],
+    tuple[int, int, int],
+    dict[int, bytes],
+]
+"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks)``.
 
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
 ``bytes read``: from the source, per file. ``started``, ``copied``: when work on the file began, and when its last
 byte was hashed and written (not yet flushed; 0 if that did not happen). ``faults``: of the sources, by the index
 of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
-``spent``: nanoseconds of this call that went into copying, flushing and reading back."""
+``spent``: nanoseconds of this call that went into copying, flushing and reading back. ``blocks``: by the index of
+the file, for each that is longer than one block (:func:`block_of`) and was read to its end, the chaining values of its
+blocks in order, 32 bytes each."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
 read was asked for."""
+
+Inspection: TypeAlias = tuple[bytes | None, int, str | None, Fault | None]
+"""One file, block by block: ``(chaining values, size, verify method, fault)``: 32 bytes for each block that it has of
+the size it should have, and the bytes that it does have."""
 
 Published: TypeAlias = tuple[list[str | None], dict[int, Fault]]
 """Renames, as columns: ``(publish methods, faults)``. Per file the method is ``noreplace``, ``link`` or
@@ -191,6 +206,24 @@ def prove(
     """Hash files where they are; with ``cold``, from the device as far as the file system allows, and say how.
 
     A file that changes while it is read is a fault of kind ``changed``.
+    """
+
+def inspect(root: Root, paths: Sequence[bytes], sizes: Sequence[int], *, page: Page | None = None) -> list[Inspection]:
+    """Value the blocks of files where they are, from the device as far as the file system allows, and say how.
+
+    ``sizes`` are the bytes that each file should have: they decide how long its blocks are, and what lies beyond is
+    not read. A last block that is shorter than it should be has another value. A file that changes while it is read is
+    a fault of kind ``changed``. Raises ``ValueError`` for columns of different length.
+    """
+
+def block_of(size: int) -> int:
+    """The length of a block in a file of this size, in bytes: 1 MiB, doubled above 64 GiB until there are at most
+    65,536.
+    """
+
+def root_of(size: int, values: bytes) -> bytes | None:
+    """The BLAKE3 of a file of this size, from the chaining values of its blocks; None if they do not fit the size, or
+    it has one block only.
     """
 
 def settle(root: Root, paths: Sequence[bytes]) -> list[Fault | None]:

@@ -18,11 +18,14 @@ from ingest._native import (
     Root,
     __version__,
     blake3,
+    block_of,
     die_with_parent,
     discard,
+    inspect,
     make_folders,
     prove,
     publish,
+    root_of,
     settle,
     stage,
 )
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from ingest._native import Copies as Copies
     from ingest._native import Fault as Fault
     from ingest._native import Identity as Identity
+    from ingest._native import Inspection as Inspection
     from ingest._native import Proof as Proof
     from ingest._native import Published as Published
     from ingest._native import Staged as Staged
@@ -46,12 +50,15 @@ __all__ = [
     "Root",
     "__version__",
     "blake3",
+    "block_of",
     "die_with_parent",
     "discard",
     "failed",
+    "inspect",
     "make_folders",
     "prove",
     "publish",
+    "root_of",
     "settle",
     "stage",
 ]

@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 def rows(staged: _native.Staged) -> list[Row]:
     """The columns of an answer as one row per file, after a look at what the contract says of them."""
-    digests, read, started, copied, faults, copies, spent = staged
+    digests, read, started, copied, faults, copies, spent, *_ = staged
     count = len(read)
     assert len(digests) == 32 * count
     assert len(started) == len(copied) == count

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. An opened database that says so is not looked at further.
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 
 metadata: Final = MetaData(
     naming_convention={
@@ -135,7 +135,8 @@ folders: Final = Table(
 )
 
 # One item at one destination (`root` is the number in session_roots). `sequence` counts the ends per session and
-# root: a manifest part holds a run of it. `kept_mtime` is the time the copy has, as its file system keeps it.
+# root: a manifest part holds a run of it. `kept_mtime` is the time the copy has, as its file system keeps it;
+# `strategy` is how it was made: `copy`, `reflink` or `hardlink`.
 copies: Final = Table(
     "copies",
     metadata,
@@ -160,6 +161,37 @@ copies: Final = Table(
     Column("finalized_at", BigInteger),
     Column("sequence", Integer),
     Column("kept_mtime", BigInteger),
+    Column("strategy", Text),
+    sqlite_with_rowid=False,
+)
+
+# What an item was read as besides its BLAKE3: `blocks` are the chaining values of its blocks, 32 bytes each, if it has
+# more than one; the others are raw digests, where they were asked for (C4 is another way to write sha512).
+digests: Final = Table(
+    "digests",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("blocks", LargeBinary),
+    Column("xxh64", LargeBinary),
+    Column("xxh3", LargeBinary),
+    Column("xxh128", LargeBinary),
+    Column("md5", LargeBinary),
+    Column("sha1", LargeBinary),
+    Column("sha256", LargeBinary),
+    Column("sha512", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+# What sum files on the card say of its files: the item that is spoken of, and the item that is the list.
+sums: Final = Table(
+    "sums",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("list", Integer, primary_key=True),
+    Column("algorithm", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -55,6 +55,7 @@ def _of_records(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord
         "mtime_ns": [each.mtime_ns for each in records],
         "blake3": [each.blake3 for each in records],
         "blake3_hex": [None if each.blake3 is None else each.blake3.hex() for each in records],
+        **dict.fromkeys(("xxh64", "xxh3", "xxh128", "md5", "sha1", "sha256", "sha512", "c4", "strategy"), nulls),
         "state": [str(each.state) for each in records],
         "reason": [each.reason for each in records],
         "attempts": [each.attempts for each in records],

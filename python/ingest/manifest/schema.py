@@ -42,12 +42,21 @@ SCHEMA: Final[pa.Schema] = pa.schema(
         _known("mtime_ns", pa.int64()),
         pa.field("blake3", pa.binary(32)),
         pa.field("blake3_hex", pa.string()),
+        pa.field("xxh64", pa.string()),
+        pa.field("xxh3", pa.string()),
+        pa.field("xxh128", pa.string()),
+        pa.field("md5", pa.string()),
+        pa.field("sha1", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("sha512", pa.string()),
+        pa.field("c4", pa.string()),
         _known("state", pa.string()),
         pa.field("reason", pa.string()),
         _known("attempts", pa.int32()),
         pa.field("verify_method", pa.string()),
         pa.field("publish_method", pa.string()),
         pa.field("read_mode", pa.string()),
+        pa.field("strategy", pa.string()),
         pa.field("worker", pa.int32()),
         pa.field("capture_time", pa.timestamp("us")),
         pa.field("capture_offset", pa.int16()),
@@ -65,7 +74,9 @@ SCHEMA: Final[pa.Schema] = pa.schema(
 """One row per copy. Sizes are bytes; `mtime_ns` is nanoseconds since the epoch; `*_at` are moments (UTC);
 `capture_time` is as the camera wrote it, `capture_offset` its distance from UTC in minutes, `capture_confidence`
 0 to 100. `path` is below the root, `destination_path` where that was when it was written; where a name is not
-UTF-8 it is shown backslash-escaped, and its bytes stand in the `_raw` column, which is null otherwise."""
+UTF-8 it is shown backslash-escaped, and its bytes stand in the `_raw` column, which is null otherwise. The digests
+after `blake3_hex` are hexadecimal, big-endian (`c4` is base58), and null where they were not asked for; `strategy` is
+`copy`, `reflink` or `hardlink`."""
 
 READ_SCHEMA: Final[pa.Schema] = pa.schema([field.with_nullable(True) for field in SCHEMA])
 """What a reader sees: the same columns, each of which an older or a newer row may lack."""

@@ -164,7 +164,7 @@ class Flow:
 
     def count_staged(self, staged: Staged) -> None:
         """Note what a batch read, and what its steps took."""
-        _, read, _, _, _, _, (copying, flushing, proving) = staged
+        _, read, _, _, _, _, (copying, flushing, proving), *_ = staged
         self._ledger.count(
             bytes_read=sum(read), seconds_copy=(copying + flushing) / 1e9, seconds_validate=proving / 1e9
         )
@@ -174,7 +174,7 @@ class Flow:
         request, staged = answer.request, answer.reply.staged
         assert isinstance(request, Stage)  # noqa: S101 - as above
         assert staged is not None  # noqa: S101 - as above
-        digests, _, started, copied, source_faults, columns, _ = staged
+        digests, _, started, copied, source_faults, columns, *_ = staged
         if (source_fault := source_faults.get(at)) is not None:
             self._setbacks.source_fault(transfer, failed(source_fault), request.roots)
             return

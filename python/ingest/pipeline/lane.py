@@ -72,7 +72,7 @@ class Lane:
         assert staged is not None  # noqa: S101 - the answer to a Stage that was not refused
         del self._asked[request.id]
         self._flow.count_staged(staged)
-        *_, source_faults, columns, _ = staged
+        _, _, _, _, source_faults, columns, *_ = staged
         failed = sorted(set(source_faults).union(*(faults for *_, faults in columns)))
         leaving = [(at, self._loosen(lot, at)) for at in failed]
         lot.prove(answer.worker, staged)

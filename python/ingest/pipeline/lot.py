@@ -110,7 +110,7 @@ class Lot:
     def prove(self, worker: int, staged: Staged) -> None:
         """Take the engine's answer over; every item that is not loose is proven on every root."""
         self.worker = worker
-        self.digests, _, self.started, self.copied, _, copies, _ = staged
+        self.digests, _, self.started, self.copied, _, copies, *_ = staged
         self.proofs = dict(zip(self.key.roots, copies, strict=True))
         self.progress = dict.fromkeys(self.key.roots, ItemState.VALIDATED)
         if self.loose:

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
+use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flush::{flush, Column, Copy};
@@ -191,7 +192,7 @@ impl Work<'_> {
         batch.spent.copying += lap(&mut clock);
         let columns = self.flush(part, columns, &barriers);
         batch.spent.flushing += lap(&mut clock);
-        let digests: Vec<Option<Digest>> = staged.iter().map(|one| one.digest).collect();
+        let digests: Vec<Option<Digest>> = staged.iter().map(Staged::digest).collect();
         let outcomes = self.read_back(part, &digests, &columns);
         conclude(&mut staged, columns, outcomes);
         batch.staged.append(&mut staged);
@@ -209,7 +210,7 @@ impl Work<'_> {
         self.page.item(0, Some(transfer.item));
         self.page.operation();
         let mut staged = Staged {
-            digest: None,
+            content: None,
             bytes_read: 0,
             started_ns: now(),
             copied_ns: 0,
@@ -220,9 +221,9 @@ impl Work<'_> {
             let mut sinks: Vec<_> =
                 (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
             let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
-            match moved.and_then(|digest| digest.map(|_| source.finish()).transpose().map(|_| digest)) {
-                Ok(digest) => {
-                    staged.digest = digest;
+            match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
+                Ok(content) => {
+                    staged.content = content;
                     Ok(sinks)
                 }
                 Err(error) => {
@@ -231,7 +232,7 @@ impl Work<'_> {
                 }
             }
         });
-        if staged.digest.is_some() {
+        if staged.content.is_some() {
             staged.copied_ns = now();
         }
         // Small copies wait for the flush of their file system without a descriptor.
@@ -282,7 +283,7 @@ impl Work<'_> {
         source: &mut Source,
         sinks: &mut [Result<Sink>],
         bytes_read: &mut u64,
-    ) -> Result<Option<Digest>> {
+    ) -> Result<Option<Content>> {
         let page = self.page;
         if self.options.threads > 1 && transfer.size >= LEAST {
             let buffers = self.buffers(self.options.threads);
@@ -351,7 +352,7 @@ fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<
     for ((root, index), outcome) in outcomes {
         if let Err(Blame::Source(error)) = &outcome {
             let one = &mut staged[index];
-            one.digest = None;
+            one.content = None;
             one.fault.get_or_insert_with(|| error.clone());
         }
         table[root][index] = Some(outcome);

@@ -28,7 +28,7 @@
 //! let transfer = Transfer { item: 0, path: b"A001.mov", size: 13, mtime_ns };
 //! let staging: &[u8] = b".ingest/staging/0.part";
 //! let batch = stage(&source, &[&root], &[transfer], &[vec![staging]], StageOptions::default(), &page)?;
-//! assert_eq!(batch.staged[0].digest, Some(ingest_core::digest::of(b"irreplaceable")));
+//! assert_eq!(batch.staged[0].digest(), Some(ingest_core::digest::of(b"irreplaceable")));
 //! assert!(batch.staged[0].copies[0].outcome.is_ok());
 //!
 //! let published = publish(&root, &[staging], &[b"shoot/A001.mov"], &page);
@@ -39,11 +39,13 @@
 
 mod behind;
 mod buffer;
+mod content;
 mod copy;
 pub mod digest;
 mod error;
 mod flush;
 mod folders;
+mod inspect;
 mod mismatch;
 mod platform;
 mod progress;
@@ -62,9 +64,11 @@ mod verify;
 pub mod volume;
 
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};
+pub use content::Content;
 pub use copy::stage;
 pub use error::{Error, Kind, Result};
 pub use folders::{discard, make_folders, settle};
+pub use inspect::{inspect, Inspection};
 pub use platform::Stat;
 pub use progress::{Page, WORDS};
 pub use prove::{prove, Proof};

@@ -1,12 +1,12 @@
 //! One read, one hash, N copies: the bytes of one file on their way, by one thread.
 
-use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::content::{Content, Contents};
+use crate::error::{Error, Kind, Result};
 use crate::progress::Page;
 use crate::sink::Sink;
 use crate::source::Source;
 
-/// Moves the bytes from the source to every sink, and counts those that were read; no digest if no copy was left to
+/// Moves the bytes from the source to every sink, and counts those that were read; no content if no copy was left to
 /// write to. A sink that fails ends alone.
 pub(crate) fn pump(
     source: &mut Source,
@@ -14,8 +14,8 @@ pub(crate) fn pump(
     buffer: &mut [u8],
     bytes_read: &mut u64,
     page: &Page,
-) -> Result<Option<Digest>> {
-    let mut hasher = Hasher::new();
+) -> Result<Option<Content>> {
+    let mut contents = Contents::new(source.stat().size);
     loop {
         if page.cancelled() {
             return Err(Error::cancelled("read", source.path().to_vec()));
@@ -29,12 +29,13 @@ pub(crate) fn pump(
         }
         *bytes_read += bytes.len() as u64;
         page.read(bytes.len());
-        hasher.update(bytes);
+        contents.update(bytes);
         for slot in sinks.iter_mut() {
             page.written(write(slot, bytes, page));
         }
     }
-    Ok(Some(hasher.finish()))
+    let content = contents.finish();
+    content.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
 }
 
 /// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.

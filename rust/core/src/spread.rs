@@ -11,7 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::buffer::Buffer;
-use crate::digest::Digest;
+use crate::content::{Content, PIECE};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Page;
 use crate::pump::write;
@@ -20,8 +20,6 @@ use crate::source::{Source, STEP};
 use crate::threads::side_by_side;
 use crate::tree::{Gathered, Piece};
 
-/// Bytes hashed into one chaining value: the block of all files up to 64 GiB.
-pub(crate) const PIECE: u64 = 1 << 20;
 #[allow(clippy::cast_possible_truncation)]
 const PIECE_LENGTH: usize = PIECE as usize;
 
@@ -43,7 +41,7 @@ pub(crate) fn spread(
     item: u64,
     bytes_read: &mut u64,
     page: &Page,
-) -> Result<Option<Digest>> {
+) -> Result<Option<Content>> {
     let size = source.stat().size;
     if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
         return Ok(None);
@@ -73,8 +71,8 @@ pub(crate) fn spread(
         source.nothing_follows(buffer)?;
     }
     let tree = work.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).tree();
-    let digest = tree.map(|tree| tree.root());
-    digest.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
+    tree.map(|tree| Some(Content::of(tree)))
+        .ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
 }
 
 /// A sink, and whose turn it is to write to it.

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::Mode;
@@ -68,8 +69,8 @@ pub struct Spent {
 /// What became of one transfer.
 #[derive(Clone, Debug)]
 pub struct Staged {
-    /// The digest of what was read from the source; none if it was not read to its end.
-    pub digest: Option<Digest>,
+    /// What was read from the source; none if it was not read to its end.
+    pub content: Option<Content>,
     /// Bytes read from the source.
     pub bytes_read: u64,
     /// When work on this file began, in nanoseconds since the Unix epoch.
@@ -80,6 +81,14 @@ pub struct Staged {
     pub fault: Option<Error>,
     /// One verdict per root.
     pub copies: Vec<Verdict>,
+}
+
+impl Staged {
+    /// The digest of what was read from the source; none if it was not read to its end.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.content.as_ref().map(|content| content.digest)
+    }
 }
 
 /// What became of one copy. A copy that failed keeps no times.

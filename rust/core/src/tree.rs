@@ -89,6 +89,10 @@ impl Tree {
         &self.values
     }
 
+    pub(crate) fn into_values(self) -> Vec<ChainingValue> {
+        self.values
+    }
+
     /// The hash of the whole file.
     #[must_use]
     pub fn root(&self) -> Digest {

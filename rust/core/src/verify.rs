@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::buffer::Buffer;
+use crate::content::PIECE;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::platform;
 use crate::progress::Page;
 use crate::sink::Written;
 use crate::source::STEP;
-use crate::spread::{LEAST, PIECE};
+use crate::spread::LEAST;
 use crate::threads::side_by_side;
 use crate::tree::{ChainingValue, Gathered, Piece};
 use crate::volume::{Coldness, Method};
@@ -71,6 +72,13 @@ fn flush_dirty(file: &File, path: &[u8], coldness: Coldness) -> Result<()> {
     }
 }
 
+/// Takes a file that someone else may have written out of memory, its dirty pages included, and says how it will now
+/// be read.
+pub(crate) fn make_cold(file: &File, path: &[u8], coldness: Coldness) -> Result<Method> {
+    flush_dirty(file, path, coldness)?;
+    Ok(chill(file, coldness))
+}
+
 /// Hashes an open file from where it stands to its end, and counts the bytes on the page. `size` is what it should
 /// have: it saves the look behind the end where the last read had room for more.
 pub(crate) fn hash(
@@ -83,10 +91,7 @@ pub(crate) fn hash(
 ) -> Result<ReadBack> {
     let method = match warmth {
         Warmth::Any => None,
-        Warmth::Found(coldness) => {
-            flush_dirty(file, path, coldness)?;
-            Some(chill(file, coldness))
-        }
+        Warmth::Found(coldness) => Some(make_cold(file, path, coldness)?),
     };
     in_order(file, path, size, method, buffer, page)
 }

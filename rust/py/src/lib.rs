@@ -11,6 +11,7 @@ mod discard;
 mod errors;
 mod folders;
 mod hash;
+mod inspect;
 mod page;
 mod process;
 mod prove;
@@ -29,6 +30,8 @@ mod _native {
     use crate::folders::make_folders;
     #[pymodule_export]
     use crate::hash::blake3;
+    #[pymodule_export]
+    use crate::inspect::{block_of, inspect, root_of};
     #[pymodule_export]
     use crate::page::Page;
     #[pymodule_export]

@@ -12,8 +12,16 @@ use crate::root::Root;
 
 type PyCopies<'py> = (Vec<Option<&'static str>>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>);
 type PySpent = (u64, u64, u64);
-type PyStaged<'py> =
-    (Bound<'py, PyBytes>, Vec<u64>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>, Vec<PyCopies<'py>>, PySpent);
+type PyStaged<'py> = (
+    Bound<'py, PyBytes>,
+    Vec<u64>,
+    Vec<i64>,
+    Vec<i64>,
+    Bound<'py, PyDict>,
+    Vec<PyCopies<'py>>,
+    PySpent,
+    Bound<'py, PyDict>,
+);
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
 #[pyfunction]
@@ -81,7 +89,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
     let staged = &batch.staged;
     let digests = PyBytes::new_with(py, staged.len() * 32, |bytes| {
         for (place, one) in bytes.chunks_exact_mut(32).zip(staged) {
-            place.copy_from_slice(&one.digest.unwrap_or_default());
+            place.copy_from_slice(&one.digest().unwrap_or_default());
         }
         Ok(())
     })?;
@@ -89,6 +97,13 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
     for (index, one) in staged.iter().enumerate() {
         if let Some(error) = &one.fault {
             faults.set_item(index, fault(py, error))?;
+        }
+    }
+    let blocks = PyDict::new(py);
+    for (index, one) in staged.iter().enumerate() {
+        let Some(values) = one.content.as_ref().map(|content| content.blocks.as_flattened()) else { continue };
+        if !values.is_empty() {
+            blocks.set_item(index, PyBytes::new(py, values))?;
         }
     }
     let copies = (0..roots).map(|root| copies_of(py, batch, root)).collect::<PyResult<_>>()?;
@@ -101,6 +116,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
         faults,
         copies,
         (copying, flushing, reading_back),
+        blocks,
     ))
 }
 

@@ -55,7 +55,7 @@ def test_files_are_staged_named_proven_and_found_again(floor):
 
     stage = f.stage(1, b"DCIM/a.mp4", b"b.mp4", roots=(0, 1))
     staged = f.ask(stage).staged
-    digests, *_, source_faults, copies, _ = staged
+    digests, _, _, _, source_faults, copies, *_ = staged
     assert digests == engine.blake3(b"aaa") + engine.blake3(b"")
     assert source_faults == {}
     assert [faults for *_, faults in copies] == [{}, {}]

@@ -20,7 +20,7 @@ fn small_and_big_files_of_any_order_arrive_together() {
     let staged = places.stage_all(&transfers, TOGETHER);
 
     for (index, one) in staged.iter().enumerate() {
-        assert_eq!(one.digest, Some(digest::of(&bytes(index))), "{index}");
+        assert_eq!(one.digest(), Some(digest::of(&bytes(index))), "{index}");
         for archive in 0..2 {
             let copy = &one.copies[archive];
             assert!(copy.outcome.is_ok(), "{copy:?}");

@@ -23,7 +23,7 @@ fn every_size_around_a_boundary_arrives_whole_in_every_mode() {
             for buffer in [4 * KIB, 64 * KIB, MIB] {
                 let staged = places.stage(transfer, mode, buffer);
 
-                assert_eq!(staged.digest, Some(digest::of(&bytes)), "{size} bytes, {mode:?}, {buffer}");
+                assert_eq!(staged.digest(), Some(digest::of(&bytes)), "{size} bytes, {mode:?}, {buffer}");
                 assert_eq!(staged.bytes_read, size as u64);
                 assert!(staged.fault.is_none() && staged.copies[0].outcome.is_ok(), "{staged:?}");
                 assert!(staged.started_ns <= staged.copied_ns && staged.copied_ns <= staged.copies[0].validated_ns);
@@ -42,7 +42,7 @@ fn a_file_of_several_map_windows_arrives_whole() {
 
     let staged = places.stage(transfer, Mode::Mmap, MIB);
 
-    assert_eq!(staged.digest, Some(digest::of(&bytes)));
+    assert_eq!(staged.digest(), Some(digest::of(&bytes)));
     assert!(staged.copies[0].outcome.is_ok());
     assert!(fs::read(places.staged(0, 0)).unwrap() == bytes);
 }
@@ -90,7 +90,7 @@ fn a_batch_larger_than_one_part_is_answered_in_order() {
 
     assert_eq!(staged.len(), names.len());
     for (index, (staged, name)) in staged.iter().zip(&names).enumerate() {
-        assert_eq!(staged.digest, Some(digest::of(name.as_bytes())));
+        assert_eq!(staged.digest(), Some(digest::of(name.as_bytes())));
         assert!(staged.copies.iter().all(|copy| copy.outcome.is_ok()));
         assert_eq!(fs::read(places.staged(1, index)).unwrap(), name.as_bytes());
     }
@@ -124,7 +124,7 @@ fn a_copy_proves_to_the_digest_of_its_source() {
     let proofs = prove(&root(places.archive(0)), &[".ingest/staging/0.part"], &[3], true, MIB, &page);
 
     let proof = proofs[0].as_ref().unwrap();
-    assert_eq!((Some(proof.digest), proof.size), (staged.digest, MIB as u64));
+    assert_eq!((Some(proof.digest), proof.size), (staged.digest(), MIB as u64));
     assert!(proof.method.is_some());
     assert_eq!(page.words()[3], MIB as u64);
 }

@@ -17,7 +17,7 @@ const MIB: usize = 1 << 20;
 fn everything_failed(staged: &Staged, kind: Kind) {
     let fault = staged.fault.as_ref().expect("a fault of the source");
     assert_eq!(fault.kind, kind, "{fault}");
-    assert_eq!(staged.digest, None);
+    assert_eq!(staged.digest(), None);
     for copy in &staged.copies {
         assert_eq!(copy.outcome.as_ref().expect_err("the copy's fault"), fault);
         assert_eq!(copy.validated_ns, 0);
@@ -59,7 +59,7 @@ fn an_existing_staging_name_is_a_fault_and_stays_as_it_is() {
     let fault = staged.copies[0].outcome.as_ref().unwrap_err();
     assert_eq!((fault.kind, fault.op, fault.errno), (Kind::Io, "create", libc::EEXIST));
     assert_eq!(fs::read(places.staged(0, 0)).unwrap(), b"old");
-    assert_eq!((staged.bytes_read, staged.digest), (0, None), "nothing is read for nobody");
+    assert_eq!((staged.bytes_read, staged.digest()), (0, None), "nothing is read for nobody");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_failing_root_leaves_the_others_alone() {
 
     let staged = places.stage(transfer, Mode::Read, MIB);
 
-    assert_eq!(staged.digest, Some(digest::of(&bytes)));
+    assert_eq!(staged.digest(), Some(digest::of(&bytes)));
     assert!(staged.fault.is_none());
     assert_eq!(staged.copies[1].outcome.as_ref().unwrap_err().errno, libc::ENOTDIR);
     for index in [0, 2] {

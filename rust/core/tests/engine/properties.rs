@@ -30,7 +30,7 @@ proptest! {
         let staged = places.stage_all(&transfers, StageOptions { mode, buffer: 1 << power, ..StageOptions::default() });
 
         for (index, (staged, bytes)) in staged.iter().zip(&contents).enumerate() {
-            prop_assert_eq!(staged.digest, Some(digest::of(bytes)));
+            prop_assert_eq!(staged.digest(), Some(digest::of(bytes)));
             for root in 0..roots {
                 prop_assert!(staged.copies[root].outcome.is_ok());
                 prop_assert!(&fs::read(places.staged(root, index)).unwrap() == bytes);

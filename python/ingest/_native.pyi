@@ -60,6 +60,7 @@ Staged: TypeAlias = tuple[
     list[Copies],
     tuple[int, int, int],
     dict[int, bytes],
+    list[bytes],
 ]
 """A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks)``.
 

@@ -216,6 +216,7 @@ class Tracer:
             check=False,
             capture_output=True,
             text=True,
+            timeout=240,
         )
         assert ran.returncode == 0, ran.stderr
         # Without the process number; a call that this strace does not know is shown whatever was asked for.

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::buffer::Buffer;
-use crate::copy::{AHEAD, SMALL};
+use crate::copy::AHEAD;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::flush::Column;
 use crate::mismatch::{self, Blame};
 use crate::progress::Page;
 use crate::root::{Parents, Root};
-use crate::sink::Written;
+use crate::sink::{Written, SMALL};
 use crate::source::{Mode, Source};
 use crate::spread::LEAST;
 use crate::threads::side_by_side;
@@ -60,20 +60,26 @@ impl Proofs<'_> {
                 if self.part[index].size < LEAST {
                     small.push(unit);
                 } else {
-                    outcomes.push(self.one(&unit, self.open(&unit), buffers, word));
+                    outcomes.push(self.one(&unit, self.open(&unit, word), buffers, word));
                 }
             }
         }
         let next = AtomicUsize::new(0);
+        // No thread takes what another could have begun with.
+        let most = AHEAD.min(small.len() / buffers.len().max(1)).max(1);
         let share = |thread: usize, buffer: &mut Buffer| {
-            let mut take = || small.get(next.fetch_add(1, Ordering::Relaxed)).map(|unit| (unit, self.open(unit)));
-            let mut ahead: VecDeque<_> = std::iter::from_fn(&mut take).take(AHEAD).collect();
+            let word = word + thread;
+            let take = || small.get(next.fetch_add(1, Ordering::Relaxed)).map(|unit| (unit, self.open(unit, word)));
+            let mut ahead: VecDeque<(&Unit<'_>, Result<Chilled>)> = VecDeque::new();
             let mut outcomes = Vec::new();
-            while let Some((unit, opened)) = ahead.pop_front() {
-                outcomes.push(self.one(unit, opened, std::slice::from_mut(buffer), word + thread));
-                ahead.extend(take());
+            loop {
+                while ahead.len() < most && ahead.back().is_none_or(|(unit, _)| self.is_small(unit)) {
+                    let Some(taken) = take() else { break };
+                    ahead.push_back(taken);
+                }
+                let Some((unit, opened)) = ahead.pop_front() else { return outcomes };
+                outcomes.push(self.one(unit, opened, std::slice::from_mut(buffer), word));
             }
-            outcomes
         };
         if !small.is_empty() {
             outcomes.extend(side_by_side(buffers.iter_mut().collect(), share).into_iter().flatten());
@@ -82,9 +88,14 @@ impl Proofs<'_> {
         outcomes
     }
 
-    fn open(&self, unit: &Unit<'_>) -> Result<Chilled> {
-        let ahead = self.part[unit.index].size < SMALL;
-        verify::open_cold(unit.copy, self.roots[unit.root].coldness(), ahead)
+    fn open(&self, unit: &Unit<'_>, word: usize) -> Result<Chilled> {
+        self.page.item(word, Some(self.part[unit.index].item));
+        verify::open_cold(unit.copy, self.roots[unit.root].coldness(), self.is_small(unit))
+    }
+
+    /// Those that are opened ahead of their turn: of larger ones the device has enough with one.
+    fn is_small(&self, unit: &Unit<'_>) -> bool {
+        self.part[unit.index].size < SMALL
     }
 
     fn one(&self, unit: &Unit<'_>, opened: Result<Chilled>, buffers: &mut [Buffer], word: usize) -> Outcome {

@@ -9,14 +9,15 @@ use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
 
-/// Files from this size on get their blocks reserved: below it the call costs more than it saves.
-const PREALLOCATE: u64 = 1 << 20;
+/// Files below this size are small: they may be closed before their flush and flushed together (3,000 of 16 KiB on ext4:
+/// 0.05 s instead of 0.28 s). Larger ones get their blocks reserved, and go to the device while they are written; below,
+/// those calls cost more than they save.
+pub(crate) const SMALL: u64 = 1 << 20;
 
 /// What is waited for at a time before a big file is flushed: 64 MiB take 2 s on a stick that writes 30 MB/s.
 const SLICE: u64 = 64 << 20;
 
-/// A file that is being written. Dropping it closes the descriptor and leaves the file: [`Sink::finish`] and
-/// [`Sink::condemn`] are the only two ends.
+/// A file that is being written. [`Sink::finish`], [`Sink::close`] and [`Sink::condemn`] are its only ends.
 pub(crate) struct Sink {
     place: Place,
     file: Arc<File>,
@@ -42,13 +43,13 @@ impl Sink {
     /// written, and stays in memory no longer than that takes.
     pub(crate) fn create(place: Place, size: u64, behind: Option<&Arc<Behind>>) -> Result<Self> {
         let file = place.dir.create_new(&place.name).map_err(|error| place.fault("create", &error))?;
-        if size >= PREALLOCATE {
+        if size >= SMALL {
             if let Err(error) = platform::preallocate(&file, size) {
                 drop(file);
                 return Err(place.remove(place.fault("fallocate", &error)));
             }
         }
-        let wake = behind.filter(|_| size >= PREALLOCATE).map(|behind| Wake::new(Arc::clone(behind)));
+        let wake = behind.filter(|_| size >= SMALL).map(|behind| Wake::new(Arc::clone(behind)));
         Ok(Self { place, file: Arc::new(file), wake })
     }
 
@@ -73,9 +74,13 @@ impl Sink {
     }
 
     /// All is written: the rest may go to the device, too, while others are written.
-    pub(crate) fn complete(&mut self) {
-        if let Some(wake) = &mut self.wake {
-            wake.send(&self.file);
+    pub(crate) fn complete(mut self, page: &Page) -> Result<Self> {
+        match self.wake.as_mut().map(|wake| wake.send(&self.file, page)) {
+            Some(Err(error)) => {
+                let error = self.place.fault("write", &error);
+                Err(self.condemn(error))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -157,8 +162,12 @@ impl Sink {
 
     /// Gives the file up, and removes it.
     pub(crate) fn condemn(self, why: Error) -> Error {
-        drop(self.file);
-        self.place.remove(why)
+        let Self { place, file, wake } = self;
+        if let Some(wake) = wake {
+            wake.abandon();
+        }
+        drop(file);
+        place.remove(why)
     }
 }
 

@@ -2,9 +2,16 @@
 //!
 //! Each is fed the same bytes in the same order as BLAKE3 is, and gives the bytes that its usual hexadecimal form
 //! stands for. C4 is another way to write SHA-512, and needs nothing here.
+//!
+//! The crates are the fastest of those that are looked after, on one core with AVX-512 and SHA instructions. MD5:
+//! fast-md5 0.91 GB/s, where OpenSSL has 0.86 and RustCrypto's md-5, otherwise our choice, 0.72: it compiles to longer
+//! chains. SHA-1 2.1, SHA-256 2.0 (both with SHA instructions, as OpenSSL) and SHA-512 0.9 (OpenSSL 1.1) by RustCrypto.
+//! XXH64 23 and XXH3 47 by twox-hash, which asks the processor what it can do; xxhash-rust, which is told when it is
+//! compiled, has 33 for the latter.
 
 use std::hash::Hasher;
 
+use fast_md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use twox_hash::{xxhash3_128, XxHash3_64, XxHash64};
@@ -109,7 +116,7 @@ enum State {
     Xxh64(XxHash64),
     Xxh3(Box<XxHash3_64>),
     Xxh128(Box<xxhash3_128::Hasher>),
-    Md5(md5::Md5),
+    Md5(Md5),
     Sha1(Sha1),
     Sha256(Sha256),
     Sha512(Sha512),
@@ -123,7 +130,7 @@ impl Sum {
             Algorithm::Xxh64 => State::Xxh64(XxHash64::with_seed(0)),
             Algorithm::Xxh3 => State::Xxh3(Box::new(XxHash3_64::with_seed(0))),
             Algorithm::Xxh128 => State::Xxh128(Box::new(xxhash3_128::Hasher::with_seed(0))),
-            Algorithm::Md5 => State::Md5(md5::Md5::new()),
+            Algorithm::Md5 => State::Md5(Md5::new()),
             Algorithm::Sha1 => State::Sha1(Sha1::new()),
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
             Algorithm::Sha512 => State::Sha512(Sha512::new()),

@@ -42,6 +42,13 @@ class Cache(StrEnum):
     KEEP = "keep"
 
 
+class Lists(StrEnum):
+    """What becomes of the sum files that a card brings along."""
+
+    CHECK = "check"
+    IGNORE = "ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -51,7 +58,7 @@ class CopyOptions:
         exclude: globs of what stays behind; only: globs of what comes, if any are given.
         workers: worker processes. threads: of one worker on one big file.
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
-            at most.
+            at most. sums: whether the card's own sum files are checked.
     """
 
     label: str | None = None
@@ -66,6 +73,7 @@ class CopyOptions:
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
     batch: int | None = None
+    sums: Lists = Lists.CHECK
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -88,6 +96,8 @@ class CopyOptions:
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
+            # Sessions that began before there was a choice have found no list.
+            sums=Lists(stored.get("sums", "check")),
         )
 
 

@@ -134,8 +134,8 @@ def _below(start: bytes, path: bytes) -> bytes | None:
     """A path from a folder on, without dots; None if it leaves the source."""
     if path.startswith(b"/"):
         return None
-    parts = [part for part in start.split(b"/") if part]
-    for part in path.split(b"/"):
+    parts: list[bytes] = []
+    for part in (start + b"/" + path).split(b"/"):
         if part == b"..":
             if not parts:
                 return None

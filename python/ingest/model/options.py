@@ -58,7 +58,9 @@ class CopyOptions:
         exclude: globs of what stays behind; only: globs of what comes, if any are given.
         workers: worker processes. threads: of one worker on one big file.
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
-            at most. sums: whether the card's own sum files are checked.
+            at most.
+        hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
+        sums: whether the card's own sum files are checked.
     """
 
     label: str | None = None
@@ -73,6 +75,7 @@ class CopyOptions:
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
     batch: int | None = None
+    hashes: tuple[str, ...] = ()
     sums: Lists = Lists.CHECK
 
     def to_json(self) -> str:
@@ -96,6 +99,7 @@ class CopyOptions:
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
+            hashes=tuple(stored.get("hashes", ())),
             # Sessions that began before there was a choice have found no list.
             sums=Lists(stored.get("sums", "check")),
         )

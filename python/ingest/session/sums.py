@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects import sqlite
 
 from ingest.db.schema import copies, digests, items, lists, sums
+from ingest.model.digests import ALGORITHMS
 from ingest.model.session import Difference, ListReport, SumsReport
 from ingest.model.states import ARRIVED, ItemState
 
@@ -33,14 +34,13 @@ LISTS_SHOWN: Final = 1000
 DIFFERENCES_SHOWN: Final = 100
 
 _HERE = and_(sums.c.session == items.c.session, sums.c.item == items.c.item)
-_READ_BESIDES: Final = tuple(c.name for c in digests.c if c.name not in ("session", "item", "blocks"))
 _BLAKE3 = (
     select(copies.c.blake3)
     .where(copies.c.session == sums.c.session, copies.c.item == sums.c.item, copies.c.state.in_(sorted(map(str, ARRIVED))))
     .limit(1)
     .scalar_subquery()
 )  # fmt: skip
-_READ = case((sums.c.algorithm == "blake3", _BLAKE3), *((sums.c.algorithm == n, digests.c[n]) for n in _READ_BESIDES))
+_READ = case((sums.c.algorithm == "blake3", _BLAKE3), *((sums.c.algorithm == n, digests.c[n]) for n in ALGORITHMS))
 _CAME = items.c.state.in_([str(ItemState.FINALIZED), str(ItemState.DUPLICATE)])
 _MATCHES = and_(_CAME, sums.c.digest == _READ)
 # A file of another length is another file, whatever it was hashed with.

@@ -6,7 +6,7 @@ replaces a file, releases the interpreter while it works, and reports what went 
 session, no retry and no database.
 
 Paths are bytes, relative to their root, with ``/`` between components. Times are nanoseconds since the Unix
-epoch. Sizes are bytes. Digests are the 32 raw bytes of BLAKE3.
+epoch. Sizes are bytes. Digests are the 32 raw bytes of BLAKE3, unless another algorithm is named.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,11 @@ BUFFER_MAX: int
 
 THREADS_MAX: int
 """Most threads of one call, 32."""
+
+HASHES: dict[str, int]
+"""The other digests that :func:`stage` can make in the same read: bytes of each, by its name. ``xxh64``, ``xxh3`` (its
+64 bits) and ``xxh128``, with seed 0 and the most significant byte first, as hash lists write them; ``md5``, ``sha1``,
+``sha256``, ``sha512``."""
 
 Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 """What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
@@ -62,7 +67,7 @@ Staged: TypeAlias = tuple[
     dict[int, bytes],
     list[bytes],
 ]
-"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks)``.
+"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks, more)``.
 
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
 ``bytes read``: from the source, per file. ``started``, ``copied``: when work on the file began, and when its last
@@ -70,7 +75,8 @@ byte was hashed and written (not yet flushed; 0 if that did not happen). ``fault
 of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
 ``spent``: nanoseconds of this call that went into copying, flushing and reading back. ``blocks``: by the index of
 the file, for each that is longer than one block (:func:`block_of`) and was read to its end, the chaining values of its
-blocks in order, 32 bytes each."""
+blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked for, in that order: of all
+files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was not read to its end."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
@@ -150,6 +156,7 @@ def stage(
     threads: int = 1,
     together: bool = False,
     keep_cache: bool = False,
+    hashes: Sequence[str] = (),
     page: Page | None = None,
 ) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -181,8 +188,12 @@ def stage(
     one thread for each device; a writer waits when a device has 256 MiB before it (on Linux, where pages can be dropped
     for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
 
-    Raises ``ValueError`` for columns of different length or a bad mode, buffer or number of threads; everything
-    else is a fault.
+    ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte is read again for them. For
+    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB of
+    memory.
+
+    Raises ``ValueError`` for columns of different length, a bad mode, buffer or number of threads, and a name in
+    ``hashes`` that is unknown or stands there twice; everything else is a fault.
     """
 
 def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:

@@ -11,6 +11,7 @@ use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flush::{flush, Column, Copy};
+use crate::lanes::{self, Lanes};
 use crate::mismatch::Blame;
 use crate::platform::Dir;
 use crate::progress::Page;
@@ -71,22 +72,25 @@ pub fn stage(
     let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
     let devices = devices(roots, options.together, big);
     let behinds: Vec<Arc<Behind>> = devices.iter().filter_map(|device| device.behind.clone()).collect();
-    let mut work = Work {
-        source,
-        roots,
-        sources: Parents::new(source),
-        targets: roots.iter().map(|root| Parents::new(root)).collect(),
-        devices,
-        buffers: Vec::new(),
-        options,
-        page,
-    };
     let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
     thread::scope(|scope| {
         let _end = End(&behinds);
         for behind in &behinds {
             scope.spawn(|| behind.run(page));
         }
+        let beside = transfers.iter().any(|transfer| transfer.size >= lanes::LEAST);
+        // Made in here: its lanes end with it, and the scope waits for them.
+        let mut work = Work {
+            source,
+            roots,
+            sources: Parents::new(source),
+            targets: roots.iter().map(|root| Parents::new(root)).collect(),
+            devices,
+            buffers: Vec::new(),
+            lanes: Lanes::start(options.hashes, beside, scope),
+            options,
+            page,
+        };
         while batch.staged.len() < transfers.len() {
             let from = batch.staged.len();
             let part = &transfers[from..from + work.part_length(&transfers[from..])];
@@ -135,6 +139,7 @@ struct Work<'a> {
     devices: Vec<Device>,
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
+    lanes: Lanes,
     options: StageOptions,
     page: &'a Page,
 }
@@ -285,12 +290,14 @@ impl Work<'_> {
         bytes_read: &mut u64,
     ) -> Result<Option<Content>> {
         let page = self.page;
-        if self.options.threads > 1 && transfer.size >= LEAST {
-            let buffers = self.buffers(self.options.threads);
-            return spread(source, sinks, buffers, transfer.item, bytes_read, page);
+        let count = if transfer.size >= LEAST { self.options.threads } else { 1 };
+        self.buffers(count);
+        let buffers = &mut self.buffers[..count];
+        let summing = self.lanes.begin(transfer.size);
+        if count > 1 {
+            return spread(source, sinks, buffers, summing, transfer.item, bytes_read, page);
         }
-        let length = self.options.buffer;
-        pump(source, sinks, &mut self.buffers(1)[0][..length], bytes_read, page)
+        pump(source, sinks, &mut buffers[0][..self.options.buffer], summing, bytes_read, page)
     }
 
     /// Phase two: one thread per device waits for it.

@@ -37,6 +37,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod algorithms;
 mod behind;
 mod buffer;
 mod content;
@@ -46,6 +47,7 @@ mod error;
 mod flush;
 mod folders;
 mod inspect;
+mod lanes;
 mod mismatch;
 mod platform;
 mod progress;
@@ -63,6 +65,7 @@ pub mod tree;
 mod verify;
 pub mod volume;
 
+pub use algorithms::{Algorithm, Algorithms, Sum, Sums};
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};
 pub use content::Content;
 pub use copy::stage;

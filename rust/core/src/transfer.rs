@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::algorithms::Algorithms;
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -35,6 +36,9 @@ pub struct StageOptions {
     pub together: bool,
     /// What is read from the source may stay in the page cache.
     pub keep_cache: bool,
+    /// Digests to make in the same read, beside BLAKE3. Each of the slower ones takes a thread besides, if there are
+    /// files of 1 MiB and more.
+    pub hashes: Algorithms,
 }
 
 /// Most threads of one call: each has a word of the page to say what it works on.
@@ -42,7 +46,8 @@ pub const THREADS_MAX: usize = 32;
 
 impl Default for StageOptions {
     fn default() -> Self {
-        Self { mode: Mode::Read, buffer: 1 << 20, threads: 1, together: false, keep_cache: false }
+        let (mode, hashes) = (Mode::Read, Algorithms::NONE);
+        Self { mode, buffer: 1 << 20, threads: 1, together: false, keep_cache: false, hashes }
     }
 }
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ingest import engine
+from ingest.media.c4 import c4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLIPS = {f"DCIM/100/C{number:04d}.MP4": bytes([number]) * (70_000 * number) for number in range(1, 5)}
 
@@ -84,6 +91,118 @@ def test_a_list_that_means_nothing_stops_nothing(bring):
     assert by_name["a.md5"]["problems"] == 1
     assert "document type declaration" in by_name["b.mhl"]["problem"]
     assert by_name["c.b3"]["matched"] == 4
+
+
+# Lists of every kind, on one card: right, with one wrong entry, with one missing file
+
+WRONG, GONE = "DCIM/100/C0002.MP4", "DCIM/100/C0005.MP4"
+
+
+def plain(tool: str) -> Callable[[dict[str, bytes]], bytes]:
+    """What a tool says of these files; of what is no file, a line with its digest."""
+
+    def write(files: dict[str, bytes]) -> bytes:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+        told = b""
+        for name, data in files.items():
+            digits, _, _ = subprocess.run([tool, "-"], input=data, capture_output=True, check=True).stdout.partition(
+                b" "
+            )
+            told += digits + b"  " + name.encode() + b"\n"
+        return told
+
+    return write
+
+
+def mhl_1(files: dict[str, bytes]) -> bytes:
+    hashes = "".join(
+        f"<hash><file>{name}</file><size>{len(data)}</size><md5>{hashlib.md5(data).hexdigest()}</md5>"
+        f"<sha1>{hashlib.sha1(data).hexdigest()}</sha1><hashdate>2024-03-01T10:00:01Z</hashdate></hash>\n"
+        for name, data in files.items()
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<hashlist version="1.1">{hashes}</hashlist>'.encode()
+
+
+def mhl_2(files: dict[str, bytes]) -> bytes:
+    hashes = "".join(
+        f'<hash><path size="{len(data)}">{name}</path>'
+        f'<c4 action="original">{c4(hashlib.sha512(data).digest())}</c4></hash>\n'
+        for name, data in files.items()
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<hashlist version="2.0" xmlns="urn:ASC:MHL:v2.0">'
+        f"<hashes>{hashes}</hashes></hashlist>"
+    ).encode()
+
+
+KINDS = {
+    "md5": ("md5sums.txt", plain("md5sum"), ["md5"]),
+    "sha1": ("card.sha1", plain("sha1sum"), ["sha1"]),
+    "sha256": ("SHA256SUMS", plain("sha256sum"), ["sha256"]),
+    "sha512": ("SHA512SUMS", plain("sha512sum"), ["sha512"]),
+    "blake3": ("card.b3", b3, ["blake3"]),
+    "xxh64": ("card.xxh64", plain("xxh64sum"), ["xxh64"]),
+    "xxh128": ("card.xxh128", plain("xxh128sum"), ["xxh128"]),
+    "mhl": ("card.mhl", mhl_1, ["md5", "sha1"]),
+    "ascmhl": ("ascmhl/0001_CARD_2024-03-01_100000Z.mhl", mhl_2, ["sha512"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_list_finds_one_wrong_entry_and_one_missing_file(bring, kind, tmp_path):
+    name, write, algorithms = KINDS[kind]
+    right = {each: data for each, data in CLIPS.items() if each != WRONG}
+    told = bring({name: write({**CLIPS, WRONG: CLIPS[WRONG][:-1] + b"?", GONE: b"gone"})})
+
+    assert told.code == 7, told.errors
+    assert told.document["state"] == "completed"
+    (one,) = told.document["sums"]
+    assert one["kind"] == kind
+    assert (one["matched"], one["missing"], one["unchecked"]) == (len(right) * len(algorithms), 1, 0)
+    assert one["first_missing"] == GONE
+    assert {(each["path"], each["algorithm"]) for each in one["differing"]} == {
+        (str(tmp_path / "CARD" / WRONG), algorithm) for algorithm in algorithms
+    }
+    assert all(each["read"] != each["listed"] for each in one["differing"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_list_agrees_with_a_card_that_is_as_it_was(bring, kind):
+    name, write, algorithms = KINDS[kind]
+    told = bring({name: write(CLIPS)})
+
+    assert told.code == 0, told.errors
+    (one,) = told.document["sums"]
+    assert (one["kind"], one["entries"], one["matched"]) == (kind, *[len(CLIPS) * len(algorithms)] * 2)
+
+
+def test_several_lists_are_checked_in_one_read(ingest, tell, strace, plant, tmp_path, archive, backup):
+    lists = {KINDS[kind][0]: KINDS[kind][1](CLIPS) for kind in ("md5", "sha256", "mhl", "ascmhl", "blake3")}
+    card = plant(tmp_path / "CARD", {**CLIPS, **lists})
+    done, amounts = counted(ingest, strace, tmp_path, card, "copy", card, archive, "--also", backup)
+
+    assert done.returncode == 0, done.stderr
+    assert amounts == {name: len(data) for name, data in CLIPS.items()} | {
+        name: 2 * len(data) for name, data in lists.items()
+    }
+    (session,) = tell("sessions").document["sessions"]
+    total = tell("show", session["session"]).document["sums_total"]
+    assert (total["lists"], total["entries"], total["matched"]) == (5, 24, 24)
+
+
+def test_what_a_list_asked_for_is_in_the_manifest_too(bring, rows, archive):
+    bring({"card.sha256": plain("sha256sum")(CLIPS)})
+
+    told = rows(archive, "SELECT size, sha256, md5 FROM copies WHERE path LIKE '%C0003.MP4'")
+
+    assert told == [
+        {
+            "size": len(CLIPS["DCIM/100/C0003.MP4"]),
+            "sha256": hashlib.sha256(CLIPS["DCIM/100/C0003.MP4"]).hexdigest(),
+            "md5": None,
+        }
+    ]
 
 
 def test_lists_are_not_read_for_who_does_not_want_it(bring):
@@ -166,21 +285,28 @@ def test_a_session_that_was_killed_keeps_what_its_lists_said(ingest, tell, plant
     assert told["sums_total"]["problems"] == 0
 
 
-def test_a_list_is_read_once_more_and_every_other_file_once(ingest, strace, plant, tmp_path, archive):
-    files = {**CLIPS, "list.b3": b3(CLIPS)}
-    card = plant(tmp_path / "CARD", files)
+def counted(ingest, strace, tmp_path, card, *arguments):
+    """Runs a command under strace: what came of it, and the bytes that were read of each file of a card."""
     log = tmp_path / "calls"
     log.mkdir()
-
-    subprocess.run(
+    done = subprocess.run(
         [strace, "-ff", "-qq", "-y", "-s", "0", "-e", "trace=read,pread64", "-o", log / "t",
-         *ingest.command("copy", card, archive, "--read-mode", "read")],
-        env=ingest.environment, capture_output=True, check=True,
+         *ingest.command(*arguments, "--read-mode", "read")],
+        env=ingest.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-
-    amounts = dict.fromkeys(files, 0)
+    amounts: dict[str, int] = {}
     for line in "\n".join(each.read_text(errors="replace") for each in log.iterdir()).splitlines():
         found = re.match(r"\w+\([^<]*<([^>]*)>.* = (\d+)", line)
         if found and found[1].startswith(f"{card}/"):
-            amounts[os.path.relpath(found[1], card)] += int(found[2])
+            name = os.path.relpath(found[1], card)
+            amounts[name] = amounts.get(name, 0) + int(found[2])
+    return done, amounts
+
+
+def test_a_list_is_read_once_more_and_every_other_file_once(ingest, strace, plant, tmp_path, archive):
+    files = {**CLIPS, "list.b3": b3(CLIPS)}
+    card = plant(tmp_path / "CARD", files)
+    done, amounts = counted(ingest, strace, tmp_path, card, "copy", card, archive)
+
+    assert done.returncode == 0, done.stderr
     assert amounts == {name: len(data) * (2 if name == "list.b3" else 1) for name, data in files.items()}

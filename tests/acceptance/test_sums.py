@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -175,6 +177,27 @@ def test_every_kind_of_list_agrees_with_a_card_that_is_as_it_was(bring, kind):
     assert told.code == 0, told.errors
     (one,) = told.document["sums"]
     assert (one["kind"], one["entries"], one["matched"]) == (kind, *[len(CLIPS) * len(algorithms)] * 2)
+
+
+def test_a_history_as_the_reference_tool_keeps_it(plant, tell, tmp_path, archive, backup):
+    tool = Path(sys.executable).with_name("ascmhl")
+    if not tool.exists():
+        pytest.skip("ascmhl is not installed")
+    card = plant(tmp_path / "CARD", {**CLIPS, "Ton & Bild ä.txt": b"sidecar"})
+    for formats in (["-h", "xxh64"], ["-h", "md5", "-h", "xxh128", "-h", "xxh3", "-h", "sha1", "-h", "c4"]):
+        subprocess.run([tool, "create", *formats, card], capture_output=True, check=True)
+
+    right = tell("copy", card, archive)
+    (card / WRONG).write_bytes(CLIPS[WRONG][:-1] + b"?")
+    again = subprocess.run([tool, "create", "-h", "xxh64", card], capture_output=True, check=False)
+    wrong = tell("copy", card, backup)
+
+    assert right.code == 0, right.errors
+    # The second generation repeats the format of the first.
+    assert (right.document["sums_total"]["lists"], right.document["sums_total"]["matched"]) == (2, 5 * 6)
+    assert again.returncode != 0
+    assert wrong.code == 7
+    assert {each["path"] for one in wrong.document["sums"] for each in one["differing"]} == {str(card / WRONG)}
 
 
 def test_several_lists_are_checked_in_one_read(ingest, tell, strace, plant, tmp_path, archive, backup):

@@ -105,7 +105,7 @@ def _sums(report: SessionReport) -> list[str]:
         lines.append(f"    {shown(one.path)}: {number(one.missing, 'entry', 'entries')} of files that are not on the card: "
                      + shown(one.first_missing) + (" …" if one.missing > 1 else ""))  # fmt: skip
     lines += [
-        f"    {shown(one.path)}: {number(one.problems, 'line was', 'lines were')} not understood: {one.problem}"
+        f"    {shown(one.path)}: {number(one.problems, 'line')} left aside: {one.problem}"
         for one in [each for each in sums.each if each.problem][:_LISTED]
     ]
     return lines + _suspect(report)

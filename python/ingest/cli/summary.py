@@ -32,6 +32,7 @@ def summary(report: SessionReport) -> list[str]:
     lines = [f"{listed(report.sources)} -> {listed(report.destinations)}", ""]
     lines += _arrived(report)
     lines += _left_out(report)
+    lines += _sums(report)
     lines += _lost(report)
     lines += ["", *_verdict(report)]
     speed = report.bytes["read"] / report.seconds["total"] if report.seconds["total"] else 0
@@ -42,7 +43,7 @@ def summary(report: SessionReport) -> list[str]:
 
 def lost(report: SessionReport) -> list[str]:
     """What did not arrive, and what to do: all that has to be said when nothing else is."""
-    return [line.strip() for line in (*_lost(report), *_verdict(report)) if line.strip()]
+    return [line.strip() for line in (*_suspect(report), *_lost(report), *_verdict(report)) if line.strip()]
 
 
 def _arrived(report: SessionReport) -> list[str]:
@@ -88,6 +89,47 @@ def _left_out(report: SessionReport) -> list[str]:
     ]
 
 
+def _sums(report: SessionReport) -> list[str]:
+    """What the card's own sum files say."""
+    sums = report.sums
+    if not sums.lists:
+        return []
+    entries = number(sums.entries, "entry", "entries")
+    lines = [f"  {number(sums.lists, 'sum file')} on the card: {sums.matched:,} of {entries} equal what was read."]
+    if sums.unchecked:
+        lines.append(
+            f"    {sums.unchecked:,} could not be checked: the file did not arrive, or was read for its BLAKE3 alone."
+        )
+    for one in [each for each in sums.each if each.missing][:_LISTED]:
+        assert one.first_missing is not None  # noqa: S101 - it comes with the count
+        lines.append(f"    {shown(one.path)}: {number(one.missing, 'entry', 'entries')} of files that are not on the card: "
+                     + shown(one.first_missing) + (" …" if one.missing > 1 else ""))  # fmt: skip
+    lines += [
+        f"    {shown(one.path)}: {number(one.problems, 'line')} left aside: {one.problem}"
+        for one in [each for each in sums.each if each.problem][:_LISTED]
+    ]
+    return lines + _suspect(report)
+
+
+def _suspect(report: SessionReport) -> list[str]:
+    """Files that are not what their own card says of them."""
+    total = report.sums.differing
+    if not total:
+        return []
+    lines = [
+        "",
+        f"  {number(total, 'entry of a sum file is', 'entries of sum files are')} NOT what was read from the card:",
+    ]
+    named = [(one, each) for one in report.sums.each for each in one.differing]
+    for one, each in named[:_LISTED]:
+        read = "another length" if each.read is None else each.read.hex()
+        lines += [f"    {shown(each.path)}, its {each.algorithm} in {shown(one.path)}:",
+                  f"      listed {each.listed.hex()}", f"      read   {read}"]  # fmt: skip
+    if total > _LISTED:
+        lines.append(f"    … and {total - _LISTED:,} more: ingest show {report.id[:8]} --json")
+    return [*lines, "  The copies are what the card holds now. Keep the card; read it again with another reader."]
+
+
 def _lost(report: SessionReport) -> list[str]:
     lines = []
     if report.failures_total:
@@ -121,6 +163,8 @@ def _verdict(report: SessionReport) -> list[str]:
             reread = any(root.verify_method.get("reread") for root in report.roots)
             proven = "proven" if not items["duplicate"] else "proven when they arrived"
             lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, {proven}."]
+            if report.sums.differing:
+                lines.append("BUT the card's own sum files do not agree with it: see above. Keep the source.")
             if reread:
                 lines.append(
                     "Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify"

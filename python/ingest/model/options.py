@@ -42,6 +42,13 @@ class Cache(StrEnum):
     KEEP = "keep"
 
 
+class Lists(StrEnum):
+    """What becomes of the sum files that a card brings along."""
+
+    CHECK = "check"
+    IGNORE = "ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -53,6 +60,7 @@ class CopyOptions:
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
             at most.
         hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
+        sums: whether the card's own sum files are checked.
     """
 
     label: str | None = None
@@ -68,6 +76,7 @@ class CopyOptions:
     cache: Cache | None = None
     batch: int | None = None
     hashes: tuple[str, ...] = ()
+    sums: Lists = Lists.CHECK
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -91,6 +100,8 @@ class CopyOptions:
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
             hashes=tuple(stored.get("hashes", ())),
+            # Sessions that began before there was a choice have found no list.
+            sums=Lists(stored.get("sums", "check")),
         )
 
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.columns import CopyColumns
 from ingest.model.digests import computed
+from ingest.model.options import Lists
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.board import Board
 from ingest.pipeline.flow import Flow
 from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
+from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner
@@ -32,6 +34,7 @@ from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
+from ingest.session.sums import Sums, differs
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for
 from ingest.storage.tuning import SHARD_BYTES, Tuning, tune
@@ -129,6 +132,7 @@ class _Run:
         self._meter = meter
         self._facts = work.facts
         self._journal = journal
+        self._sums = Sums(work.database, work.facts.key)
         self._state = work.state
         self._roots = [destination.root if destination else None for destination in work.destinations]
         self._keys = [place.key for place in work.facts.roots]
@@ -141,13 +145,16 @@ class _Run:
         """The steps, in order; the state they end in, and the problem if there is one."""
         self._clear_staging()
         if self._work.retry:
-            reopen(self._journal, self._work.sources, self._work.options)
+            reopen(self._journal, self._work.sources, self._work.options, self._found)
         self._scan()
+        self._read_lists()
         absent = self._survey()
         self._preflight(absent)
         board = self._copy(absent)
         state = finalize.final_state(board, self._journal)
         finalize.clean_up(board, self._work.destinations, state, self._journal)
+        if differs(self._journal):
+            self._work.warn("the card's own sum files say something else of files that arrived as they were read")
         return state, "; ".join(board.problems) or None
 
     @property
@@ -182,12 +189,29 @@ class _Run:
             try:
                 for found in scan_source(root, facts, number, chosen):
                     self._journal.add(found.items, found.folders)
+                    self._found(found.items)
                     number += len(found.items)
                     self._meter.found(found.items)
                     self._heed_stop()
             except OSError as error:
                 raise self._trouble(root, from_os_error(error, "scan", facts.path)) from error
         self._journal.scanned(time.monotonic() - began)
+
+    def _found(self, items: list[Item]) -> None:
+        """Note the sum files among what was found; a file that was named alone brings none along."""
+        if self._work.options.sums is Lists.CHECK:
+            sources = self._facts.sources
+            self._sums.found(lists_among(item for item in items if sources[item.source].single is None))
+
+    def _read_lists(self) -> None:
+        """Read the card's sum files, so that it is known which digests the one read of each file has to compute."""
+        self._sums.begin()
+        for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
+            try:
+                read_lists(self._sums, self._journal, facts.number, root, self._heed_stop)
+            except OSError as error:
+                raise self._trouble(root, from_os_error(error, "read", facts.path)) from error
+        self._hashes = computed((*self._work.options.hashes, *self._sums.algorithms()))
 
     def _pages(self, source: int) -> Iterator[list[Item]]:
         """A source's items; stopping is heeded in between."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import copies, digests, folders, items, parts, session_roots, session_sources, sessions
+from ingest.db.schema import copies, digests, folders, items, lists, parts, session_roots, session_sources, sessions
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
 from ingest.session.columns import add_items
@@ -65,7 +65,7 @@ class Journal(Tally):
     def forget_scan(self) -> None:
         """Drop what an unfinished scan wrote, so that it can begin again."""
         with self.database.write() as connection:
-            for table in (items, folders):
+            for table in (items, folders, lists):
                 connection.execute(delete(table).where(table.c.session == self.key))
 
     def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:

@@ -12,7 +12,7 @@ from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Source
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.digests import HASHES
-from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, ReadMode
+from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, Lists, ReadMode
 
 if TYPE_CHECKING:
     from ingest.model.session import SessionReport
@@ -88,6 +88,9 @@ def run(
             help=f"A further digest from the same read, for the manifest: {', '.join(HASHES)}. Repeatable.",
         ),
     ] = None,
+    sums: Annotated[
+        Lists, typer.Option("--sums", help="The card's own sum files (md5, sha, b3, xxh, MHL, ASC MHL).")
+    ] = Lists.CHECK,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -112,7 +115,7 @@ def run(
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
-        flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()),
+        flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()), sums=sums,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

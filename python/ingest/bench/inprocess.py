@@ -88,7 +88,7 @@ def _stage(mode: str, buffer: int, workers: int, threads: int, course: Course) -
                 return copying
             staging = [b"%d" % next(names) for _ in batch.paths]
             items = list(range(len(staging)))
-            digests, _, _, _, faults, ((_, _, _, troubles),), spent, *_ = engine.stage(
+            digests, _, _, _, faults, ((*_, troubles),), spent, *_ = engine.stage(
                 source, [target], items, batch.paths, batch.sizes, batch.mtimes, [staging], mode=mode, buffer=buffer,
                 threads=threads,
             )  # fmt: skip

@@ -186,7 +186,7 @@ class Flow:
                     self._outbox.discard(root, transfer.copies[root].staging)
             self._setbacks.source_fault(transfer, transfer.other_bytes(), request.roots)
             return
-        for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
+        for root, (methods, validated, kept, strategies, faults) in zip(request.roots, columns, strict=True):
             copy = transfer.copies[root]
             copy.worker, copy.started_at, copy.copied_at = answer.worker, started[at], copied[at]
             copy.blake3 = transfer.digest
@@ -195,6 +195,7 @@ class Flow:
                 continue
             copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
             copy.verify_method, copy.validated_at, copy.kept_mtime = methods[at], validated[at], kept[at]
+            copy.strategy = strategies[at]
             copy.operation, copy.errno = None, 0
             self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
             self._ledger.put(copy)
@@ -270,6 +271,7 @@ class Flow:
                 self._setbacks.root_fault(transfer, copy, failed(fault))
             elif fault is None and digest == copy.blake3:
                 self._outbox.discard(copy.root, copy.staging)
+                copy.strategy = None
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)
                 self._board.settle(transfer)
             else:

@@ -39,6 +39,7 @@
 
 mod behind;
 mod buffer;
+mod clone;
 mod content;
 mod copy;
 pub mod digest;
@@ -64,6 +65,7 @@ mod verify;
 pub mod volume;
 
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};
+pub use clone::Strategy;
 pub use content::Content;
 pub use copy::stage;
 pub use error::{Error, Kind, Result};

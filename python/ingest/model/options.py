@@ -42,6 +42,15 @@ class Cache(StrEnum):
     KEEP = "keep"
 
 
+class Strategy(StrEnum):
+    """How a copy comes to be on the source's own file system; elsewhere its bytes are written."""
+
+    AUTO = "auto"
+    COPY = "copy"
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -52,6 +61,7 @@ class CopyOptions:
         workers: worker processes. threads: of one worker on one big file.
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
             at most.
+        strategy: `auto` writes every copy's bytes.
     """
 
     label: str | None = None
@@ -66,6 +76,7 @@ class CopyOptions:
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
     batch: int | None = None
+    strategy: Strategy = Strategy.AUTO
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -88,6 +99,7 @@ class CopyOptions:
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
+            strategy=Strategy(stored.get("strategy", "auto")),
         )
 
 

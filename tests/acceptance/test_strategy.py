@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -156,6 +157,21 @@ def test_a_card_larger_than_what_is_left_fits_when_it_is_shared(tell, make_disk,
     assert told.document["destinations"][0]["strategy"][strategy] == 1
     assert planned.document["destinations"][0]["enough"]
     assert any(sentence == f"strategy {strategy}: asked for" for sentence in planned.document["how"])
+
+
+@pytest.mark.parametrize("strategy", ["reflink", "hardlink"])
+def test_progress_moves_with_what_is_read_where_nothing_is_written(tell, place, tmp_path, strategy):
+    source, archive = place("xfs")
+
+    told = tell("copy", source, archive, "--strategy", strategy, "--events", tmp_path / "log")
+
+    assert told.code == 0, told.errors
+    log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    steps = [event for event in log if event["event"] == "progress" and event["phase"] in ("copying", "finalizing")]
+    done, size = [step["work_done"] for step in steps], told.document["bytes"]["discovered"]
+    assert done == sorted(done)
+    assert {step["work"] for step in steps} == {2 * size}
+    assert done[-1] == 2 * size
 
 
 def test_an_interrupted_session_goes_on_sharing(ingest, tell, place, rows, strace):

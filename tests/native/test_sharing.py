@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest import _native
 
@@ -160,6 +163,7 @@ def test_nothing_is_done_to_a_source_but_to_open_read_flush_and_link_it(make_dis
     }  # fmt: skip
     assert ("linkat" in done) == (strategy == "hardlink")
     assert len([call for call in calls if "FICLONE" in call]) == (2 if strategy == "reflink" else 0)
+    assert len([call for call in calls if call.startswith("fsync(") and f"{archive.path}/01.mov>" in call]) == 1
     assert not [call for call in concerned if "O_RDWR" in call or "O_WRONLY" in call or "O_CREAT" in call]
     assert len([call for call in concerned if call.startswith("openat2") and f"{card.path}>" in call]) == 1
 
@@ -369,6 +373,70 @@ def test_a_request_to_stop_is_heeded_and_leaves_only_the_source(make_disk, rows,
     assert near.files() == set()
     assert looks(card, linked=True) == before
     assert (card.path / "00.mov").stat().st_nlink == 1
+
+
+STOPPED = """
+import threading, time
+card, archive = sys.argv[1:]
+page, seen = _native.Page(), os.stat(card + "/00.mov")
+threading.Timer(0.3, page.cancel).start()
+began = time.monotonic()
+staged = _native.stage(
+    _native.Root(os.fsencode(card)), [_native.Root(os.fsencode(archive))], [0], [b"00.mov"], [seen.st_size],
+    [seen.st_mtime_ns], [[b"part"]], strategy="reflink", page=page,
+)
+result = staged[4][0][0], page.words()[1], time.monotonic() - began
+"""
+
+
+@pytest.mark.root
+def test_the_wait_for_a_source_that_is_not_on_the_disk_yet_can_be_stopped(make_disk, traced, place, card_on):
+    """The kernel writes out what it is to clone; here each of four slices takes two seconds."""
+    disk = make_disk("xfs")
+    card, _ = card_on(disk, (0,))
+    with open(card.path / "00.mov", "wb") as file:
+        file.truncate(250 * MIB)
+    archive = place(disk / "archive")
+
+    (fault, read, took), _ = traced(
+        STOPPED, card.path, archive.path, trace="sync_file_range", inject=("sync_file_range:delay_enter=2s",)
+    )
+
+    assert (fault, read) == ("cancelled", 0)
+    assert 2 <= took < 5
+    assert archive.files() == set()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_any_size_in_any_mode_arrives_shared_and_proven(make_disk, stage, kind, place, card_on):
+    disk = make_disk(kind)
+    card, _ = card_on(disk, ())
+    tries = itertools.count()
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        size=st.one_of(st.integers(0, 70_000), st.integers(MIB - 2, MIB + 2), st.integers(16 * MIB - 2, 16 * MIB + 2)),
+        mode=st.sampled_from(["read", "mmap", "direct"]),
+        power=st.integers(12, 20),
+        threads=st.integers(1, 4),
+        together=st.booleans(),
+        strategy=st.sampled_from(["reflink", "hardlink"]),
+    )
+    def arrives(size: int, mode: str, power: int, threads: int, together: bool, strategy: str) -> None:
+        archive = place(disk / f"archive{next(tries)}")
+        name = card.write("clip.mov", noise(size))
+
+        [row] = stage(
+            card, [archive], name, mode=mode, buffer=1 << power, threads=threads, together=together, strategy=strategy
+        )
+
+        assert (row.fault, row.copies[0].fault, row.copies[0].strategy) == (None, None, strategy)
+        assert row.digest == _native.blake3(noise(size))
+        assert row.copies[0].method in ("direct", "evicted")
+        shutil.rmtree(archive.path)
+
+    arrives()
 
 
 @pytest.mark.root

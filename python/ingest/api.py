@@ -113,7 +113,9 @@ def copy(
 
 def _sharing(options: CopyOptions, sources: Sequence[Opened], destinations: Sequence[Destination | None]) -> Sharing:
     """Which copies can be clones or links; asked of the destinations themselves."""
-    seen = look(options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations])
+    seen = look(
+        options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations]
+    )
     return probed(seen, [one.root if one else None for one in destinations])
 
 

@@ -156,7 +156,7 @@ def test_a_card_larger_than_what_is_left_fits_when_it_is_shared(tell, make_disk,
     assert told.code == 0, told.errors
     assert told.document["destinations"][0]["strategy"][strategy] == 1
     assert planned.document["destinations"][0]["enough"]
-    assert any(sentence == f"strategy {strategy}: asked for" for sentence in planned.document["how"])
+    assert any(sentence.startswith(f"strategy {strategy}: asked for") for sentence in planned.document["how"])
 
 
 @pytest.mark.parametrize("strategy", ["reflink", "hardlink"])

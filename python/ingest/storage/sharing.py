@@ -171,8 +171,8 @@ _WORD: Final = {Strategy.REFLINK: "cloned", Strategy.HARDLINK: "linked"}
 def how(asked: Strategy, sharing: Sharing, sources: Sequence[Volume], roots: Sequence[Volume]) -> str:
     """One sentence that tells the strategy, and why."""
     if sharing.pairs:
-        where = " where a destination is on the source's file system; elsewhere bytes are written"
-        return f"strategy {sharing.strategy}: asked for" + (where if sharing.obstacles else "")
+        where = "on the source's file system; elsewhere bytes are written" if sharing.obstacles else "everywhere"
+        return f"strategy {sharing.strategy}: asked for, and tried before anything is copied; {where}"
     if asked is not Strategy.AUTO:
         return "strategy copy: asked for"
     if look(Strategy.REFLINK, sources, roots).pairs:

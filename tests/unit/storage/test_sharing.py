@@ -83,8 +83,8 @@ def test_what_is_copied_all_the_same_is_said_once_for_each_destination():
         (Strategy.AUTO, [ELSEWHERE], "strategy copy: another file system than the source's"),
         (Strategy.AUTO, [HERE], "unless --strategy says otherwise"),
         (Strategy.COPY, [HERE], "strategy copy: asked for"),
-        (Strategy.REFLINK, [HERE], "strategy reflink: asked for"),
-        (Strategy.HARDLINK, [HERE, ELSEWHERE], "strategy hardlink: asked for where a destination is on the source's"),
+        (Strategy.REFLINK, [HERE], "strategy reflink: asked for, and tried before anything is copied; everywhere"),
+        (Strategy.HARDLINK, [HERE, ELSEWHERE], "; on the source's file system; elsewhere bytes are written"),
     ],
 )
 def test_the_strategy_is_told_with_its_reason(asked, roots, told):

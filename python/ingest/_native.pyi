@@ -49,12 +49,12 @@ changed while it was read) · ``unstable`` (the source gave different bytes when
 Identity: TypeAlias = tuple[int, int, int, int, int, int]
 """``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
 
-Copies: TypeAlias = tuple[list[str | None], list[int], list[int], dict[int, Fault]]
-"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, faults)``. Per file the method
-is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the copy
-has, as its file system keeps it. The method is None, and both times are 0, exactly where there is no copy: with a
-fault of the copy, which ``faults`` holds by the index of the file in the call, or with one of its source, which is
-not repeated there."""
+Copies: TypeAlias = tuple[list[str | None], list[int], list[int], list[str | None], dict[int, Fault]]
+"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, strategy, faults)``. Per file the
+method is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the
+copy has, as its file system keeps it; the strategy is ``copy``, ``reflink`` or ``hardlink``, as the copy came to be.
+Method and strategy are None, and both times are 0, exactly where there is no copy: with a fault of the copy, which
+``faults`` holds by the index of the file in the call, or with one of its source, which is not repeated there."""
 
 Staged: TypeAlias = tuple[
     bytes,
@@ -157,6 +157,7 @@ def stage(
     together: bool = False,
     keep_cache: bool = False,
     hashes: Sequence[str] = (),
+    strategy: str = "copy",
     page: Page | None = None,
 ) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -192,8 +193,16 @@ def stage(
     files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB of
     memory.
 
-    Raises ``ValueError`` for columns of different length, a bad mode, buffer or number of threads, and a name in
-    ``hashes`` that is unknown or stands there twice; everything else is a fault.
+    ``strategy`` says how copies come to be on roots of the source's own file system. ``copy``: their bytes are written.
+    ``reflink``: the staging file is a clone of the source (FICLONE), ``hardlink``: a second name of it; both are made
+    before the source is read and hashed, and flushed and read back cold like any copy. Nothing of a hard link is
+    touched: it has the time and the permissions of its source, whose count of names and change time its making changes.
+    On other file systems, and where the kernel refuses it (EXDEV, EOPNOTSUPP, ENOTTY, ENOSYS, EINVAL, EPERM, EMLINK,
+    ETXTBSY; the first four for the rest of the call), the bytes are written. What is not written is not counted as
+    written on the page.
+
+    Raises ``ValueError`` for columns of different length, a bad mode, strategy, buffer or number of threads, and a name
+    in ``hashes`` that is unknown or stands there twice; everything else is a fault.
     """
 
 def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:

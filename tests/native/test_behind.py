@@ -48,7 +48,7 @@ staged = _native.stage(
 )
 over.set()
 watch.join()
-kinds = {fault[0] for fault in [*staged[4].values(), *staged[5][0][3].values()]}
+kinds = {fault[0] for fault in [*staged[4].values(), *staged[5][0][4].values()]}
 result = (kinds, told[0], time.monotonic() - told[1])
 """
 

@@ -37,7 +37,7 @@ def session_document(report: SessionReport) -> dict[str, Any]:
             {
                 **path_fields(root.path, "root"), "uuid": root.uuid, "state": str(root.state),
                 "copies": {**{str(s): 0 for s in _COPY_STATES}, **root.copies},
-                "verify_method": root.verify_method, "publish_method": root.publish_method,
+                "verify_method": root.verify_method, "publish_method": root.publish_method, "strategy": root.strategy,
             }
             for root in report.roots
         ],

@@ -24,6 +24,10 @@ _LEFT_OUT = {
     "litter": "left out as a system's litter", "--exclude": "left out by --exclude", "--only": "left out by --only",
     "symlink": "skipped: symbolic links are not followed", "special": "skipped: sockets, pipes and devices hold no footage",
 }  # fmt: skip
+_SHARED = {
+    "reflink": "share their blocks with the source: no room was taken, and a block that goes bad is bad in both",
+    "hardlink": "are the source's own files under a second name: who changes or damages the one does it to the other",
+}
 _LISTED = 20
 
 
@@ -69,6 +73,12 @@ def _arrived(report: SessionReport) -> list[str]:
             f"    {shown(root.path)}: {number(done, 'new copy', 'new copies')}{state}"
             + (f"; {'; '.join(proofs)}" if proofs else "")
         )
+        shared = [
+            f"{number(n, 'copy', 'copies')} {_SHARED[way]}" for way, n in root.strategy.items() if n and way in _SHARED
+        ]
+        if shared and root.strategy.get("copy"):
+            shared.append(f"{number(root.strategy['copy'], 'copy', 'copies')} had to be written")
+        lines += [f"      {told}" for told in shared]
         if root.publish_method.get("unguarded"):
             lines.append(
                 f"      {root.publish_method['unguarded']:,} named without the guard against replacing (this file system has none)"
@@ -165,6 +175,8 @@ def _verdict(report: SessionReport) -> list[str]:
             lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, {proven}."]
             if report.sums.differing:
                 lines.append("BUT the card's own sum files do not agree with it: see above. Keep the source.")
+            if any(root.strategy.get("hardlink") for root in report.roots):
+                lines.append("Hard links are no second copy: what happens to the source's files happens to them.")
             if reread:
                 lines.append(
                     "Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify"

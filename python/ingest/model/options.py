@@ -49,6 +49,15 @@ class Lists(StrEnum):
     IGNORE = "ignore"
 
 
+class Strategy(StrEnum):
+    """How a copy comes to be on the source's own file system; elsewhere its bytes are written."""
+
+    AUTO = "auto"
+    COPY = "copy"
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -61,6 +70,7 @@ class CopyOptions:
             at most.
         hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
         sums: whether the card's own sum files are checked.
+        strategy: `auto` writes every copy's bytes.
     """
 
     label: str | None = None
@@ -77,6 +87,7 @@ class CopyOptions:
     batch: int | None = None
     hashes: tuple[str, ...] = ()
     sums: Lists = Lists.CHECK
+    strategy: Strategy = Strategy.AUTO
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -102,6 +113,7 @@ class CopyOptions:
             hashes=tuple(stored.get("hashes", ())),
             # Sessions that began before there was a choice have found no list.
             sums=Lists(stored.get("sums", "check")),
+            strategy=Strategy(stored.get("strategy", "auto")),
         )
 
 

@@ -113,6 +113,7 @@ class RootReport:
     copies: dict[str, int]
     verify_method: dict[str, int]
     publish_method: dict[str, int]
+    strategy: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class SessionReport:
 
     Attributes:
         items: by the keys of COUNTED. bytes: `discovered`, `read` (from sources), `copied`, `verified` (the last
-            two summed over destinations). seconds: `total`, `scan` by the clock; `copy`, `validate` and
+            two summed over destinations; `copied` are those that arrived, be they written, cloned or linked). seconds: `total`, `scan` by the clock; `copy`, `validate` and
             `finalize` summed over workers, which work at the same time.
         failures: the first 100. problem: why the session as a whole did not go on.
         destinations: the card folders. excluded: what stayed behind by rule, by reason. sums: the sum files.

@@ -89,6 +89,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
             place.path, place.uuid, own if own.told else state, counted["state"],
             {name: counted["verify_method"].get(name, 0) for name in ("direct", "evicted", "reread")},
             {name: counted["publish_method"].get(name, 0) for name in ("noreplace", "link", "unguarded")},
+            {name: counted["strategy"].get(name, 0) for name in ("copy", "reflink", "hardlink")},
         ))  # fmt: skip
     lost = journal.unfinished(FAILURES_SHOWN)
     number = sum(by_state.get(bad, (0, 0))[0] for bad in _BAD)

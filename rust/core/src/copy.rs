@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
+use crate::clone::Sharing;
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -88,6 +89,7 @@ pub fn stage(
             sources: Parents::new(source),
             targets: roots.iter().map(|root| Parents::new(root)).collect(),
             devices,
+            sharing: Sharing::new(options.strategy),
             buffers: Vec::new(),
             lanes: Lanes::start(options.hashes, beside, scope),
             options,
@@ -139,6 +141,7 @@ struct Work<'a> {
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
     devices: Vec<Device>,
+    sharing: Sharing,
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
     lanes: Lanes,
@@ -220,8 +223,7 @@ impl Work<'_> {
             copies: Vec::with_capacity(staging.len()),
         };
         let sinks = source.and_then(|mut source| {
-            let mut sinks: Vec<_> =
-                (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
+            let mut sinks: Vec<_> = (0..staging.len()).map(|root| self.create(root, staging[root], &source)).collect();
             let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
             match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
                 Ok(content) => {
@@ -267,16 +269,19 @@ impl Work<'_> {
         Ok(source)
     }
 
-    fn create(&mut self, root: usize, staging: &[u8], size: u64) -> Result<Sink> {
+    fn create(&mut self, root: usize, staging: &[u8], source: &Source) -> Result<Sink> {
         let targets = &mut self.targets[root];
         let (dir, name) = targets.of_new(staging)?;
         if let Some(error) = targets.sync().into_values().next() {
             return Err(error);
         }
-        let path = self.roots[root].absolute(staging);
+        let place = Place { dir, name: name.to_vec(), path: self.roots[root].absolute(staging) };
+        if let Some(file) = self.sharing.make(source, root, &place, self.page)? {
+            return Ok(Sink::shared(place, file, self.sharing.strategy()));
+        }
         let device = self.devices.iter().find(|device| device.roots.contains(&root));
         let behind = device.and_then(|device| device.behind.as_ref());
-        Sink::create(Place { dir, name: name.to_vec(), path }, size, behind)
+        Sink::create(place, source.stat().size, behind)
     }
 
     fn pump(
@@ -366,15 +371,18 @@ fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<
             let verdict = match (copy, &one.fault, outcome) {
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
                 (Err(_), Some(fault), _) => Err(fault.clone()),
-                (Ok(_), None, Some(Ok(proven))) => Ok(proven),
+                (Ok(copy), None, Some(Ok(proven))) => Ok((proven, copy.strategy)),
                 (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => Err(copy.place.remove(error)),
                 (Ok(copy), None, None) => Err(copy.place.remove(copy.place.cancelled())),
                 (Err(error), None, _) => Err(error),
             };
             one.copies.push(match verdict {
-                Ok(proven) => {
-                    Verdict { outcome: Ok(proven.method), validated_ns: proven.at_ns, mtime_ns: proven.mtime_ns }
-                }
+                Ok((proven, strategy)) => Verdict {
+                    outcome: Ok(proven.method),
+                    validated_ns: proven.at_ns,
+                    mtime_ns: proven.mtime_ns,
+                    strategy: Some(strategy),
+                },
                 Err(error) => Verdict::failed(error),
             });
         }

@@ -40,6 +40,7 @@
 mod algorithms;
 mod behind;
 mod buffer;
+mod clone;
 mod content;
 mod copy;
 pub mod digest;
@@ -67,6 +68,7 @@ pub mod volume;
 
 pub use algorithms::{Algorithm, Algorithms, Sum, Sums};
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};
+pub use clone::Strategy;
 pub use content::Content;
 pub use copy::stage;
 pub use error::{Error, Kind, Result};

@@ -1,9 +1,10 @@
 //! The copies of a part, read back from their device and compared with what was read from the source.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::buffer::Buffer;
+use crate::clone::Strategy;
 use crate::copy::AHEAD;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -53,11 +54,14 @@ impl Proofs<'_> {
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         let mut small = Vec::new();
+        let names = names(columns);
         for (root, column) in columns {
             for (index, copy) in column.iter().enumerate() {
                 let (Ok(copy), Some(digest)) = (copy, self.digests[index]) else { continue };
                 let unit = Unit { root: *root, index, copy, digest };
-                if self.part[index].size < LEAST {
+                // Links to one file go one after the other: each must find what the last one read out of memory.
+                let single = names.get(&(copy.stat.dev, copy.stat.ino)).is_none_or(|names| *names == 1);
+                if self.part[index].size < LEAST && single {
                     small.push(unit);
                 } else {
                     outcomes.push(self.one(&unit, self.open(&unit, word), buffers, word));
@@ -123,6 +127,16 @@ impl Proofs<'_> {
         source.expect(transfer.size, transfer.mtime_ns)?;
         Ok(source)
     }
+}
+
+/// How many names each hard-linked file has among these copies.
+fn names(columns: &[(usize, &Column<Written>)]) -> HashMap<(u64, u64), usize> {
+    let mut names = HashMap::new();
+    let copies = columns.iter().flat_map(|(_, column)| column.iter().flatten());
+    for copy in copies.filter(|copy| copy.strategy == Strategy::Hardlink) {
+        *names.entry((copy.stat.dev, copy.stat.ino)).or_default() += 1;
+    }
+    names
 }
 
 struct Unit<'a> {

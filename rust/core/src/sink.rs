@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::behind::{Behind, Wake};
+use crate::clone::Strategy;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
@@ -23,6 +24,7 @@ pub(crate) struct Sink {
     file: Arc<File>,
     /// None where pages go as the system pleases.
     wake: Option<Wake>,
+    strategy: Strategy,
 }
 
 /// Where a staging file is.
@@ -36,6 +38,7 @@ pub(crate) struct Place {
 pub(crate) struct Written {
     pub(crate) place: Place,
     pub(crate) stat: Stat,
+    pub(crate) strategy: Strategy,
 }
 
 impl Sink {
@@ -50,11 +53,19 @@ impl Sink {
             }
         }
         let wake = behind.filter(|_| size >= SMALL).map(|behind| Wake::new(Arc::clone(behind)));
-        Ok(Self { place, file: Arc::new(file), wake })
+        Ok(Self { place, file: Arc::new(file), wake, strategy: Strategy::Copy })
     }
 
-    /// Appends bytes, all of them.
-    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<()> {
+    /// A file that shares what its source holds: there is nothing to write.
+    pub(crate) fn shared(place: Place, file: File, strategy: Strategy) -> Self {
+        Self { place, file: Arc::new(file), wake: None, strategy }
+    }
+
+    /// Appends bytes, all of them, unless the file has them already; says how many were written.
+    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<usize> {
+        if self.strategy != Strategy::Copy {
+            return Ok(0);
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
@@ -67,10 +78,10 @@ impl Sink {
                 Err(error) => return Err(self.place.fault("write", &error)),
             }
         }
-        match &mut self.wake {
-            Some(wake) => wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error)),
-            None => Ok(()),
+        if let Some(wake) = &mut self.wake {
+            wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error))?;
         }
+        Ok(bytes.len())
     }
 
     /// All is written: the rest may go to the device, too, while others are written.
@@ -94,6 +105,10 @@ impl Sink {
     }
 
     fn set_time(&self, mtime_ns: i64) -> Result<()> {
+        if self.strategy == Strategy::Hardlink {
+            // It has its source's time, and to set it would be to touch the source.
+            return Ok(());
+        }
         match platform::set_mtime(&self.file, mtime_ns) {
             // Some network and FUSE file systems keep no times, or only for the owner that they made up.
             Err(error) if !matches!(platform::errno(&error), libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {
@@ -109,9 +124,9 @@ impl Sink {
             return Err(self.condemn(error));
         }
         let stat = platform::stat_file(&self.file);
-        let Self { place, file, .. } = self;
+        let Self { place, file, strategy, .. } = self;
         match (close(file), stat) {
-            (Ok(()), Ok(stat)) => Ok(Written { place, stat }),
+            (Ok(()), Ok(stat)) => Ok(Written { place, stat, strategy }),
             (Err(error), _) => Err(place.remove(place.fault("close", &error))),
             (_, Err(error)) => Err(place.remove(place.fault("fstat", &error))),
         }
@@ -124,22 +139,17 @@ impl Sink {
             wake.arrived(page).map_err(|error| self.place.fault("write", &error))?;
             return if page.cancelled() { Err(self.cancelled()) } else { Ok(()) };
         }
-        let mut offset = 0;
-        while size > SLICE && offset < size {
-            if page.cancelled() {
-                return Err(self.cancelled());
-            }
-            platform::wait_back(&self.file, offset, SLICE).map_err(|error| self.place.fault("write", &error))?;
-            page.operation();
-            offset += SLICE;
+        match drained(&self.file, size, page) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.cancelled()),
+            Err(error) => Err(self.place.fault("write", &error)),
         }
-        Ok(())
     }
 
     /// Flushes once and closes. After any error the file is removed and must be copied again from its source:
     /// the kernel marks pages clean after a failed flush, and a second flush would say that all is well.
     pub(crate) fn finish(self) -> Result<Written> {
-        let Self { place, file, .. } = self;
+        let Self { place, file, strategy, .. } = self;
         let stat = platform::stat_file(&file);
         let flushed = platform::sync_file(&file);
         let closed = close(file);
@@ -150,7 +160,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat }),
+            Ok(stat) => Ok(Written { place, stat, strategy }),
             Err(error) => Err(place.remove(error)),
         }
     }
@@ -162,13 +172,27 @@ impl Sink {
 
     /// Gives the file up, and removes it.
     pub(crate) fn condemn(self, why: Error) -> Error {
-        let Self { place, file, wake } = self;
+        let Self { place, file, wake, .. } = self;
         if let Some(wake) = wake {
             wake.abandon();
         }
         drop(file);
         place.remove(why)
     }
+}
+
+/// Waits for the write-back of a big file, slice by slice; false if the caller asked to stop.
+pub(crate) fn drained(file: &File, size: u64, page: &Page) -> io::Result<bool> {
+    let mut offset = 0;
+    while size > SLICE && offset < size {
+        if page.cancelled() {
+            return Ok(false);
+        }
+        platform::wait_back(file, offset, SLICE)?;
+        page.operation();
+        offset += SLICE;
+    }
+    Ok(true)
 }
 
 /// Closes a file that nobody else has open.

@@ -38,7 +38,7 @@ watcher.start()
 staged = stage()
 over.set()
 watcher.join()
-result = max(stays, key=stays.get) - 1, staged[4], staged[5][0][3]
+result = max(stays, key=stays.get) - 1, staged[4], staged[5][0][4]
 """
 )
 

@@ -60,6 +60,7 @@ Staged: TypeAlias = tuple[
     list[Copies],
     tuple[int, int, int],
     dict[int, bytes],
+    list[bytes],
 ]
 """A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks)``.
 
@@ -186,8 +187,8 @@ def stage(
 
     What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``. Copies of
     1 MiB and more are sent to their device in windows of 8 MiB while they are written, and dropped from the cache, by
-    one thread for each device; a writer waits when a device has 256 MiB before it. Of files below 1 MiB sixteen are
-    opened ahead of their turn. Both only where the page cache can be seen to be empty, and on Linux.
+    one thread for each device; a writer waits when a device has 256 MiB before it (on Linux, where pages can be dropped
+    for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
 
     Raises ``ValueError`` for columns of different length or a bad mode, buffer or number of threads; everything
     else is a fault.

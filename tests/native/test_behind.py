@@ -83,9 +83,7 @@ def test_each_byte_is_sent_and_dropped_once_before_the_flush(card, disk, traced,
 
 @pytest.mark.parametrize("code", ["EIO", "ENOSPC", "EDQUOT"])
 @pytest.mark.parametrize("when", [1, 2, 7, 12])
-def test_an_error_on_the_way_to_the_device_condemns_the_copy_and_no_other(
-    card, disk, mounts, traced, rows, code, when
-):
+def test_an_error_on_the_way_to_the_device_condemns_the_copy_and_no_other(card, disk, mounts, traced, rows, code, when):
     """The one copy goes in twelve steps, the other lies in memory."""
     card.write("clip.mov", noise(SIZE))
     memory = mounts.tmpfs("size=80m")

@@ -52,6 +52,7 @@ class CopyOptions:
         workers: worker processes. threads: of one worker on one big file.
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
             at most.
+        hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
     """
 
     label: str | None = None
@@ -66,6 +67,7 @@ class CopyOptions:
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
     batch: int | None = None
+    hashes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -88,6 +90,7 @@ class CopyOptions:
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
+            hashes=tuple(stored.get("hashes", ())),
         )
 
 

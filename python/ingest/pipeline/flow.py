@@ -17,6 +17,7 @@ from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import DEADLY, Setbacks
+from ingest.session.digests import digest_row
 from ingest.storage.marker import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
@@ -186,6 +187,8 @@ class Flow:
                     self._outbox.discard(root, transfer.copies[root].staging)
             self._setbacks.source_fault(transfer, transfer.other_bytes(), request.roots)
             return
+        if (row := digest_row(transfer.item.number, staged, self._board.hashes, at)) is not None:
+            self._ledger.put_digests([row])
         for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
             copy = transfer.copies[root]
             copy.worker, copy.started_at, copy.copied_at = answer.worker, started[at], copied[at]

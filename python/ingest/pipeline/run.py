@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.columns import CopyColumns
+from ingest.model.digests import computed
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.board import Board
@@ -132,6 +133,8 @@ class _Run:
         self._roots = [destination.root if destination else None for destination in work.destinations]
         self._keys = [place.key for place in work.facts.roots]
         self._out = {number: (SessionState.PAUSED_NETWORK, why) for number, why in work.away.items()}
+        # What every file is read for besides its BLAKE3.
+        self._hashes = computed(work.options.hashes)
         self._folders = {s.number: s.folder for s in work.facts.sources if s.folder is not None}
 
     def go(self) -> tuple[SessionState, str | None]:
@@ -274,7 +277,7 @@ class _Run:
         with Supervisor(*self._crew(tuning)) as workers:
             ledger = Ledger(journal, self._facts.sources, places, feed)
             outbox = Outbox(workers, tuning.shard_files)
-            board = Board(self._facts, work.options, work.volumes, ledger, outbox, work.warn)
+            board = Board(self._facts, work.options, work.volumes, ledger, outbox, work.warn, self._hashes)
             for number, (state, why) in self._out.items():
                 board.pause_root(number, state, why)
             named = self._folders.__getitem__
@@ -333,7 +336,9 @@ class _Run:
             for place, one in zip(self._facts.roots, work.destinations, strict=True)
         ]
         together = frozenset(root for root, may in enumerate(tuning.together) if may)
-        setup = Setup(tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache)
+        setup = Setup(
+            tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, self._hashes
+        )
         return setup, tuning.workers
 
     def _record(self, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:

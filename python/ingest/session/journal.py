@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
+from ingest.db.schema import copies, digests, folders, items, parts, session_roots, session_sources, sessions
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
 from ingest.session.columns import add_items
+from ingest.session.digests import digests_of
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
 from ingest.session.tally import ITEMS, Tally
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from ingest.model.digests import Digests
     from ingest.model.item import CopyRecord, Item
     from ingest.model.session import SourceFacts
     from ingest.model.states import SessionState
@@ -289,10 +291,14 @@ class Journal(Tally):
     def forget_item(self, number: int) -> None:
         """Drop an item in whose place others have come, and what its copies came to."""
         with self.database.write() as connection:
-            for table in (copies, items):
+            for table in (copies, digests, items):
                 connection.execute(delete(table).where(table.c.session == self.key, table.c.item == number))
 
     # Manifest parts
+
+    def digests(self, numbers: Sequence[int]) -> dict[int, Digests]:
+        """What these items were read as besides their BLAKE3, where something is known."""
+        return digests_of(self.database, self.key, numbers)
 
     def last_sequence(self, root: int) -> int:
         """The highest sequence number of a root's ended copies, 0 for none."""

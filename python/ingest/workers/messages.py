@@ -29,7 +29,8 @@ class Setup:
 
     Attributes:
         buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
-            by one request. keep_cache: what was read of a source stays in memory.
+            by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
+            the order of `ingest.model.digests.ALGORITHMS`.
     """
 
     sources: tuple[Place, ...]
@@ -38,6 +39,7 @@ class Setup:
     threads: int = 1
     together: frozenset[int] = frozenset()
     keep_cache: bool = False
+    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

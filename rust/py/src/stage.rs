@@ -21,6 +21,7 @@ type PyStaged<'py> = (
     Vec<PyCopies<'py>>,
     PySpent,
     Bound<'py, PyDict>,
+    Vec<Bound<'py, PyBytes>>,
 );
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -117,6 +118,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
         copies,
         (copying, flushing, reading_back),
         blocks,
+        Vec::new(),
     ))
 }
 

@@ -8,9 +8,10 @@ import typer
 
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, raw
+from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, digest_names, raw
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
+from ingest.model.digests import HASHES
 from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, ReadMode
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    hashes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hash",
+            metavar="NAME",
+            help=f"A further digest from the same read, for the manifest: {', '.join(HASHES)}. Repeatable.",
+        ),
+    ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -97,11 +106,13 @@ def run(
     ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
 
     ingest copy A001 A002 /mnt/shoot --json --events log.jsonl
+
+    ingest copy A001 /mnt/shoot --hash md5 --hash xxh64
     """
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
-        flush=flush, cache=cache, batch=batch,
+        flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()),
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

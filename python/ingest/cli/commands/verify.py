@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -46,12 +46,24 @@ def run(
     return int(code)
 
 
+# More ranges of one file are only counted: the document has them all.
+RANGES_TOLD: Final = 5
+
+
+def _ranges(ranges: tuple[tuple[int, int], ...]) -> list[str]:
+    lines = [f"         bytes {start:,} to {end:,} ({size(end - start)})" for start, end in ranges[:RANGES_TOLD]]
+    if len(ranges) > RANGES_TOLD:
+        lines.append(f"         and {len(ranges) - RANGES_TOLD:,} more ranges")
+    return lines
+
+
 def _lines(report: VerifyReport) -> list[str]:
     lines = []
     for name, findings in (("MISSING", report.missing), ("CHANGED", report.changed), ("extra", report.extra)):
         for finding in findings:
             where = shown(finding.root.rstrip(b"/") + b"/" + finding.path)
             lines.append(f"{name}  {where}" + (f": {finding.reason}" if finding.reason else ""))
+            lines += _ranges(finding.ranges)
     methods = ", ".join(f"{n:,} {method}" for method, n in report.verify_method.items() if n)
     lines.append(
         f"{number(report.checked, 'file')} checked, {size(report.bytes)} read back ({methods or 'nothing to read'}): {report.ok:,} as they should be."

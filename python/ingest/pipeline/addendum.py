@@ -19,9 +19,8 @@ from ingest.manifest.parts import PART_ROWS, write_part
 from ingest.manifest.recorded import retold
 from ingest.model.session import COUNTED
 from ingest.model.states import SessionState
-from ingest.pipeline.intents import forget, short
+from ingest.pipeline.intents import claim_staging, forget
 from ingest.session.hold import operator
-from ingest.storage.roots import clear_staging
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,12 +86,12 @@ class Addendum:
         """
         if self._repaired:
             self._write(state, failed)
-            clear_staging(self._root, short(self.session), set())
 
     def _write(self, state: SessionState, failed: int) -> None:
         counts = {**dict.fromkeys(COUNTED, 0), "discovered": self._repaired + failed, "finalized": self._repaired,
                   "failed": failed}  # fmt: skip
         facts = replace(self._facts, number=self._facts.number + 1, state=str(state), counts=counts)
+        claim_staging(self._root, self.session)
         part = write_part(self._root, facts, self._rows)
         self._facts = replace(facts, previous=part.blake3)
         self.manifests.append(self._root.path + b"/" + part.path)

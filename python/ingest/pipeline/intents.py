@@ -10,6 +10,7 @@ Promises: an intent is durable when :func:`note` returns. What an intent says is
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import json
 import os
@@ -107,7 +108,7 @@ def pending(root: engine.Root) -> list[Intent]:
 
 
 def forget(root: engine.Root, intents: Sequence[Intent]) -> None:
-    """Remove intents that were carried out, and their folder when it is empty.
+    """Remove intents that were carried out.
 
     Raises:
         IngestError: one cannot be removed. It does no harm: what it says is done.
@@ -116,29 +117,48 @@ def forget(root: engine.Root, intents: Sequence[Intent]) -> None:
         if fault is not None:
             failure = engine.failed(fault)
             raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
-    if intents and not names_in(root, FOLDER):
-        remove_folder(root, FOLDER)
 
 
-def remove_folder(root: engine.Root, folder: bytes) -> None:
-    """Remove a folder that is empty; one that is not, or is gone, stays as it is."""
-    parent, _, name = folder.rpartition(b"/")
-    descriptor = root.open_folder(parent)
+def tidy(root: engine.Root) -> None:
+    """Remove the folder of intents, if none stands any more.
+
+    Raises:
+        IngestError: the archive's own folder cannot be opened.
+    """
+    parent, _, name = FOLDER.rpartition(b"/")
     try:
-        os.rmdir(name, dir_fd=descriptor)
-    except OSError:
-        return  # somebody put something there, or was quicker: an empty folder is no matter of proof
-    finally:
-        os.close(descriptor)
+        descriptor = root.open_folder(parent)
+        try:
+            os.rmdir(name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Intents that stand, and a folder that was never made, are both as they should be.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise from_os_error(error, "rmdir", root.path + b"/" + FOLDER) from error
 
 
-def staging_folders(root: engine.Root) -> list[bytes]:
-    """The staging folders that repairs left on a root: names below the staging folder.
+def claimed(root: engine.Root) -> list[str]:
+    """The repairs that left a staging folder on a root, by their eight characters.
 
     Raises:
         IngestError: the staging folder cannot be read.
     """
-    return [name for name in names_in(root, STAGING) if name.startswith(_STAGING)]
+    names = [name for name in names_in(root, STAGING) if name.startswith(_STAGING) and name.isascii()]
+    return [name.removeprefix(_STAGING).decode("ascii") for name in names]
+
+
+def claim_staging(root: engine.Root, session: str) -> None:
+    """Make a repair's staging folder: by it the next repair knows which sessions' staging it may clear.
+
+    Raises:
+        IngestError: it cannot be made.
+    """
+    folder = STAGING + b"/" + staging_of(session).encode("ascii")
+    ((fault),) = engine.make_folders(root, [folder], [-1])
+    if fault is not None:
+        failure = engine.failed(fault)
+        raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
 
 
 @contextmanager

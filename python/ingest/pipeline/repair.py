@@ -27,13 +27,13 @@ from ingest.manifest.recorded import Act, latest
 from ingest.manifest.sandbox import sandbox
 from ingest.model.states import SessionState
 from ingest.pipeline.addendum import Addendum
-from ingest.pipeline.intents import forget, pending, short, turn
+from ingest.pipeline.intents import forget, pending, turn
 from ingest.pipeline.mender import Mender, Repaired, Unrepaired, exchange_word
 from ingest.pipeline.spares import offers
 from ingest.pipeline.unfinished import clear, finish
 from ingest.pipeline.verify import MEMORY, Finding, verify
 from ingest.storage.marker import INTERNAL, read_marker
-from ingest.storage.roots import clear_staging, require_writable
+from ingest.storage.roots import require_writable
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
@@ -195,7 +195,6 @@ class _Repair:
                 self._note(Unrepaired(intent.path, each.trouble, _STANDING))
             elif each.verify_method is None or row is None or row.session == intent.session:
                 forget(self._root, [intent])  # it begins anew, or was recorded before its end
-                clear_staging(self._root, short(intent.session), set())
             else:
                 slot, now = intent.slot if each.slot else None, time.time_ns()
                 reason = f"{intent.reason}; a repair that was interrupted was finished"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ingest import engine
 from ingest.errors import CancelledError, from_os_error
-from ingest.pipeline.intents import staging_folders
+from ingest.pipeline.intents import claimed, staging_of, tidy
 from ingest.storage.roots import clear_staging
 
 if TYPE_CHECKING:
@@ -66,13 +66,16 @@ def finish(root: engine.Root, intent: Intent, page: engine.Page) -> Finished:
 
 
 def clear(root: engine.Root, kept: Sequence[Intent]) -> None:
-    """Remove what dead repairs were building, but for what intents that stand speak of.
+    """Remove what repairs that have ended were building, but for what intents that stand speak of.
 
     Raises:
         IngestError: it cannot be removed.
     """
-    for name in staging_folders(root):
-        clear_staging(root, name.decode("ascii", "replace"), {intent.staging for intent in kept})
+    for session in claimed(root):
+        # The folder that names it goes last: until then another repair can finish this.
+        clear_staging(root, session, set())
+        clear_staging(root, staging_of(session), {intent.staging for intent in kept})
+    tidy(root)
 
 
 def _look(root: engine.Root, paths: list[bytes]) -> list[engine.Identity | None]:

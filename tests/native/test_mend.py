@@ -223,6 +223,44 @@ def test_when_the_new_file_gets_no_name_the_damaged_one_has_it_back(archive, tra
     assert archive.files() == {"2024/clip", "s/part"}
 
 
+RACED = """
+import threading, time
+root = _native.Root(os.fsencode(sys.argv[1]))
+(stood,) = root.lstat([b"2024/clip"])
+clip, old = sys.argv[1] + "/2024/clip", sys.argv[1] + "/2024/old"
+
+def swap():
+    # The exchange waits in the kernel's door, after its last look.
+    time.sleep(0.3)
+    os.rename(clip, old)
+    with open(clip, "wb") as file:
+        file.write(b"mine")
+
+thread = threading.Thread(target=swap)
+thread.start()
+result = _native.exchange(root, b"s/part", b"2024/clip", b"q/2024/clip", stood)
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["at-once", "in-turn"])
+def test_a_file_that_came_after_the_last_look_is_put_back(archive, traced, known):
+    prepared(archive)
+    # The first call is the exchange; where that is unknown the second moves the damaged file away.
+    late = "renameat2:delay_enter=1000000:when=1" if known else "renameat2:error=EINVAL:delay_enter=1000000:when=1"
+
+    (how, fault), _ = traced(RACED, archive.path, trace="renameat2", inject=(late,))
+
+    assert how is None
+    assert fault[0] == "changed"
+    assert (archive.read("2024/clip"), archive.read("2024/old"), archive.read("s/part")) == (
+        b"mine",
+        b"damaged",
+        b"proven",
+    )
+    assert not archive.exists("q/2024/clip")
+
+
 SWAPPED = """
 root = _native.Root(os.fsencode(sys.argv[1]))
 (stood,) = root.lstat([b"2024/clip"])

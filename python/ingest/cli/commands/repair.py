@@ -8,17 +8,12 @@ import typer
 
 from ingest.cli.documents import repair_document
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import number, print_document, say, size
+from ingest.cli.output import number, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ingest.pipeline.mender import Repaired, Unrepaired
     from ingest.pipeline.repair import RepairReport
-
-# Ranges told of one file; the document has them all.
-_RANGES = 4
 
 
 def run(
@@ -78,26 +73,20 @@ def _repaired(report: RepairReport, each: Repaired) -> list[str]:
     shared = "; the rest is shared with the damaged file" if each.strategy == "reflink" else ""
     lines = [
         f"{word}  {_where(report, each.path)}: {each.reason}",
-        f"  {_told(each.ranges)}{number(each.fetched, 'byte')} from the other place{shared}",
+        *ranges_told(each.ranges),
+        f"         {number(each.fetched, 'byte')} from the other place{shared}",
     ]
     if each.quarantine is not None:
-        lines.append(f"  the damaged file is kept: {_where(report, each.quarantine)}")
+        lines.append(f"         the damaged file is kept: {_where(report, each.quarantine)}")
     return lines
 
 
 def _failed(report: RepairReport, each: Unrepaired) -> list[str]:
     return [
         f"NOT REPAIRED  {_where(report, each.path)}: {each.reason}",
-        f"  {_told(each.ranges)}{each.advice}.",
+        *ranges_told(each.ranges),
+        f"         {each.advice}.",
     ]
-
-
-def _told(ranges: Sequence[tuple[int, int]]) -> str:
-    if not ranges:
-        return ""
-    first = ", ".join(f"{start:,} to {end:,}" for start, end in ranges[:_RANGES])
-    more = f" and {len(ranges) - _RANGES:,} more ranges" if len(ranges) > _RANGES else ""
-    return f"bytes {first}{more}; "
 
 
 def _where(report: RepairReport, path: bytes) -> str:

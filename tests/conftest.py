@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,61 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
                 # Somebody still has a file open there; the loop device goes with the last one.
                 subprocess.run(["umount", "--lazy", point], timeout=60, check=True)
         assert not [point for point in points if os.path.ismount(point)]
+
+
+# What a small disk of each kind is made with. Images are sparse: xfs takes no less than 300 MB.
+MAKERS = {
+    "ext4": ["mkfs.ext4", "-q", "-F"],
+    "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
+    "btrfs": ["mkfs.btrfs", "-q"],
+    "vfat": ["mkfs.vfat"],
+    "exfat": ["mkfs.exfat", "-q"],
+}
+
+
+def _run(*command: str | Path) -> str:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        pytest.skip(f"{command[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def disk_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """A folder on a file system of a kind: `disk_of("xfs")`, `disk_of("tmpfs")`, or `disk_of("here")`, the
+    repository's own. Skips, with the reason, where it cannot be had; all are gone when the module's tests are over.
+    """
+    points: list[Path] = []
+    loops: list[str] = []
+    folders: list[Path] = []
+
+    def make(kind: str) -> Path:
+        if kind == "here":
+            (REPOSITORY / "target").mkdir(exist_ok=True)
+            folders.append(Path(tempfile.mkdtemp(prefix="tests-", dir=REPOSITORY / "target")))
+            return folders[-1]
+        if not hasattr(os, "geteuid") or os.geteuid() != 0 or sys.platform != "linux":
+            pytest.skip("mounting needs root on Linux")
+        point = tmp_path_factory.mktemp(kind)
+        if kind == "tmpfs":
+            _run("mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", point)
+        else:
+            if shutil.which(MAKERS[kind][0]) is None:
+                pytest.skip(f"needs {MAKERS[kind][0]}")
+            image = tmp_path_factory.mktemp("images") / f"{kind}.img"
+            with image.open("wb") as stream:
+                stream.truncate(512 << 20)
+            _run(*MAKERS[kind], image)
+            loops.append(_run("losetup", "--find", "--show", image))
+            _run("mount", loops[-1], point)
+        points.append(point)
+        return point
+
+    yield make
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+        assert not os.path.ismount(point)
+    for loop in loops:
+        subprocess.run(["losetup", "--detach", loop], check=True)
+    for folder in folders:
+        shutil.rmtree(folder)

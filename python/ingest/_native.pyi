@@ -86,6 +86,15 @@ Inspection: TypeAlias = tuple[bytes | None, int, str | None, Fault | None]
 """One file, block by block: ``(chaining values, size, verify method, fault)``: 32 bytes for each block that it has of
 the size it should have, and the bytes that it does have."""
 
+Mended: TypeAlias = tuple[Identity | None, list[tuple[int, int]], int, str | None, str | None, Fault | None]
+"""One file that was to be mended: ``(stood, ranges, fetched, strategy, verify method, fault)``.
+
+``stood``: what stands under the name, as it was when it was opened; None where nothing does. ``ranges``: what of it is
+wrong, each [start, end): whole blocks, what is missing at its end, what follows its end. ``fetched``: bytes read from
+the other place, right and wrong ones. ``strategy``: ``reflink`` (the new file shares what was right with the damaged
+one) or ``copy``; None, and so is the method, where nothing was built: with a fault, without a place for it, or because
+nothing is wrong (no ranges). A fault of operation ``mend`` and kind ``mismatch`` says which ranges nobody has right."""
+
 Published: TypeAlias = tuple[list[str | None], dict[int, Fault]]
 """Renames, as columns: ``(publish methods, faults)``. Per file the method is ``noreplace``, ``link`` or
 ``unguarded``, and None exactly where ``faults`` has an entry for its index in the call. A name that is taken is a
@@ -235,6 +244,51 @@ def inspect(root: Root, paths: Sequence[bytes], sizes: Sequence[int], *, page: P
     ``sizes`` are the bytes that each file should have: they decide how long its blocks are, and what lies beyond is
     not read. A last block that is shorter than it should be has another value. A file that changes while it is read is
     a fault of kind ``changed``. Raises ``ValueError`` for columns of different length.
+    """
+
+def mend(
+    root: Root,
+    path: bytes,
+    size: int,
+    mtime: int,
+    blake3: bytes,
+    values: bytes,
+    other: Root,
+    others: Sequence[bytes],
+    staging: bytes | None,
+    *,
+    page: Page | None = None,
+) -> Mended:
+    """Build the file that should stand at a path, of what is right in the one that does and of what the files at
+    ``others``, beneath another root, have right, in that order; and prove it.
+
+    ``size``, ``mtime`` and ``blake3`` say what is wanted. ``values`` are the chaining values of its blocks, 32 bytes
+    each, and empty where none were kept, or it is one block or less: then it is taken as a whole from whoever has it.
+    Values that do not make the digest count as none. A block is right if it has its value, whatever the name, size or
+    time of the file that has it; what cannot be read is wrong. The file at the path is read once, from the device; of
+    ``others`` only blocks are read that it does not have right. Nothing but the staging file is written.
+
+    The new file is created exclusively at ``staging`` (its folder is made), shares the bytes of the damaged one where
+    the file system can, and has copies of them elsewhere; it is given its mtime, flushed once, read back cold and
+    compared. After any fault it is removed. Where ``staging`` is None everything is read as it would be, and nothing
+    written.
+
+    On the page ``others`` count as read, everything else as read back. Raises ``ValueError`` for a digest that is not
+    32 bytes long, or values that are no multiple of it.
+    """
+
+def exchange(
+    root: Root, staging: bytes, path: bytes, slot: bytes, stood: Identity, *, page: Page | None = None
+) -> tuple[str | None, Fault | None]:
+    """Give a proven staging file the name of a damaged one, and the damaged one the name ``slot``, which must be free:
+    ``(how, fault)``, one of them None.
+
+    ``stood`` is what was looked at under the name. Anything else that is found there, before or after, stays there or
+    is put back: a fault of kind ``changed``. ``how`` is ``exchange`` where both names changed at one moment; elsewhere
+    the damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
+    publish method. Keep a durable note of the names until this returns: if the process ends in between, the same call
+    (or :func:`publish`, where nothing stands under the name) finishes the work. All folders concerned are flushed; a
+    folder that cannot be is a fault (``fsync_folder``), and the names stand. The page's cancel flag is not heeded.
     """
 
 def block_of(size: int) -> int:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.doctor import Health
     from ingest.pipeline.opening import Opened
     from ingest.pipeline.preview import Preview
+    from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
@@ -301,6 +302,27 @@ def verify(
 
     pinned = [pin(os.path.abspath(path)) for path in roots]
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
+
+
+def repair(
+    root: bytes, other: bytes, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
+) -> RepairReport:
+    """Make an archive whole from another place, without the journal: the command ``ingest repair``.
+
+    Args:
+        root: the archive. other: another archive, a card, or a folder or file that was copied from one; only read.
+        dry_run: say what would be done, and change nothing.
+
+    Raises:
+        UsageError: both are one place. MissingError: one is not there, or `root` has no manifest.
+        DeniedError: `root` cannot be written, or `other` not be read. PausedError: another process repairs it.
+        IngestError: a disk went away, or a manifest cannot be read or written; the next repair goes on.
+    """
+    from ingest.pipeline.repair import repair as repair_root
+    from ingest.pipeline.spares import open_spares
+
+    pinned = pin(os.path.abspath(root))
+    return repair_root(pinned, open_spares(os.path.abspath(other), pinned), dry_run=dry_run, progress=progress)
 
 
 def query(roots: Sequence[bytes], sql: str, home: Path) -> Answer:

@@ -9,6 +9,7 @@ from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from ingest.model.session import Failure, ListReport, SessionReport
+    from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.verify import Finding, VerifyReport
     from ingest.session.register import Entry
 
@@ -110,6 +111,32 @@ def verify_document(report: VerifyReport, exit_code: int) -> dict[str, Any]:
         ],
         "extra": [_finding(finding) for finding in report.extra],
         "verify_method": report.verify_method, "bytes": report.bytes, "exit_code": exit_code,
+    }  # fmt: skip
+
+
+def repair_document(report: RepairReport, exit_code: int) -> dict[str, Any]:
+    """The document of repair."""
+
+    def where(path: bytes) -> bytes:
+        return report.root.rstrip(b"/") + b"/" + path
+
+    return {
+        "checked": report.checked, "ok": report.ok,
+        "repaired": [
+            {
+                **path_fields(where(each.path)), "reason": each.reason, "ranges": [list(r) for r in each.ranges],
+                "bytes_fetched": each.fetched,
+                **(path_fields(where(each.quarantine), "quarantine") if each.quarantine else {"quarantine": None}),
+                "exchange": each.exchange, "strategy": each.strategy,
+            }
+            for each in report.repaired
+        ],
+        "failed": [
+            {**path_fields(where(each.path)), "reason": each.reason, "ranges": [list(r) for r in each.ranges], "advice": each.advice}
+            for each in report.failed
+        ],
+        "bytes": {"checked": report.bytes, "fetched": report.fetched}, "session": report.session,
+        "manifests": [_text(path) for path in report.manifests], "dry_run": report.dry_run, "exit_code": exit_code,
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ _MARK: Final = SEAL_KEY.encode("ascii") + b"\x18\x40"
 def encode(
     facts: PartFacts,
     root_path: bytes,
-    records: Sequence[CopyRecord | CopyColumns],
+    records: Sequence[CopyRecord | CopyColumns | pa.Table],
     texts: Mapping[int, Mapping[str, str]] | None = None,
 ) -> bytes:
     """A part, ready to be written.
@@ -44,7 +44,7 @@ def encode(
     Args:
         facts: what goes into the file's metadata.
         root_path: where the root is mounted now, absolute.
-        records: the rows, in order, one by one or as columns.
+        records: the rows, in order, one by one, as columns or as they are to stand.
         texts: further digests by item and column, as text.
 
     Raises:

@@ -13,13 +13,13 @@ from ingest.manifest import names
 from ingest.manifest.schema import COPY, SCHEMA
 from ingest.model.columns import DIGEST, CopyColumns
 from ingest.model.digests import HASHES
+from ingest.model.item import CopyRecord
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ingest.manifest.facts import PartFacts
-    from ingest.model.item import CopyRecord
 
 _FIELDS = {field.name: field.type for field in SCHEMA}
 
@@ -27,7 +27,7 @@ _FIELDS = {field.name: field.type for field in SCHEMA}
 def to_table(
     facts: PartFacts,
     root_path: bytes,
-    records: Sequence[CopyRecord | CopyColumns],
+    records: Sequence[CopyRecord | CopyColumns | pa.Table],
     texts: Mapping[int, Mapping[str, str]],
 ) -> pa.Table:
     """The rows of a part (:data:`~ingest.manifest.schema.SCHEMA`), in order, whatever way they were told.
@@ -39,13 +39,16 @@ def to_table(
         ValueError: a digest is not 32 bytes long, or a number does not fit its column.
     """
     tables = []
-    for many, told in groupby(records, key=lambda one: isinstance(one, CopyColumns)):
-        if many:
-            columns = [one for one in told if isinstance(one, CopyColumns)]
-            tables += [_of_columns(facts, root_path, one, texts) for one in columns]
-        else:
-            single = [one for one in told if not isinstance(one, CopyColumns)]
-            tables.append(_of_records(facts, root_path, single, texts))
+    for single, told in groupby(records, key=lambda one: isinstance(one, CopyRecord)):
+        if single:
+            ones = [one for one in told if isinstance(one, CopyRecord)]
+            tables.append(_of_records(facts, root_path, ones, texts))
+            continue
+        for many in told:
+            if isinstance(many, CopyColumns):
+                tables.append(_of_columns(facts, root_path, many, texts))
+            elif isinstance(many, pa.Table):
+                tables.append(many)
     # In one chunk, so that the same rows give the same bytes.
     return pa.concat_tables(tables).combine_chunks() if tables else SCHEMA.empty_table()
 

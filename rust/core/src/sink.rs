@@ -84,6 +84,42 @@ impl Sink {
         Ok(bytes.len())
     }
 
+    /// Lets the file, which is empty, share the bytes of another one of its file system; false where that cannot be, and
+    /// bytes have to be written instead. What they say of each other is proven when the file is read back.
+    pub(crate) fn share(&self, from: &File) -> bool {
+        platform::reflink(from, &self.file).is_ok()
+    }
+
+    /// Reserves the blocks of a file whose size was not known when it was created.
+    pub(crate) fn reserve(&self, size: u64) -> Result<()> {
+        if size < SMALL {
+            return Ok(());
+        }
+        platform::preallocate(&self.file, size).map_err(|error| self.place.fault("fallocate", &error))
+    }
+
+    /// Writes bytes at an offset, all of them.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match platform::write_at(&self.file, &bytes[done..], offset + done as u64) {
+                Ok(0) => {
+                    let detail = "the system accepted no byte and gave no reason";
+                    return Err(Error::found(Kind::Io, "write", self.place.path.clone(), detail));
+                }
+                Ok(bytes) => done += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.place.fault("write", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the file its size, where what it shares is longer.
+    pub(crate) fn cut(&self, size: u64) -> Result<()> {
+        platform::retry(|| self.file.set_len(size)).map_err(|error| self.place.fault("ftruncate", &error))
+    }
+
     /// All is written: the rest may go to the device, too, while others are written.
     pub(crate) fn complete(mut self, page: &Page) -> Result<Self> {
         match self.wake.as_mut().map(|wake| wake.send(&self.file, page)) {
@@ -178,6 +214,12 @@ impl Sink {
         }
         drop(file);
         place.remove(why)
+    }
+
+    /// Removes the file, which turned out not to be needed.
+    pub(crate) fn discard(self) -> Result<()> {
+        drop(self.file);
+        remove(&self.place.dir, &self.place.name).map_err(|error| self.place.fault("unlink", &error))
     }
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.documents import verify_document
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import number, print_document, say, size
+from ingest.cli.output import number, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
@@ -46,24 +46,13 @@ def run(
     return int(code)
 
 
-# More ranges of one file are only counted: the document has them all.
-RANGES_TOLD: Final = 5
-
-
-def _ranges(ranges: tuple[tuple[int, int], ...]) -> list[str]:
-    lines = [f"         bytes {start:,} to {end:,} ({size(end - start)})" for start, end in ranges[:RANGES_TOLD]]
-    if len(ranges) > RANGES_TOLD:
-        lines.append(f"         and {len(ranges) - RANGES_TOLD:,} more ranges")
-    return lines
-
-
 def _lines(report: VerifyReport) -> list[str]:
     lines = []
     for name, findings in (("MISSING", report.missing), ("CHANGED", report.changed), ("extra", report.extra)):
         for finding in findings:
             where = shown(finding.root.rstrip(b"/") + b"/" + finding.path)
             lines.append(f"{name}  {where}" + (f": {finding.reason}" if finding.reason else ""))
-            lines += _ranges(finding.ranges)
+            lines += ranges_told(finding.ranges)
     methods = ", ".join(f"{n:,} {method}" for method, n in report.verify_method.items() if n)
     lines.append(
         f"{number(report.checked, 'file')} checked, {size(report.bytes)} read back ({methods or 'nothing to read'}): {report.ok:,} as they should be."
@@ -72,6 +61,6 @@ def _lines(report: VerifyReport) -> list[str]:
         lines.append("SOUND: every file is there, with the bytes that were recorded.")
     else:
         lines.append(
-            f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. Copy them again from another archive."
+            f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. To make it whole: ingest repair ARCHIVE --from ANOTHER"
         )
     return lines

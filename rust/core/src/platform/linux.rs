@@ -157,6 +157,17 @@ pub(crate) fn sequential(file: &File) {
     let _hint = fs::fadvise(file, 0, None, Advice::Sequential);
 }
 
+/// Says that a file will be read here and there: what was not asked for is not fetched with it.
+pub(crate) fn random(file: &File) {
+    let _hint = fs::fadvise(file, 0, None, Advice::Random);
+}
+
+/// Lets a file share all bytes of another one on its file system (`FICLONE`): nothing is moved, and what is written to
+/// either of them later goes apart.
+pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
+    retry(|| Ok(fs::ioctl_ficlone(to, from)?))
+}
+
 /// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.
 pub(crate) fn evict(file: &File) {
     evict_range(file, 0, 0);

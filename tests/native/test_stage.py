@@ -92,8 +92,11 @@ def test_the_source_is_opened_once_for_reading_only_and_each_byte_is_read_once(c
     opened = [call for call in calls if call.startswith("open") and '"clip.mov"' in call]
     assert len(opened) == 1
     assert "O_RDONLY" in opened[0]
-    read = [call for call in calls if "/card/clip.mov>" in call and not call.startswith("open")]
-    assert sum(int(call.rsplit("= ", 1)[1]) for call in read) == 3 * MIB + 1
+    # A call that another thread's came between is told in two lines.
+    since = calls[calls.index(opened[0]) + 1 :]
+    read = [call for call in since if "/card/clip.mov>" in call or "read resumed>" in call]
+    done = [call for call in read if not call.endswith("<unfinished ...>")]
+    assert sum(int(call.rsplit("= ", 1)[1]) for call in done) == 3 * MIB + 1
 
 
 def test_each_copy_is_flushed_exactly_once(card, archive, traced):
@@ -382,7 +385,7 @@ def test_a_source_cut_off_beneath_its_map_kills_the_process_with_sigbus(card, ar
     """The price of the mode, which the supervisor answers with one retry by ``read``."""
     window = 8 * MIB
     with open(card.path / "clip.mov", "wb") as file:
-        file.truncate(8 * window)
+        file.truncate(64 * window)
     (tmp_path / "page").write_bytes(bytes(4096))
     with open(tmp_path / "page", "r+b") as file:
         page = mmap(file.fileno(), 4096)
@@ -395,7 +398,7 @@ def test_a_source_cut_off_beneath_its_map_kills_the_process_with_sigbus(card, ar
             continue
         child.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        stopped_inside = words[1] % window < window // 2
+        stopped_inside = 0 < words[1] % window < window // 2
         if not stopped_inside:
             child.send_signal(signal.SIGCONT)
     assert child.poll() is None, "it ended before the source was cut off"

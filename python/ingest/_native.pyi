@@ -189,8 +189,8 @@ def stage(
     opened ahead of their turn. Both only where the page cache can be seen to be empty, and on Linux.
 
     ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte is read again for them. For
-    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB of
-    memory.
+    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB and a
+    buffer of memory.
 
     Raises ``ValueError`` for columns of different length, a bad mode, buffer or number of threads, and a name in
     ``hashes`` that is unknown or stands there twice; everything else is a fault.

@@ -49,12 +49,12 @@ changed while it was read) · ``unstable`` (the source gave different bytes when
 Identity: TypeAlias = tuple[int, int, int, int, int, int]
 """``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
 
-Copies: TypeAlias = tuple[list[str | None], list[int], list[int], dict[int, Fault]]
-"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, faults)``. Per file the method
-is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the copy
-has, as its file system keeps it. The method is None, and both times are 0, exactly where there is no copy: with a
-fault of the copy, which ``faults`` holds by the index of the file in the call, or with one of its source, which is
-not repeated there."""
+Copies: TypeAlias = tuple[list[str | None], list[int], list[int], list[str | None], dict[int, Fault]]
+"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, strategy, faults)``. Per file the
+method is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the
+copy has, as its file system keeps it; the strategy is ``copy``, ``reflink`` or ``hardlink``, as the copy came to be.
+Method and strategy are None, and both times are 0, exactly where there is no copy: with a fault of the copy, which
+``faults`` holds by the index of the file in the call, or with one of its source, which is not repeated there."""
 
 Staged: TypeAlias = tuple[
     bytes,
@@ -85,6 +85,15 @@ read was asked for."""
 Inspection: TypeAlias = tuple[bytes | None, int, str | None, Fault | None]
 """One file, block by block: ``(chaining values, size, verify method, fault)``: 32 bytes for each block that it has of
 the size it should have, and the bytes that it does have."""
+
+Mended: TypeAlias = tuple[Identity | None, list[tuple[int, int]], int, str | None, str | None, Fault | None]
+"""One file that was to be mended: ``(stood, ranges, fetched, strategy, verify method, fault)``.
+
+``stood``: what stands under the name, as it was when it was opened; None where nothing does. ``ranges``: what of it is
+wrong, each [start, end): whole blocks, what is missing at its end, what follows its end. ``fetched``: bytes read from
+the other place, right and wrong ones. ``strategy``: ``reflink`` (the new file shares what was right with the damaged
+one) or ``copy``; None, and so is the method, where nothing was built: with a fault, without a place for it, or because
+nothing is wrong (no ranges). A fault of operation ``mend`` and kind ``mismatch`` says which ranges nobody has right."""
 
 Published: TypeAlias = tuple[list[str | None], dict[int, Fault]]
 """Renames, as columns: ``(publish methods, faults)``. Per file the method is ``noreplace``, ``link`` or
@@ -157,6 +166,7 @@ def stage(
     together: bool = False,
     keep_cache: bool = False,
     hashes: Sequence[str] = (),
+    strategy: str = "copy",
     page: Page | None = None,
 ) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -185,15 +195,23 @@ def stage(
 
     What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``. Copies of
     1 MiB and more are sent to their device in windows of 8 MiB while they are written, and dropped from the cache, by
-    one thread for each device; a writer waits when a device has 256 MiB before it. Of files below 1 MiB sixteen are
-    opened ahead of their turn. Both only where the page cache can be seen to be empty, and on Linux.
+    one thread for each device; a writer waits when its call has 256 MiB before a device (on Linux, where pages can be dropped
+    for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
 
     ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte is read again for them. For
     files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB and a
     buffer of memory.
 
-    Raises ``ValueError`` for columns of different length, a bad mode, buffer or number of threads, and a name in
-    ``hashes`` that is unknown or stands there twice; everything else is a fault.
+    ``strategy`` says how copies come to be on roots of the source's own file system. ``copy``: their bytes are written.
+    ``reflink``: the staging file is a clone of the source (FICLONE), ``hardlink``: a second name of it; both are made
+    before the source is read and hashed, and flushed and read back cold like any copy. Nothing of a hard link is
+    touched: it has the time and the permissions of its source, whose count of names and change time its making changes.
+    On other file systems, and where the kernel refuses it (EXDEV, EOPNOTSUPP, ENOTTY, ENOSYS, EINVAL, EPERM, EMLINK,
+    ETXTBSY; the first four for the rest of the call), the bytes are written. What is not written is not counted as
+    written on the page.
+
+    Raises ``ValueError`` for columns of different length, a bad mode, strategy, buffer or number of threads, and a name
+    in ``hashes`` that is unknown or stands there twice; everything else is a fault.
     """
 
 def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:
@@ -226,6 +244,51 @@ def inspect(root: Root, paths: Sequence[bytes], sizes: Sequence[int], *, page: P
     ``sizes`` are the bytes that each file should have: they decide how long its blocks are, and what lies beyond is
     not read. A last block that is shorter than it should be has another value. A file that changes while it is read is
     a fault of kind ``changed``. Raises ``ValueError`` for columns of different length.
+    """
+
+def mend(
+    root: Root,
+    path: bytes,
+    size: int,
+    mtime: int,
+    blake3: bytes,
+    values: bytes,
+    other: Root,
+    others: Sequence[bytes],
+    staging: bytes | None,
+    *,
+    page: Page | None = None,
+) -> Mended:
+    """Build the file that should stand at a path, of what is right in the one that does and of what the files at
+    ``others``, beneath another root, have right, in that order; and prove it.
+
+    ``size``, ``mtime`` and ``blake3`` say what is wanted. ``values`` are the chaining values of its blocks, 32 bytes
+    each, and empty where none were kept, or it is one block or less: then it is taken as a whole from whoever has it.
+    Values that do not make the digest count as none. A block is right if it has its value, whatever the name, size or
+    time of the file that has it; what cannot be read is wrong. The file at the path is read once, from the device; of
+    ``others`` only blocks are read that it does not have right. Nothing but the staging file is written.
+
+    The new file is created exclusively at ``staging`` (its folder is made), shares the bytes of the damaged one where
+    the file system can, and has copies of them elsewhere; it is given its mtime, flushed once, read back cold and
+    compared. After any fault it is removed. Where ``staging`` is None everything is read as it would be, and nothing
+    written.
+
+    On the page ``others`` count as read, everything else as read back. Raises ``ValueError`` for a digest that is not
+    32 bytes long, or values that are no multiple of it.
+    """
+
+def exchange(
+    root: Root, staging: bytes, path: bytes, slot: bytes, stood: Identity, *, page: Page | None = None
+) -> tuple[str | None, Fault | None]:
+    """Give a proven staging file the name of a damaged one, and the damaged one the name ``slot``, which must be free:
+    ``(how, fault)``, one of them None.
+
+    ``stood`` is what was looked at under the name. Anything else that is found there, before or after, stays there or
+    is put back: a fault of kind ``changed``. ``how`` is ``exchange`` where both names changed at one moment; elsewhere
+    the damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
+    publish method. Keep a durable note of the names until this returns: if the process ends in between, the same call
+    (or :func:`publish`, where nothing stands under the name) finishes the work. All folders concerned are flushed; a
+    folder that cannot be is a fault (``fsync_folder``), and the names stand. The page's cancel flag is not heeded.
     """
 
 def block_of(size: int) -> int:

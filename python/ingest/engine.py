@@ -22,8 +22,10 @@ from ingest._native import (
     block_of,
     die_with_parent,
     discard,
+    exchange,
     inspect,
     make_folders,
+    mend,
     prove,
     publish,
     root_of,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ingest._native import Fault as Fault
     from ingest._native import Identity as Identity
     from ingest._native import Inspection as Inspection
+    from ingest._native import Mended as Mended
     from ingest._native import Proof as Proof
     from ingest._native import Published as Published
     from ingest._native import Staged as Staged
@@ -55,9 +58,11 @@ __all__ = [
     "block_of",
     "die_with_parent",
     "discard",
+    "exchange",
     "failed",
     "inspect",
     "make_folders",
+    "mend",
     "prove",
     "publish",
     "root_of",

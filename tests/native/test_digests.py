@@ -123,7 +123,7 @@ class Summed:
             for at in range(len(names))
         ]
         self.faults = self.staged[4]
-        self.troubles = [copies[3] for copies in self.staged[5]]
+        self.troubles = [copies[4] for copies in self.staged[5]]
 
 
 NOTHING = [bytes(_native.HASHES[name]) for name in ALL]

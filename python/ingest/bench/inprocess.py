@@ -96,7 +96,7 @@ def _stage(
                 return copying
             staging = [b"%d" % next(names) for _ in batch.paths]
             items = list(range(len(staging)))
-            digests, _, _, _, faults, ((_, _, _, troubles),), spent, *_ = engine.stage(
+            digests, _, _, _, faults, ((*_, troubles),), spent, *_ = engine.stage(
                 source, [target], items, batch.paths, batch.sizes, batch.mtimes, [staging], mode=mode, buffer=buffer,
                 threads=threads, hashes=hashes,
             )  # fmt: skip

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from ingest.errors import UsageError
+from ingest.model.digests import HASHES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary: errors only.")]
@@ -49,6 +53,21 @@ def byte_size(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is no size", operation="--buffer", advice="Write it like 64KiB or 1MiB")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def digest_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Further digests by name, each once.
+
+    Raises:
+        UsageError: one is not known.
+    """
+    chosen = {name.lower().replace("-", "") for name in names} - {"blake3"}
+    if unknown := sorted(chosen.difference(HASHES)):
+        raise UsageError(
+            f"{unknown[0]!r} is no digest that can be computed", operation="--hash",
+            advice=f"Choose from {', '.join(HASHES)}; BLAKE3 is always computed",
+        )  # fmt: skip
+    return tuple(name for name in HASHES if name in chosen)
 
 
 def raw(path: str) -> bytes:

@@ -8,12 +8,12 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class UnheardError(IngestError):
@@ -133,3 +133,15 @@ def number(amount: int, one: str, many: str | None = None) -> str:
 def listed(paths: Iterable[bytes]) -> str:
     """Paths in a sentence."""
     return ", ".join(shown(path) for path in paths)
+
+
+# More ranges of one file are only counted: the document has them all.
+_RANGES_TOLD: Final = 5
+
+
+def ranges_told(ranges: Sequence[tuple[int, int]]) -> list[str]:
+    """Byte ranges of a file, [start, end), a line each."""
+    lines = [f"         bytes {start:,} to {end:,} ({size(end - start)})" for start, end in ranges[:_RANGES_TOLD]]
+    if len(ranges) > _RANGES_TOLD:
+        lines.append(f"         and {len(ranges) - _RANGES_TOLD:,} more ranges")
+    return lines

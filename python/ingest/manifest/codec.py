@@ -19,10 +19,10 @@ from ingest import engine
 from ingest.errors import ManifestError
 from ingest.manifest.facts import PREFIX, PartFacts, read_facts, to_metadata
 from ingest.manifest.rows import to_table
-from ingest.manifest.schema import SCHEMA, check_columns
+from ingest.manifest.schema import check_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ingest.model.columns import CopyColumns
     from ingest.model.item import CopyRecord
@@ -33,21 +33,36 @@ _BLANK: Final = b"0" * 64
 _MARK: Final = SEAL_KEY.encode("ascii") + b"\x18\x40"
 
 
-def encode(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord | CopyColumns]) -> bytes:
+def encode(
+    facts: PartFacts,
+    root_path: bytes,
+    records: Sequence[CopyRecord | CopyColumns | pa.Table],
+    texts: Mapping[int, Mapping[str, str]] | None = None,
+) -> bytes:
     """A part, ready to be written.
 
     Args:
         facts: what goes into the file's metadata.
         root_path: where the root is mounted now, absolute.
-        records: the rows, in order, one by one or as columns.
+        records: the rows, in order, one by one, as columns or as they are to stand.
+        texts: further digests by item and column, as text.
 
     Raises:
         ValueError: a digest is not 32 bytes long, or a number does not fit its column.
     """
+    return seal(to_table(facts, root_path, records, texts or {}), to_metadata(facts))
+
+
+def seal(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    """A table as sealed Parquet.
+
+    Args:
+        metadata: keys, all under `ingest.`, and values.
+    """
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(to_table(facts, root_path, records))
-        writer.add_key_value_metadata({**to_metadata(facts), SEAL_KEY: _BLANK.decode("ascii")})
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**metadata, SEAL_KEY: _BLANK.decode("ascii")})
     blank = sink.getvalue().to_pybytes()
     return _with_seal(blank, engine.blake3(blank).hex().encode("ascii"))
 
@@ -63,6 +78,18 @@ def decode(data: bytes, where: bytes) -> tuple[PartFacts, int]:
         NewerFormatError: it is sound, and newer than this program.
         ManifestError: it was damaged, or something else wrote it.
     """
+    file = unseal(data, where)
+    facts = read_facts(file.metadata.metadata or {}, where)
+    check_columns(file.schema_arrow, where)
+    return facts, file.metadata.num_rows
+
+
+def unseal(data: bytes, where: bytes) -> pq.ParquetFile:
+    """Sealed Parquet, after its seal was found intact.
+
+    Raises:
+        ManifestError: it was damaged, or something else wrote it.
+    """
     at = _seal_at(data)
     if at < 0 or engine.blake3(_with_seal(data, _BLANK)).hex().encode("ascii") != data[at : at + len(_BLANK)]:
         raise ManifestError(
@@ -70,15 +97,11 @@ def decode(data: bytes, where: bytes) -> tuple[PartFacts, int]:
             advice="Restore it from a copy of this archive; to see what is damaged: ingest verify",
         )  # fmt: skip
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        found, metadata, rows = file.schema_arrow, file.metadata.metadata or {}, file.metadata.num_rows
+        return pq.ParquetFile(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise ManifestError(
             f"it cannot be read as Parquet ({error})", path=where, operation="read", advice="Restore it from a copy"
         ) from error
-    facts = read_facts(metadata, where)
-    check_columns(found, where)
-    return facts, rows
 
 
 def _seal_at(data: bytes) -> int:

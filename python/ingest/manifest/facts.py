@@ -43,6 +43,7 @@ class PartFacts:
             the session is taken up. created_ns: when the session began, ns since the epoch.
         last: the journal's sequence number of its last row, so that a journal that lost track finds it again;
             None in parts that were written without a journal.
+        blocks: BLAKE3 of the file of blocks beside the part, None where there is none.
     """
 
     session: str
@@ -61,6 +62,7 @@ class PartFacts:
     operator: str = ""
     run: int = 1
     last: int | None = None
+    blocks: bytes | None = None
 
     @classmethod
     def of(
@@ -119,6 +121,7 @@ def to_metadata(facts: PartFacts) -> dict[str, str]:
         "operator": facts.operator,
         "run": str(facts.run),
         "last": str(facts.last) if facts.last is not None else None,
+        "blocks": facts.blocks.hex() if facts.blocks is not None else None,
     }
     return {PREFIX + key: _encodable(value) for key, value in told.items() if value is not None}
 
@@ -177,4 +180,5 @@ def _facts(told: Mapping[str, str]) -> PartFacts:
         operator=told.get("operator", ""),
         run=int(told.get("run", "1")),
         last=int(told["last"]) if "last" in told else None,
+        blocks=bytes.fromhex(told["blocks"]) if "blocks" in told else None,
     )

@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.errors import ManifestError, from_os_error
+from ingest.manifest.blocks import Blocks, write_blocks
 from ingest.manifest.codec import decode, encode
 from ingest.manifest.files import read_file
-from ingest.model.columns import CopyColumns
+from ingest.model.item import CopyRecord
 from ingest.storage.deposit import deposit
 from ingest.storage.marker import INTERNAL, staging_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from ingest.manifest.facts import PartFacts
-    from ingest.model.item import CopyRecord
+    from ingest.model.columns import CopyColumns
 
 MANIFESTS: Final = INTERNAL + b"/manifests"
 PART_ROWS: Final = 10_000
@@ -73,24 +76,33 @@ class Part:
         return Listed(self.facts.session, self.facts.number).path
 
 
-def write_part(root: engine.Root, facts: PartFacts, records: Sequence[CopyRecord | CopyColumns]) -> Part:
-    """Add a part to a root, durably.
+def write_part(
+    root: engine.Root,
+    facts: PartFacts,
+    records: Sequence[CopyRecord | CopyColumns | pa.Table],
+    blocks: Sequence[Blocks] = (),
+    texts: Mapping[int, Mapping[str, str]] | None = None,
+) -> Part:
+    """Add a part to a root, durably, after the blocks of its big files.
 
     Args:
         root: where.
         facts: with the number of the new part, and `previous` the BLAKE3 of the part before.
-        records: at most :data:`PART_ROWS`, one by one or as columns; none is a part too, one that tells how the
-            session ended.
+        records: at most :data:`PART_ROWS`, one by one, as columns or as rows that stand as they are; none is a part
+            too, one that tells how the session ended.
+        blocks: of the files that have any. texts: further digests by item and column, as text.
 
     Raises:
         ValueError: too many records, or one that no column can hold.
         ManifestError: its name is taken by other bytes, or it does not read back as written.
         IngestError: it could not be written.
     """
-    rows = sum(len(one) if isinstance(one, CopyColumns) else 1 for one in records)
+    rows = sum(1 if isinstance(one, CopyRecord) else len(one) for one in records)
     if rows > PART_ROWS:
         raise ValueError(f"{rows} records: a part holds {PART_ROWS}")
-    data = encode(facts, root.path, records)
+    if blocks:
+        facts = replace(facts, blocks=write_blocks(root, facts.session, facts.number, blocks))
+    data = encode(facts, root.path, records, texts)
     part = Part(facts, rows, engine.blake3(data))
     short = facts.session.replace("-", "")[:8]
     staging = b"%s/items-%04d-%s.part" % (staging_folder(short), facts.number, token_hex(4).encode("ascii"))

@@ -12,34 +12,50 @@ import pyarrow.compute as pc
 from ingest.manifest import names
 from ingest.manifest.schema import COPY, SCHEMA
 from ingest.model.columns import DIGEST, CopyColumns
+from ingest.model.digests import HASHES
+from ingest.model.item import CopyRecord
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ingest.manifest.facts import PartFacts
-    from ingest.model.item import CopyRecord
 
 _FIELDS = {field.name: field.type for field in SCHEMA}
 
 
-def to_table(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord | CopyColumns]) -> pa.Table:
+def to_table(
+    facts: PartFacts,
+    root_path: bytes,
+    records: Sequence[CopyRecord | CopyColumns | pa.Table],
+    texts: Mapping[int, Mapping[str, str]],
+) -> pa.Table:
     """The rows of a part (:data:`~ingest.manifest.schema.SCHEMA`), in order, whatever way they were told.
+
+    Args:
+        texts: further digests by item and column (:data:`~ingest.model.digests.HASHES`), as text.
 
     Raises:
         ValueError: a digest is not 32 bytes long, or a number does not fit its column.
     """
     tables = []
-    for many, told in groupby(records, key=lambda one: isinstance(one, CopyColumns)):
-        if many:
-            tables += [_of_columns(facts, root_path, columns) for columns in told if isinstance(columns, CopyColumns)]
-        else:
-            tables.append(_of_records(facts, root_path, [one for one in told if not isinstance(one, CopyColumns)]))
+    for single, told in groupby(records, key=lambda one: isinstance(one, CopyRecord)):
+        if single:
+            ones = [one for one in told if isinstance(one, CopyRecord)]
+            tables.append(_of_records(facts, root_path, ones, texts))
+            continue
+        for many in told:
+            if isinstance(many, CopyColumns):
+                tables.append(_of_columns(facts, root_path, many, texts))
+            elif isinstance(many, pa.Table):
+                tables.append(many)
     # In one chunk, so that the same rows give the same bytes.
     return pa.concat_tables(tables).combine_chunks() if tables else SCHEMA.empty_table()
 
 
-def _of_records(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord]) -> pa.Table:
+def _of_records(
+    facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord], texts: Mapping[int, Mapping[str, str]]
+) -> pa.Table:
     places = [None if each.path is None else root_path.rstrip(b"/") + b"/" + each.path for each in records]
     nulls = [None] * len(records)
     columns: dict[str, Sequence[object]] = {
@@ -55,13 +71,14 @@ def _of_records(facts: PartFacts, root_path: bytes, records: Sequence[CopyRecord
         "mtime_ns": [each.mtime_ns for each in records],
         "blake3": [each.blake3 for each in records],
         "blake3_hex": [None if each.blake3 is None else each.blake3.hex() for each in records],
-        **dict.fromkeys(("xxh64", "xxh3", "xxh128", "md5", "sha1", "sha256", "sha512", "c4", "strategy"), nulls),
+        **_digests([each.item for each in records], texts),
         "state": [str(each.state) for each in records],
         "reason": [each.reason for each in records],
         "attempts": [each.attempts for each in records],
         "verify_method": [each.verify_method for each in records],
         "publish_method": [each.publish_method for each in records],
         "read_mode": [each.read_mode for each in records],
+        "strategy": [each.strategy for each in records],
         "worker": [each.worker for each in records],
         "capture_time": nulls,
         "capture_offset": nulls,
@@ -82,7 +99,15 @@ def _micros(nanoseconds: int | None) -> int | None:
     return None if nanoseconds is None else nanoseconds // 1000
 
 
-def _of_columns(facts: PartFacts, root_path: bytes, told: CopyColumns) -> pa.Table:
+def _digests(items: Sequence[int], texts: Mapping[int, Mapping[str, str]]) -> dict[str, list[str | None]]:
+    """The columns of further digests: null where an item has none."""
+    each = [texts.get(item, {}) for item in items]
+    return {name: [one.get(name) for one in each] for name in HASHES}
+
+
+def _of_columns(
+    facts: PartFacts, root_path: bytes, told: CopyColumns, texts: Mapping[int, Mapping[str, str]]
+) -> pa.Table:
     count = len(told)
     source, source_raw = _texts(told.source + b"/", told.paths)
     place, _ = _texts(root_path.rstrip(b"/") + b"/", told.targets)
@@ -106,6 +131,7 @@ def _of_columns(facts: PartFacts, root_path: bytes, told: CopyColumns) -> pa.Tab
         "verify_method": told.verify,
         "publish_method": told.publish,
         "read_mode": told.read_mode,
+        "strategy": told.strategy,
         "worker": told.worker,
         "kind": told.kinds,
         "started_at": _moments(told.started),
@@ -114,6 +140,8 @@ def _of_columns(facts: PartFacts, root_path: bytes, told: CopyColumns) -> pa.Tab
         "finalized_at": pa.scalar(told.finalized_ns // 1000, _FIELDS["finalized_at"]),
         "operation": COPY,
     }
+    if texts:
+        columns.update(_digests(told.items, texts))
     arrays = [_column(columns.get(field.name), field.type, count) for field in SCHEMA]
     return pa.table(arrays, schema=SCHEMA)
 

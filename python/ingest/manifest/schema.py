@@ -18,8 +18,9 @@ from ingest.errors import ManifestError
 
 FORMAT_VERSION: Final = 1
 
-# What the key `operation` says appended a row. Repair, organize and delete come with their commands.
+# What the key `operation` says appended a row. Organize and delete come with their commands.
 COPY: Final = "copy"
+REPAIR: Final = "repair"
 
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
 

@@ -37,6 +37,7 @@ class Board:
         root_states: how each destination stands; `paused(...)` takes it out of this run.
         lost_sources: sources that are no longer there, with what was found.
         problems: one sentence for each of them.
+        hashes: what is computed of each file besides BLAKE3.
         stopping: the user asked to stop. folders_failed: folders that could not be made.
     """
 
@@ -48,8 +49,10 @@ class Board:
         ledger: Ledger,
         outbox: Outbox,
         warn: Callable[[str], None],
+        hashes: tuple[str, ...] = (),
     ) -> None:
         self.facts = facts
+        self.hashes = hashes
         self.ledger = ledger
         self.outbox = outbox
         self.warn = warn

@@ -17,6 +17,7 @@ from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import DEADLY, Setbacks
+from ingest.session.digests import digest_row
 from ingest.storage.marker import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
 from ingest.workers.supervisor import Answer, Died
@@ -186,7 +187,9 @@ class Flow:
                     self._outbox.discard(root, transfer.copies[root].staging)
             self._setbacks.source_fault(transfer, transfer.other_bytes(), request.roots)
             return
-        for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
+        if (row := digest_row(transfer.item.number, staged, self._board.hashes, at)) is not None:
+            self._ledger.put_digests([row])
+        for root, (methods, validated, kept, strategies, faults) in zip(request.roots, columns, strict=True):
             copy = transfer.copies[root]
             copy.worker, copy.started_at, copy.copied_at = answer.worker, started[at], copied[at]
             copy.blake3 = transfer.digest
@@ -195,6 +198,7 @@ class Flow:
                 continue
             copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
             copy.verify_method, copy.validated_at, copy.kept_mtime = methods[at], validated[at], kept[at]
+            copy.strategy = strategies[at]
             copy.operation, copy.errno = None, 0
             self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
             self._ledger.put(copy)
@@ -270,6 +274,7 @@ class Flow:
                 self._setbacks.root_fault(transfer, copy, failed(fault))
             elif fault is None and digest == copy.blake3:
                 self._outbox.discard(copy.root, copy.staging)
+                copy.strategy = None
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)
                 self._board.settle(transfer)
             else:

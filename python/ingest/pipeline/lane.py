@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.plan import same_mtime
+from ingest.session.digests import digest_rows
 from ingest.workers.messages import Publish, Stage
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Lane:
         self._flow.count_staged(staged)
         _, _, _, _, source_faults, columns, *_ = staged
         failed = sorted(set(source_faults).union(*(faults for *_, faults in columns)))
+        self._ledger.put_digests(digest_rows(request.items, staged, self._board.hashes))
         leaving = [(at, self._loosen(lot, at)) for at in failed]
         lot.prove(answer.worker, staged)
         for at, transfer in leaving:

@@ -20,10 +20,11 @@ from ingest.model.item import CopyRecord
 from ingest.model.session import count_key
 from ingest.model.states import ARRIVED, ItemState, advance, worst
 from ingest.session.columns import end_run, finalize_run, put_validated
+from ingest.session.digests import put_digests
 from ingest.session.report import counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ingest.model.session import RootFacts, SourceFacts
     from ingest.pipeline.lot import Lot
     from ingest.pipeline.plan import Transfer
+    from ingest.session.digests import DigestRow
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
 
@@ -74,6 +76,7 @@ class Ledger:
         self._proven: list[tuple[Lot, int]] = []
         self._named: list[tuple[int, int, int, int, str, int]] = []
         self._runs: list[tuple[int, int]] = []
+        self._digests: list[DigestRow] = []
         self._counters: defaultdict[str, float] = defaultdict(float)
         self.items_ended = 0
         self.counts = counts(journal)
@@ -86,6 +89,10 @@ class Ledger:
     def put(self, copy: Copy) -> None:
         """A copy took a durable step."""
         self._copies[copy.item, copy.root] = copy
+
+    def put_digests(self, rows: Iterable[DigestRow]) -> None:
+        """What items were read as besides their BLAKE3."""
+        self._digests.extend(rows)
 
     def end(self, transfer: Transfer, copy: Copy, state: ItemState, reason: str | None = None) -> None:
         """A copy met its end; with its last copy the item meets its own."""
@@ -146,10 +153,11 @@ class Ledger:
         Raises:
             JournalError: it could not be written; nothing of it counts, and intake has to stop.
         """
-        if not (self._copies or self._ended or self._counters or self._proven or self._named):
+        if not (self._copies or self._ended or self._counters or self._proven or self._named or self._digests):
             return
         with self._journal.database.write() as connection:
             self._commit_lots(connection)
+            put_digests(connection, self._journal.key, self._digests)
             self._journal.put(connection, self._copies.values())
             put_locations(connection, self._locations)
             self._journal.end_items(connection, self._ended)
@@ -157,7 +165,7 @@ class Ledger:
                 connection.execute(_COUNT, {**_NOTHING, **self._counters, "session": self._journal.key})
         records = self._records
         self._copies, self._locations, self._ended, self._records = {}, [], [], []
-        self._proven, self._named, self._runs = [], [], []
+        self._proven, self._named, self._runs, self._digests = [], [], [], []
         self._counters.clear()
         for root, sequence, told in records:
             self._feed(root, sequence, told)
@@ -190,4 +198,5 @@ class Ledger:
             operation=copy.operation, errno=copy.errno, attempts=copy.attempts, verify_method=copy.verify_method,
             publish_method=copy.publish_method, read_mode=copy.read_mode, worker=copy.worker, started_ns=copy.started_at,
             copied_ns=copy.copied_at, validated_ns=copy.validated_at, finalized_ns=copy.finalized_at,
+            strategy=copy.strategy,
         )  # fmt: skip

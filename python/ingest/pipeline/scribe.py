@@ -13,19 +13,26 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ingest import engine
+from ingest.manifest.blocks import BLOCKS_BYTES, Blocks
 from ingest.manifest.facts import PartFacts
 from ingest.manifest.parts import PART_ROWS, Listed, list_parts, read_part, write_part
-from ingest.model.columns import CopyColumns
+from ingest.media.c4 import c4
+from ingest.model.columns import DIGEST, CopyColumns
+from ingest.model.digests import C4
+from ingest.model.states import ARRIVED
 from ingest.session.journal import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ingest.engine import Root
     from ingest.model.item import CopyRecord
     from ingest.model.session import RootFacts, SessionFacts
     from ingest.session.journal import Journal
 
+# Bytes of the smallest block: shorter files have no chaining values.
+BLOCK: Final = engine.block_of(0)
 # A machine that burns loses the record of at most a minute.
 PART_SECONDS: Final = 60.0
 
@@ -92,9 +99,14 @@ class Scribe:
         """Begin the next part with what waits (none is a part too: it tells how the session stands)."""
         batch: list[_Told] = []
         room = PART_ROWS
+        values = BLOCKS_BYTES
         while self._waiting and _rows(self._waiting[0][1]) <= room:
+            needed = _values(self._waiting[0][1])
+            if batch and needed > values:
+                break
             batch.append(self._waiting.popleft())
             room -= _rows(batch[-1][1])
+            values -= needed
         self._rows -= PART_ROWS - room
         last = batch[-1][0] + _rows(batch[-1][1]) - 1 if batch else self._last
         facts = PartFacts.of(
@@ -112,13 +124,33 @@ class Scribe:
 
     def _work(self, facts: PartFacts, batch: list[_Told]) -> None:
         try:
-            written = write_part(self._root, facts, [told for _, told in batch])
+            records = [told for _, told in batch]
+            blocks, texts = self._digests(records)
+            written = write_part(self._root, facts, records, blocks, texts)
         except BaseException as error:  # noqa: BLE001 - raised again in the supervisor's thread
             self._done.put((batch, error))
             return
         first = batch[0][0] if batch else self._last + 1
         last = facts.last if facts.last is not None else self._last
         self._done.put(Part(facts.number, written.path, first, last, written.rows, written.blake3))
+
+    def _digests(self, records: list[CopyRecord | CopyColumns]) -> tuple[list[Blocks], dict[int, dict[str, str]]]:
+        """What the journal knows of these copies besides their BLAKE3: blocks of big files, and texts of digests."""
+        known = self._journal.digests([item for told in records for item in _items(told)])
+        blocks: list[Blocks] = []
+        texts: dict[int, dict[str, str]] = {}
+        if not known:
+            return blocks, texts
+        for item, size, blake3 in [each for told in records for each in _arrived(told)]:
+            if (one := known.get(item)) is None:
+                continue
+            # An item that was read anew since may have other bytes: only what merges into this digest is of this copy.
+            if one.blocks is not None and engine.root_of(size, one.blocks) == blake3:
+                blocks.append(Blocks(item, size, blake3, one.blocks))
+            texts[item] = {name: raw.hex() for name, raw in one.raw.items()}
+            if "sha512" in one.raw:
+                texts[item][C4] = c4(one.raw["sha512"])
+        return blocks, texts
 
     def poll(self, timeout: float = 0.0) -> bool:
         """Take note of a part that is done; False if none is.
@@ -163,6 +195,25 @@ class Scribe:
         while self._waiting:
             self.write(state, counts)
             self.wait()
+
+
+def _items(told: CopyRecord | CopyColumns) -> Sequence[int]:
+    return told.items if isinstance(told, CopyColumns) else (told.item,)
+
+
+def _arrived(told: CopyRecord | CopyColumns) -> Iterator[tuple[int, int, bytes]]:
+    """Item, bytes and BLAKE3 of the copies that have their bytes at their root."""
+    if isinstance(told, CopyColumns):
+        for at, item in enumerate(told.items):
+            yield item, told.sizes[at], told.digests[DIGEST * at : DIGEST * (at + 1)]
+    elif told.state in ARRIVED and told.blake3 is not None:
+        yield told.item, told.size, told.blake3
+
+
+def _values(told: CopyRecord | CopyColumns) -> int:
+    """Bytes of chaining values that go with it, at most."""
+    sizes = told.sizes if isinstance(told, CopyColumns) else (told.size,)
+    return sum(DIGEST * -(-size // engine.block_of(size)) for size in sizes if size > BLOCK)
 
 
 def _rows(told: CopyRecord | CopyColumns) -> int:

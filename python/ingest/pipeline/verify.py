@@ -6,7 +6,7 @@ disk that goes away is an error, never a list of missing files. Memory grows wit
 the number of files.
 
 Not promised: that missing last parts of a session are noticed (see :mod:`ingest.manifest.chain`), nor which bytes
-of a file differ. Times of files are not compared: a copy whose mtime changed is whole.
+within a damaged block differ. Times of files are not compared: a copy whose mtime changed is whole.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import errno
 import stat
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.errors import CancelledError, IngestError, MissingError, UsageError, from_os_error
+from ingest.manifest.blocks import blocks_path
 from ingest.manifest.chain import Damage, walk_chain
 from ingest.manifest.expected import Expected, expected, strays
 from ingest.manifest.parts import list_parts
 from ingest.manifest.reader import no_manifest, of_parts
 from ingest.manifest.sandbox import sandbox
+from ingest.pipeline.damage import examine
 from ingest.storage.marker import MARKER, read_marker
 
 if TYPE_CHECKING:
@@ -208,7 +210,21 @@ def _parts(root: engine.Root, found: _Findings) -> Iterator[Part]:
             found.changed.append(Finding(root.path, each.path, _told(engine.failed(fault))))
         elif digest != each.blake3:
             found.changed.append(Finding(root.path, each.path, "the device holds other bytes than were read before"))
+        if each.facts.blocks is not None:
+            _look_at_blocks(root, each, each.facts.blocks, found)
         yield each
+
+
+def _look_at_blocks(root: engine.Root, part: Part, blake3: bytes, found: _Findings) -> None:
+    """The file of blocks that a part names, as the device holds it."""
+    path = blocks_path(part.facts.session, part.number)
+    ((digest, _, _, _, fault),) = engine.prove(root, [path], cold=True)
+    if fault is not None and engine.failed(fault).errno in _ABSENT:
+        found.missing.append(Finding(root.path, path, "the chaining values of a part are missing"))
+    elif fault is not None:
+        found.changed.append(Finding(root.path, path, _told(engine.failed(fault))))
+    elif digest != blake3:
+        found.changed.append(Finding(root.path, path, "it is damaged: its bytes are not those that were written"))
 
 
 def _batches(files: Iterable[Expected]) -> Iterator[tuple[int, list[Expected]]]:
@@ -256,7 +272,7 @@ def _check(root: engine.Root, files: list[Expected], buffer: int, page: engine.P
     for file, stands in zip(files, root.lstat([file.path for file in files]), strict=True):
         verdict = _look(root, file, stands)
         if verdict is not None:
-            verdicts[file.path] = verdict
+            verdicts[file.path] = _located(root, file, verdict, page)
     readable = [file for file in files if file.path not in verdicts]
     proofs = engine.prove(root, [file.path for file in readable], cold=True, buffer=buffer, page=page)
     for file, (digest, size, _, method, fault) in zip(readable, proofs, strict=True):
@@ -264,7 +280,7 @@ def _check(root: engine.Root, files: list[Expected], buffer: int, page: engine.P
             verdicts[file.path] = _refused(root, file, engine.failed(fault))
         elif digest != file.blake3:
             finding = Finding(root.path, file.path, "its content is not what was copied", size, file.size)
-            verdicts[file.path] = _Verdict(size, method, finding)
+            verdicts[file.path] = _located(root, file, _Verdict(size, method, finding), page)
         else:
             verdicts[file.path] = _Verdict(size, method)
     return [verdicts[file.path] for file in files]
@@ -282,12 +298,29 @@ def _look(root: engine.Root, file: Expected, stands: engine.Identity | OSError |
     if not stat.S_ISREG(mode):
         return _changed(root, file, "it is not a regular file")
     if size != file.size:
-        return _Verdict(
-            0, finding=Finding(root.path, file.path, f"it is {size} bytes long, not {file.size}", size, file.size)
-        )
+        lacks = f"{size:,} bytes long, not {file.size:,}: {_bytes(abs(file.size - size))}"
+        reason = f"it is {lacks} {'missing at its end' if size < file.size else 'too many'}"
+        return _Verdict(0, finding=Finding(root.path, file.path, reason, size, file.size))
     if file.blake3 is None:
         return _changed(root, file, "its manifest holds no digest")
     return None
+
+
+def _bytes(count: int) -> str:
+    return "1 byte is" if count == 1 else f"{count:,} bytes are"
+
+
+def _located(root: engine.Root, file: Expected, verdict: _Verdict, page: engine.Page) -> _Verdict:
+    """The verdict with the ranges that are damaged, where its file is there and holds something else."""
+    finding = verdict.finding
+    if finding is None or finding.size is None or file.blake3 is None:
+        return verdict
+    found = examine(root, file.path, blake3=file.blake3, expected=file.size, size=finding.size, page=page)
+    if isinstance(found, engine.Failed):
+        return _refused(root, file, found)
+    return replace(
+        verdict, size=max(verdict.size, found.read), finding=replace(finding, size=found.size, ranges=found.ranges)
+    )
 
 
 def _refused(root: engine.Root, file: Expected, failure: engine.Failed) -> _Verdict:

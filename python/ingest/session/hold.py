@@ -7,6 +7,7 @@ disk, so every process that could take a session up asks the same kernel. The wo
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import time
 from contextlib import contextmanager
@@ -73,3 +74,11 @@ def held(home: Path, session: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def operator() -> str:
+    """The name of the user whom this process works for."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, in a container
+        return "unknown"

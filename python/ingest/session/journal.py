@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import copies, folders, items, parts, session_roots, session_sources, sessions
+from ingest.db.schema import copies, digests, folders, items, lists, parts, session_roots, session_sources, sessions
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
 from ingest.session.columns import add_items
+from ingest.session.digests import digests_of
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
 from ingest.session.tally import ITEMS, Tally
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from ingest.model.digests import Digests
     from ingest.model.item import CopyRecord, Item
     from ingest.model.session import SourceFacts
     from ingest.model.states import SessionState
@@ -63,7 +65,7 @@ class Journal(Tally):
     def forget_scan(self) -> None:
         """Drop what an unfinished scan wrote, so that it can begin again."""
         with self.database.write() as connection:
-            for table in (items, folders):
+            for table in (items, folders, lists):
                 connection.execute(delete(table).where(table.c.session == self.key))
 
     def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:
@@ -170,10 +172,14 @@ class Journal(Tally):
             return {staging for staging in connection.scalars(query) if staging is not None}
 
     def staged_size(self, root: int) -> tuple[int, int]:
-        """How many files, and bytes, of a root are proven and wait for their names: they have their room already."""
+        """How many files, and bytes, of a root are proven and wait for their names: they have their room already.
+
+        What shares its source's bytes counts with none.
+        """
         joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
+        own = case((copies.c.strategy.in_(("reflink", "hardlink")), 0), else_=items.c.size)
         query = (
-            select(func.count(), func.coalesce(func.sum(items.c.size), 0))
+            select(func.count(), func.coalesce(func.sum(own), 0))
             .select_from(joined)
             .where(copies.c.session == self.key, copies.c.root == root, copies.c.state == ItemState.VALIDATED)
         )
@@ -289,10 +295,14 @@ class Journal(Tally):
     def forget_item(self, number: int) -> None:
         """Drop an item in whose place others have come, and what its copies came to."""
         with self.database.write() as connection:
-            for table in (copies, items):
+            for table in (copies, digests, items):
                 connection.execute(delete(table).where(table.c.session == self.key, table.c.item == number))
 
     # Manifest parts
+
+    def digests(self, numbers: Sequence[int]) -> dict[int, Digests]:
+        """What these items were read as besides their BLAKE3, where something is known."""
+        return digests_of(self.database, self.key, numbers)
 
     def last_sequence(self, root: int) -> int:
         """The highest sequence number of a root's ended copies, 0 for none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import time
@@ -15,7 +14,7 @@ from ingest.db.schema import items, roots, session_roots, session_sources, sessi
 from ingest.errors import MissingError, UsageError
 from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import CLOSED, SessionState, advance
-from ingest.session.hold import held
+from ingest.session.hold import held, operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,13 +62,13 @@ def open_session(
 ) -> SessionFacts:
     """Write down a new session (`identity` is its UUID), which this process holds."""
     now = time.time_ns()
-    host, operator = socket.gethostname(), _operator()
+    host, who = socket.gethostname(), operator()
     # For eyes: the label itself, bytes and all, is in the options and with each source.
     label = None if options.label is None else os.fsencode(options.label).decode("utf-8", "backslashreplace")
     with database.write() as connection:
         values = {
             "id": identity, "state": SessionState.PENDING, "profile": options.profile, "label": label,
-            "options": options.to_json(), "version": version, "host": host, "operator": operator, "created_at": now,
+            "options": options.to_json(), "version": version, "host": host, "operator": who, "created_at": now,
             "run": 1, "owner_pid": os.getpid(),
         }  # fmt: skip
         connection.execute(sessions.insert().values(values))
@@ -82,15 +81,8 @@ def open_session(
             {"session": key, "number": r.number, "root": r.key, "path": r.path, "state": SessionState.PENDING,
              "device": _signed(r.device), "inode": _signed(r.inode)} for r in destinations
         ])  # fmt: skip
-    return SessionFacts(identity, key, 1, options.to_json(), label, options.profile, version, host, operator, now,
+    return SessionFacts(identity, key, 1, options.to_json(), label, options.profile, version, host, who, now,
                         tuple(sources), tuple(destinations))  # fmt: skip
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, in a container
-        return "unknown"
 
 
 def _signed(number: int) -> int:

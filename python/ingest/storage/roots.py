@@ -90,11 +90,11 @@ def open_destination(path: bytes, *, create: bool = False, new_root: bool = Fals
     marker = read_marker(root)
     if marker is None:
         _refuse_empty_mount_point(path, volume, allowed=new_root)
-        _refuse_unwritable(root, volume)
+        require_writable(root, volume)
         marker = write_marker(root, volume)
         clear_leftovers(root)
         return Destination(path, root, marker, volume, fresh=True)
-    _refuse_unwritable(root, volume)
+    require_writable(root, volume)
     clear_leftovers(root)
     return Destination(path, root, marker, volume, fresh=False)
 
@@ -124,7 +124,7 @@ def reopen_destination(path: bytes, uuid_: str) -> Destination:
         found = "has no marker" if marker is None else f"is the root {marker.uuid}"
         raise MissingError(f"this folder {found}, the session's root is {uuid_}", path=path, operation="open")
     volume = volume_of(path)
-    _refuse_unwritable(root, volume)
+    require_writable(root, volume)
     return Destination(path, root, marker, volume, fresh=False)
 
 
@@ -142,8 +142,12 @@ def _refuse_empty_mount_point(path: bytes, volume: Volume, *, allowed: bool) -> 
         )  # fmt: skip
 
 
-def _refuse_unwritable(root: engine.Root, volume: Volume) -> None:
-    """A root is writable if a folder can be opened in its staging: asked by doing it, not by reading modes."""
+def require_writable(root: engine.Root, volume: Volume) -> None:
+    """A root is writable if a folder can be opened in its staging: asked by doing it, not by reading modes.
+
+    Raises:
+        DeniedError: it is not. IngestError: that cannot be told.
+    """
     ((fault),) = engine.make_folders(root, [STAGING], [-1])
     if fault is not None:
         failure = engine.failed(fault)

@@ -96,19 +96,19 @@ fn one(root: &Root, from: &mut Parents<'_>, to: &mut Parents<'_>, (old, new): (&
 }
 
 /// An old and a new name, and the file that is to have the new one.
-struct Names<'a> {
-    from: &'a Dir,
-    old: &'a [u8],
-    to: &'a Dir,
-    new: &'a [u8],
-    stat: Stat,
+pub(crate) struct Names<'a> {
+    pub(crate) from: &'a Dir,
+    pub(crate) old: &'a [u8],
+    pub(crate) to: &'a Dir,
+    pub(crate) new: &'a [u8],
+    pub(crate) stat: Stat,
 }
 
-type Refusal = (&'static str, io::Error);
+pub(crate) type Refusal = (&'static str, io::Error);
 
 impl Names<'_> {
     /// The ladder: each rung is tried where the one before is not known.
-    fn publish(&self) -> std::result::Result<Publication, Refusal> {
+    pub(crate) fn publish(&self) -> std::result::Result<Publication, Refusal> {
         match self.from.rename_noreplace(self.old, self.to, self.new) {
             Ok(()) => return Ok(Publication::NoReplace),
             Err(_) if self.moved() => return Ok(Publication::NoReplace),
@@ -159,7 +159,7 @@ impl Names<'_> {
 }
 
 /// The file system (or the kernel) does not know the request.
-fn unknown(error: &io::Error) -> bool {
+pub(crate) fn unknown(error: &io::Error) -> bool {
     matches!(platform::errno(error), libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
 }
 

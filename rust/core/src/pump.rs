@@ -41,11 +41,12 @@ pub(crate) fn pump(
     content.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
 }
 
-/// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.
+/// Writes to a copy that is still alive and says how many bytes went (none to one that shares the source's); a failure
+/// ends that copy alone.
 pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8], page: &Page) -> usize {
     let Ok(sink) = slot else { return 0 };
     match sink.write(bytes, page) {
-        Ok(()) => bytes.len(),
+        Ok(written) => written,
         Err(error) => {
             if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
                 *slot = Err(sink.condemn(error));

@@ -9,9 +9,11 @@ use pyo3::prelude::*;
 mod columns;
 mod discard;
 mod errors;
+mod exchange;
 mod folders;
 mod hash;
 mod inspect;
+mod mend;
 mod page;
 mod process;
 mod prove;
@@ -27,11 +29,15 @@ mod _native {
     #[pymodule_export]
     use crate::discard::discard;
     #[pymodule_export]
+    use crate::exchange::exchange;
+    #[pymodule_export]
     use crate::folders::make_folders;
     #[pymodule_export]
     use crate::hash::blake3;
     #[pymodule_export]
     use crate::inspect::{block_of, inspect, root_of};
+    #[pymodule_export]
+    use crate::mend::mend;
     #[pymodule_export]
     use crate::page::Page;
     #[pymodule_export]

@@ -7,6 +7,14 @@ use pyo3::types::{PyBytes, PyList};
 use crate::columns::Paths;
 use crate::errors::exception;
 
+/// What `_native.pyi` calls an `Identity`.
+pub type Identity = (u32, u64, i64, u64, u64, u64);
+
+/// What one path is, as a tuple.
+pub fn identity(stat: &ingest_core::Stat) -> Identity {
+    (stat.mode, stat.size, stat.mtime_ns, stat.dev, stat.ino, stat.nlink)
+}
+
 /// A folder, pinned: the directory is opened once and everything happens beneath that descriptor.
 #[pyclass(frozen, module = "ingest._native")]
 pub struct Root {
@@ -60,10 +68,7 @@ impl Root {
         let entry = |outcome| -> PyResult<Bound<'py, PyAny>> {
             match outcome {
                 Ok(None) => Ok(py.None().into_bound(py)),
-                Ok(Some(stat)) => {
-                    let ingest_core::Stat { mode, size, mtime_ns, dev, ino, nlink } = stat;
-                    Ok((mode, size, mtime_ns, dev, ino, nlink).into_pyobject(py)?.into_any())
-                }
+                Ok(Some(stat)) => Ok(identity(&stat).into_pyobject(py)?.into_any()),
                 Err(error) => Ok(exception(py, &error).into_value(py).into_bound(py).into_any()),
             }
         };

@@ -1,6 +1,6 @@
 //! `stage`: copy a batch, each file read once, and prove every copy.
 
-use ingest_core::{Algorithm, Batch, Mode, Spent, StageOptions, Transfer, THREADS_MAX};
+use ingest_core::{Algorithm, Batch, Mode, Spent, StageOptions, Strategy, Transfer, THREADS_MAX};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -11,7 +11,8 @@ use crate::hash::algorithms;
 use crate::page::{detached, Page};
 use crate::root::Root;
 
-type PyCopies<'py> = (Vec<Option<&'static str>>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>);
+type Words = Vec<Option<&'static str>>;
+type PyCopies<'py> = (Words, Vec<i64>, Vec<i64>, Words, Bound<'py, PyDict>);
 type PySpent = (u64, u64, u64);
 type PyStaged<'py> = (
     Bound<'py, PyBytes>,
@@ -29,10 +30,10 @@ type PyStaged<'py> = (
 #[pyfunction]
 #[pyo3(signature = (
     source, roots, items, paths, sizes, mtimes, staging, *,
-    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), page=None
+    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), strategy="copy", page=None
 ))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), strategy='copy', page=None)"
 )]
 // One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
@@ -51,6 +52,7 @@ pub fn stage<'py>(
     together: bool,
     keep_cache: bool,
     hashes: Vec<String>,
+    strategy: &str,
     page: Option<&Bound<'py, Page>>,
 ) -> PyResult<PyStaged<'py>> {
     let columns = [("items", items.len()), ("paths", paths.len()), ("sizes", sizes.len()), ("mtimes", mtimes.len())];
@@ -71,7 +73,10 @@ pub fn stage<'py>(
     };
     let hashes = algorithms(&hashes)?;
     let wanted = hashes.iter().copied().collect();
-    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted };
+    let strategy = Strategy::of(strategy).ok_or_else(|| {
+        PyValueError::new_err(format!("strategy must be copy, reflink or hardlink, not {strategy:?}"))
+    })?;
+    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted, strategy };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {
@@ -152,6 +157,7 @@ fn copies_of<'py>(py: Python<'py>, batch: &Batch, root: usize) -> PyResult<PyCop
         copies().map(|copy| copy.outcome.as_ref().ok().map(|method| method.word())).collect(),
         copies().map(|copy| copy.validated_ns).collect(),
         copies().map(|copy| copy.mtime_ns).collect(),
+        copies().map(|copy| copy.strategy.map(Strategy::word)).collect(),
         faults,
     ))
 }

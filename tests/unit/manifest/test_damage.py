@@ -101,7 +101,7 @@ def test_a_newer_part_is_refused_with_its_name_and_what_to_do(archive, part):
 
 def test_a_later_parts_new_columns_are_ignored_and_its_missing_ones_are_null(archive, part, ask):
     table = pq.read_table(pa.BufferReader(part))
-    table = table.drop_columns(["camera", "worker"]).append_column("xxh64", pa.array([b"12345678"] * 20))
+    table = table.drop_columns(["camera", "worker"]).append_column("colour", pa.array([b"12345678"] * 20))
     archive.part_file(1).write_bytes(sealed(table, facts_of(part)))
 
     rows = ask([archive.root], "SELECT * FROM copies")

@@ -17,7 +17,7 @@ def columns(paths: list[bytes], source: bytes = b"/media/CARD") -> CopyColumns:
         ["video", "image", "other"][:many], [b"CARD/" + path for path in paths],
         b"".join(blake3(path) for path in paths), ["evicted", "direct", "reread"][:many],
         ["noreplace", "link", "unguarded"][:many], [1_000_999, 1, 2][:many], [4, 5, 6_000][:many], [7, 8, 9_999][:many],
-        1_700_000_000_123_456_789, "mmap", 1,
+        1_700_000_000_123_456_789, "mmap", 1, ["copy", "reflink", "hardlink"][:many],
     )  # fmt: skip
 
 
@@ -26,8 +26,8 @@ def columns(paths: list[bytes], source: bytes = b"/media/CARD") -> CopyColumns:
 def test_columns_are_the_rows_that_their_copies_are_one_by_one(archive, source, paths):
     told = columns(paths, source)
 
-    assert to_table(archive.facts(), b"/mnt/archive", [told]).equals(
-        to_table(archive.facts(), b"/mnt/archive", list(told.records()))
+    assert to_table(archive.facts(), b"/mnt/archive", [told], {}).equals(
+        to_table(archive.facts(), b"/mnt/archive", list(told.records()), {})
     )
 
 
@@ -35,11 +35,11 @@ def test_both_ways_of_telling_keep_their_order(archive):
     told = columns(PLAIN)
     one, two, three = told.records()
 
-    mixed = to_table(archive.facts(), b"/mnt/archive/", [one, told, two, three])
+    mixed = to_table(archive.facts(), b"/mnt/archive/", [one, told, two, three], {})
 
     assert mixed.column("item").to_pylist() == [3, 3, 4, 5, 4, 5]
     assert mixed.column("path").num_chunks == 1
 
 
 def test_nothing_is_a_table_too(archive):
-    assert to_table(archive.facts(), b"/", []).num_rows == 0
+    assert to_table(archive.facts(), b"/", [], {}).num_rows == 0

@@ -531,7 +531,18 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
     d.start(item(1), item(2))
     stage = d.only(Stage)
     d.answer(
-        stage, staged=(b"\1" * 64, [10] * 2, [1] * 2, [2] * 2, {}, [(["evicted"] * 2, [4] * 2, [0] * 2, {})], (1, 1, 1))
+        stage,
+        staged=(
+            b"\1" * 64,
+            [10] * 2,
+            [1] * 2,
+            [2] * 2,
+            {},
+            [(["evicted"] * 2, [4] * 2, [0] * 2, ["copy"] * 2, {})],
+            (1, 1, 1),
+            {},
+            [],
+        ),
     )
     d.run()
 

@@ -8,7 +8,7 @@ import typer
 
 from ingest.cli.documents import verify_document
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import number, print_document, say, size
+from ingest.cli.output import number, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def _lines(report: VerifyReport) -> list[str]:
         for finding in findings:
             where = shown(finding.root.rstrip(b"/") + b"/" + finding.path)
             lines.append(f"{name}  {where}" + (f": {finding.reason}" if finding.reason else ""))
+            lines += ranges_told(finding.ranges)
     methods = ", ".join(f"{n:,} {method}" for method, n in report.verify_method.items() if n)
     lines.append(
         f"{number(report.checked, 'file')} checked, {size(report.bytes)} read back ({methods or 'nothing to read'}): {report.ok:,} as they should be."
@@ -60,6 +61,6 @@ def _lines(report: VerifyReport) -> list[str]:
         lines.append("SOUND: every file is there, with the bytes that were recorded.")
     else:
         lines.append(
-            f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. Copy them again from another archive."
+            f"DAMAGED: {len(report.missing):,} missing, {len(report.changed):,} changed. To make it whole: ingest repair ARCHIVE --from ANOTHER"
         )
     return lines

@@ -82,6 +82,12 @@ impl Dir {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Unknown here, so that two renames take its place.
+    #[allow(clippy::unused_self)]
+    pub(crate) fn rename_exchange(&self, _name: &[u8], _to: &Self, _new: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> io::Result<()> {
         std::fs::rename(self.path.join(name_of(name)?), to.path.join(name_of(new)?))
     }
@@ -171,6 +177,10 @@ pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn write_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
     Ok(())
@@ -184,6 +194,13 @@ pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<
 pub(crate) fn sequential(_file: &File) {}
 
 pub(crate) fn will_need(_file: &File) {}
+
+pub(crate) fn random(_file: &File) {}
+
+/// Unknown here, so that bytes are copied.
+pub(crate) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 pub(crate) fn evict(_file: &File) {}
 

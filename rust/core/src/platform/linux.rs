@@ -110,6 +110,12 @@ pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
+/// Gives an empty file the blocks of another one, which both share until one of them is written to (FICLONE). The kernel
+/// flushes what is dirty of the other one first.
+pub(crate) fn clone_file(from: &File, to: &File) -> io::Result<()> {
+    retry(|| Ok(fs::ioctl_ficlone(to, from)?))
+}
+
 /// Starts writing a range of a file to the device, to its end for a length of 0, and does not wait until it is there.
 ///
 /// An error that is noticed here is the file's last chance to report it: what fails while blocks are allocated
@@ -149,6 +155,17 @@ fn sync_range(file: &File, offset: u64, length: u64, flags: libc::c_uint) -> io:
 /// Says that a file will be read from start to end.
 pub(crate) fn sequential(file: &File) {
     let _hint = fs::fadvise(file, 0, None, Advice::Sequential);
+}
+
+/// Says that a file will be read here and there: what was not asked for is not fetched with it.
+pub(crate) fn random(file: &File) {
+    let _hint = fs::fadvise(file, 0, None, Advice::Random);
+}
+
+/// Lets a file share all bytes of another one on its file system (`FICLONE`): nothing is moved, and what is written to
+/// either of them later goes apart.
+pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
+    retry(|| Ok(fs::ioctl_ficlone(to, from)?))
 }
 
 /// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.

@@ -61,6 +61,11 @@ pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Not done: this system clones into new names only, which is nothing that we could try here.
+pub(crate) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// No such request.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn write_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
@@ -74,6 +79,14 @@ pub(crate) fn wait_back(_file: &File, _offset: u64, _length: u64) -> io::Result<
 
 /// Readahead notices by itself.
 pub(crate) fn sequential(_file: &File) {}
+
+/// No such request.
+pub(crate) fn random(_file: &File) {}
+
+/// Clones are made by path here, of whole files under a new name: an open file cannot become one.
+pub(crate) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// Cached pages cannot be dropped by their file; `F_NOCACHE` at least keeps the read from using them where it
 /// can. Nothing tells whether it did, so the result counts as `reread`.

@@ -74,6 +74,11 @@ impl Dir {
         Ok(fs::renameat_with(&self.fd, name, &to.fd, new, RenameFlags::NOREPLACE)?)
     }
 
+    /// Gives each of two names the file of the other, at one moment.
+    pub(crate) fn rename_exchange(&self, name: &[u8], to: &Self, new: &[u8]) -> io::Result<()> {
+        Ok(fs::renameat_with(&self.fd, name, &to.fd, new, RenameFlags::EXCHANGE)?)
+    }
+
     /// Renames, replacing what is there: only for where nothing better is known.
     pub(crate) fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.fd, name, &to.fd, new)?)

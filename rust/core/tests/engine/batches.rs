@@ -13,6 +13,7 @@ const TOGETHER: StageOptions = StageOptions {
     together: true,
     keep_cache: false,
     hashes: Algorithms::NONE,
+    strategy: ingest_core::Strategy::Copy,
 };
 
 #[test]

@@ -5,8 +5,10 @@
 
 mod batches;
 mod copies;
+mod exchanging;
 mod faults;
 mod folders;
+mod mending;
 mod names;
 mod paths;
 mod places;

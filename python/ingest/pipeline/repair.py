@@ -1,0 +1,220 @@
+"""Repair: an archive is verified, and what is damaged or missing is made whole from another place. No database is asked.
+
+For each damaged file a new one is built beside it, of its own blocks that are right and of those that the other place
+has right; it is flushed, read back whole from the device, compared with the manifest's digest, and takes the damaged
+one's place, which is kept in `.ingest/quarantine/<session8>/`. Rows are appended to the manifests.
+
+Promises: nothing is written to the other place, and nothing is believed that it says. No file is lost or replaced, and
+none touched that is not the one that was looked at. Ended at any moment, the archive is sound or as damaged as before,
+and the next repair finishes what was begun (:mod:`ingest.pipeline.unfinished`).
+
+Not promised: that manifests or the marker are repaired; what is wrong with them is said.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ingest import engine
+from ingest.errors import IngestError
+from ingest.manifest.chain import walk_chain
+from ingest.manifest.parts import Part, list_parts
+from ingest.manifest.reader import no_manifest, of_parts
+from ingest.manifest.recorded import Act, latest
+from ingest.manifest.sandbox import sandbox
+from ingest.model.states import SessionState
+from ingest.pipeline.addendum import Addendum
+from ingest.pipeline.intents import forget, pending, turn
+from ingest.pipeline.mender import Mender, Repaired, Unrepaired, exchange_word
+from ingest.pipeline.spares import offers
+from ingest.pipeline.unfinished import clear, finish
+from ingest.pipeline.verify import MEMORY, Finding, verify
+from ingest.storage.marker import INTERNAL, read_marker
+from ingest.storage.roots import require_writable
+from ingest.storage.volumes import volume_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ingest.manifest.recorded import Recorded
+    from ingest.pipeline.spares import Spares
+    from ingest.pipeline.unfinished import Finished
+
+_MARKER: Final = "Restore it from a backup of this archive; without it a new copy would make it another root"
+_MANIFEST: Final = "Restore it from a copy of this archive. What the other manifests tell of is repaired without it"
+_STANDING: Final = "Look at what stands in its place and below .ingest/quarantine, then repair again"
+
+
+@dataclass(slots=True)
+class RepairReport:
+    """What a repair did, or a dry run would do.
+
+    Attributes:
+        root: its path. checked: files that manifests name and that were looked at. ok: those that were as they should
+            be. repaired, failed: the others, with manifests and markers among `failed`.
+        session: under which rows were appended, None where there are none. manifests: their parts, absolute.
+        fetched: bytes read from the other place. bytes: read back while the archive was checked.
+    """
+
+    root: bytes
+    dry_run: bool
+    checked: int = 0
+    ok: int = 0
+    repaired: list[Repaired] = field(default_factory=list)
+    failed: list[Unrepaired] = field(default_factory=list)
+    session: str | None = None
+    manifests: tuple[bytes, ...] = ()
+    fetched: int = 0
+    bytes: int = 0
+
+    @property
+    def sound(self) -> bool:
+        """Everything is as it should be now; of a dry run: would be."""
+        return not self.failed
+
+
+def repair(
+    root: engine.Root,
+    spares: Spares,
+    *,
+    dry_run: bool = False,
+    memory: str = MEMORY,
+    page: engine.Page | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RepairReport:
+    """Repair an archive from another place.
+
+    Args:
+        root: pinned. spares: the other place.
+        dry_run: read everything as a repair would, and change nothing.
+        memory: DuckDB's limit.
+        page: cancels the work, and shows the bytes read back and fetched.
+        progress: called now and then, in this thread, with the files checked and mended and the bytes read so far.
+
+    Raises:
+        MissingError: the root has no manifest. DeniedError: it cannot be written.
+        PausedError: another process repairs it. CancelledError: the page said so.
+        IngestError: one of the places went away, or a manifest cannot be read or written.
+    """
+    if not list_parts(root):
+        raise no_manifest(root)
+    if not dry_run:
+        require_writable(root, volume_of(root.path))
+    with nullcontext() if dry_run else turn(root):
+        return _Repair(root, spares, dry_run, memory, page or engine.Page(), progress or _silent).run()
+
+
+def _silent(files: int, amount: int) -> None:
+    del files, amount
+
+
+class _Repair:
+    """One repair, from what an earlier one left to the last part of the manifest."""
+
+    def __init__(
+        self,
+        root: engine.Root,
+        spares: Spares,
+        dry_run: bool,
+        memory: str,
+        page: engine.Page,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._root = root
+        self._spares = spares
+        self._memory = memory
+        self._page = page
+        self._progress = progress
+        self._report = RepairReport(root.path, dry_run)
+
+    def run(self) -> RepairReport:
+        report = self._report
+        finished = [] if report.dry_run else [finish(self._root, intent, self._page) for intent in pending(self._root)]
+        found = verify([self._root], memory=self._memory, page=self._page, progress=self._progress)
+        report.checked, report.ok, report.bytes = found.checked, found.ok, found.bytes
+        damaged = self._files((*found.missing, *found.changed))
+        parts = [part for part in walk_chain(self._root, list_parts(self._root)) if isinstance(part, Part)]
+        paths = [*(each.path for each in damaged), *(each.intent.path for each in finished)]
+        rows, offered = self._looked_up(parts, paths)
+        addendum = Addendum(self._root, self._uuid(parts), self._spares.root.path)
+        mender = Mender(self._root, self._spares, addendum, self._page, self._tick, dry_run=report.dry_run)
+        try:
+            self._take_over(finished, rows, addendum)
+            for finding in damaged:
+                self._note(mender.mend(finding, rows[finding.path], offered[finding.path]))
+                self._tick()
+        except BaseException:
+            addendum.close(SessionState.INTERRUPTED, len(report.failed))
+            raise
+        addendum.close(
+            SessionState.COMPLETED if report.sound else SessionState.COMPLETED_WITH_ERRORS, len(report.failed)
+        )
+        if not report.dry_run:
+            clear(self._root, pending(self._root))
+        report.session, report.manifests = addendum.session if addendum.manifests else None, tuple(addendum.manifests)
+        return report
+
+    def _files(self, findings: Iterable[Finding]) -> list[Finding]:
+        """The findings that are about files; what is wrong with the archive's own record is only said."""
+        files = []
+        for finding in findings:
+            if finding.path.startswith(INTERNAL + b"/"):
+                advice = _MANIFEST if b"/manifests/" in finding.path else _MARKER
+                self._note(Unrepaired(finding.path, finding.reason, advice))
+            else:
+                files.append(finding)
+        return files
+
+    def _looked_up(
+        self, parts: Sequence[Part], paths: Sequence[bytes]
+    ) -> tuple[dict[bytes, Recorded], dict[bytes, list[bytes]]]:
+        """The latest row of each path, and what the other place offers for it."""
+        if not paths:
+            return {}, {}
+        sources = tuple(dict.fromkeys(note.path for part in parts for note in part.facts.sources))
+        with sandbox(self._memory) as connection:
+            rows = latest(connection, of_parts([self._root], [(0, part) for part in parts]), paths)
+            return rows, offers(connection, self._spares, rows.values(), sources)
+
+    def _uuid(self, parts: Sequence[Part]) -> str:
+        """The root's, by its marker or, where that is lost, by what its manifests say of themselves."""
+        try:
+            marker = read_marker(self._root)
+        except IngestError:
+            marker = None  # verify has said what is wrong with it
+        return marker.uuid if marker is not None else parts[-1].facts.root if parts else ""
+
+    def _take_over(self, finished: Sequence[Finished], rows: dict[bytes, Recorded], addendum: Addendum) -> None:
+        """Record what an earlier repair began and this one finished; clear what else dead ones left."""
+        for each in finished:
+            intent, row = each.intent, rows.get(each.intent.path)
+            if each.trouble is not None:
+                self._note(Unrepaired(intent.path, each.trouble, _STANDING))
+            elif each.verify_method is None or row is None or row.session == intent.session:
+                forget(self._root, [intent])  # it begins anew, or was recorded before its end
+            else:
+                slot, now = intent.slot if each.slot else None, time.time_ns()
+                reason = f"{intent.reason}; a repair that was interrupted was finished"
+                strategy = intent.strategy or None
+                act = Act(addendum.number(), reason, each.verify_method, each.how, strategy, now, now, now)
+                addendum.add(row, act, intent)
+                how = exchange_word(each.how, slot)
+                self._note(Repaired(intent.path, reason, quarantine=slot, exchange=how, strategy=strategy))
+        if not self._report.dry_run:
+            clear(self._root, [each.intent for each in finished if each.trouble is not None])
+
+    def _note(self, outcome: Repaired | Unrepaired) -> None:
+        self._report.fetched += outcome.fetched
+        if isinstance(outcome, Repaired):
+            self._report.repaired.append(outcome)
+        else:
+            self._report.failed.append(outcome)
+
+    def _tick(self) -> None:
+        """Tell how far it is: the page counts what is read back, of files that are checked as of those that are built."""
+        words = self._page.words()
+        done = len(self._report.repaired) + len(self._report.failed)
+        self._progress(self._report.checked + done, words[engine.VERIFIED] + words[engine.READ])

@@ -160,7 +160,7 @@ def digests(chosen) -> Iterator[Bar]:
     one = Race(workload, engine=True, reference="md5 alone", results=results)
     for plain, summed in zip(results[1::2], results[2::2], strict=True):
         slower = max(results[0], plain, key=lambda result: result.median)
-        what = f"{summed.name} of one file of {workload.shown}, in memory, beside {slower.name}"
+        what = f"{summed.name}: {workload.shown}, copy and hash in memory, beside {slower.name}"
         told = f"{against(one, summed.name, slower.name)}; {plain.name}: {plain.median:.2f} s"
         yield Bar(what, one.ratio(summed, slower.name), DIGESTS, told)
 

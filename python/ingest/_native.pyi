@@ -199,8 +199,8 @@ def stage(
     for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
 
     ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte is read again for them. For
-    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB of
-    memory.
+    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB and a
+    buffer of memory.
 
     ``strategy`` says how copies come to be on roots of the source's own file system. ``copy``: their bytes are written.
     ``reflink``: the staging file is a clone of the source (FICLONE), ``hardlink``: a second name of it; both are made

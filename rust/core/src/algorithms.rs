@@ -3,11 +3,10 @@
 //! Each is fed the same bytes in the same order as BLAKE3 is, and gives the bytes that its usual hexadecimal form
 //! stands for. C4 is another way to write SHA-512, and needs nothing here.
 //!
-//! The crates are the fastest of those that are looked after, on one core with AVX-512 and SHA instructions. MD5:
-//! fast-md5 0.91 GB/s, where OpenSSL has 0.86 and `RustCrypto`'s md-5, otherwise our choice, 0.72: it compiles to longer
-//! chains. SHA-1 2.1, SHA-256 2.0 (both with SHA instructions, as OpenSSL) and SHA-512 0.9 (OpenSSL 1.1) by `RustCrypto`.
-//! XXH64 23 and XXH3 47 by twox-hash, which asks the processor what it can do; xxhash-rust, which is told when it is
-//! compiled, has 33 for the latter.
+//! The crates are the fastest of those that are looked after; in GB/s on one core with SHA instructions and AVX-512:
+//! MD5 0.91 by fast-md5, where OpenSSL has 0.86, and md-5, which would be the usual choice, 0.72. SHA-1 2.1 and SHA-256
+//! 2.0 by sha1 and sha2, as OpenSSL; SHA-512 0.9 (OpenSSL 1.1). XXH64 23 and XXH3 47 by twox-hash, which asks the
+//! processor what it can do; xxhash-rust, which is told when it is compiled, has 33 for the latter.
 
 use std::hash::Hasher;
 

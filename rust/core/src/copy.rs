@@ -82,6 +82,7 @@ pub fn stage(
             }
         }
         let beside = transfers.iter().any(|transfer| transfer.size >= lanes::LEAST);
+        let step = length(options);
         // Made in here: its lanes end with it, and the scope waits for them.
         let mut work = Work {
             source,
@@ -91,7 +92,7 @@ pub fn stage(
             devices,
             sharing: Sharing::new(options.strategy),
             buffers: Vec::new(),
-            lanes: Lanes::start(options.hashes, beside, scope),
+            lanes: Lanes::start(options.hashes, beside, step, scope),
             options,
             page,
         };
@@ -345,13 +346,18 @@ impl Work<'_> {
 
     /// So many buffers, each long enough for reading in steps and in pieces.
     fn buffers(&mut self, count: usize) -> &mut [Buffer] {
-        let turn = if self.options.threads > 1 { TURN } else { 0 };
-        let length = usize::try_from(turn).map_or(self.options.buffer, |turn| turn.max(self.options.buffer));
+        let length = length(self.options);
         while self.buffers.len() < count {
             self.buffers.push(Buffer::new(length));
         }
         &mut self.buffers[..count]
     }
+}
+
+/// Bytes of a buffer that is long enough for both ways.
+fn length(options: StageOptions) -> usize {
+    let turn = if options.threads > 1 { TURN } else { 0 };
+    usize::try_from(turn).map_or(options.buffer, |turn| turn.max(options.buffer))
 }
 
 /// Puts together what is known of each transfer. A source that gave other bytes the second time takes all its copies

@@ -64,14 +64,8 @@ def blocks_path(session: str, number: int) -> bytes:
     return b"%s/session=%s/blocks-%04d.parquet" % (_FOLDER, session.encode("ascii"), number)
 
 
-def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Blocks]) -> bytes:
-    """Put the blocks of a part that is to be written under their name, durably; the BLAKE3 of the file.
-
-    What stands there was left by a run that died before its part was written. No part names it, and it goes.
-
-    Raises:
-        IngestError: it could not be written.
-    """
+def encode_blocks(session: str, number: int, rows: Sequence[Blocks]) -> bytes:
+    """The blocks of a part, ready to be written."""
     table = pa.table(
         {
             "session": [session] * len(rows),
@@ -83,7 +77,18 @@ def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Bl
         },
         schema=BLOCKS_SCHEMA,
     )
-    data = seal(table, {"ingest.format": str(FORMAT_VERSION), "ingest.session": session, "ingest.part": str(number)})
+    return seal(table, {"ingest.format": str(FORMAT_VERSION), "ingest.session": session, "ingest.part": str(number)})
+
+
+def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Blocks]) -> bytes:
+    """Put the blocks of a part that is to be written under their name, durably; the BLAKE3 of the file.
+
+    What stands there was left by a run that died before its part was written. No part names it, and it goes.
+
+    Raises:
+        IngestError: it could not be written.
+    """
+    data = encode_blocks(session, number, rows)
     path = blocks_path(session, number)
     short = session.replace("-", "")[:8]
     staging = b"%s/blocks-%04d-%s.part" % (staging_folder(short), number, token_hex(4).encode("ascii"))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ingest.errors import ManifestError
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 # What the key `operation` says appended a row. Organize and delete come with their commands.
 COPY: Final = "copy"

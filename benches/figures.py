@@ -6,6 +6,7 @@ Sections (`disk` is by far the longest; each stands alone, and all are measured 
 
     disk          verified copies beside equal work, rsync, rclone and ocopy; CPU seconds
     engine        the engine alone, copy and hash in memory, beside cp
+    digests       BLAKE3 + xxh128 + MD5 in one read, in memory, beside MD5 alone and beside BLAKE3 alone
     destinations  two destinations from one read beside one
     records       synthetic items through plan, journal and manifest: rate, linearity, memory (RSS of all processes)
     memory        `ingest copy` of 200,000 files of 1 KiB: RSS of all processes, summed, at the peak
@@ -18,22 +19,24 @@ the figures mean nothing and only prove that this runs: it then never fails. Els
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from ingest.bench import peers, suite, table
+from ingest.bench import inprocess, peers, suite, table
 from ingest.bench.bay import bay, flush
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
 from ingest.bench.memory import peak_of
 from ingest.bench.ours import NAME, Choice
-from ingest.bench.results import Kind, Race
-from ingest.bench.workloads import ITEMS, TREES, Workload, plant
+from ingest.bench.results import Kind, Race, Step
+from ingest.bench.workloads import ITEMS, MIB, TREES, Workload, files_below, plant, touch_memory
 from ingest.errors import IngestError
 from ingest.storage.tuning import LOCAL_BUFFER
 
@@ -53,6 +56,10 @@ CORES = max(2, len(os.sched_getaffinity(0)))
 # By workload and threads, beside `cp -r` in memory.
 ENGINE = {"big": {1: 1.25, CORES: 0.95}, "clips": {2: 0.75}, "small": {2: 0.75}}
 DESTINATIONS = 1.9
+# Beside the slower of one of the digests alone and the copy without them.
+DIGESTS = 1.1
+MORE = ("xxh128", "md5")
+HASHED = {"full": Workload("digests", 1, 1024 * MIB), "small": Workload("digests", 1, 32 * MIB)}
 ITEMS_PER_SECOND = 20_000
 LINEAR = 1.1
 RECORDS_BYTES = 500e6
@@ -139,6 +146,33 @@ def engine(chosen) -> Iterator[Bar]:
             yield Bar(what, race.ratio(result, "cp"), bar, against(race, result.name, "cp"))
 
 
+def digests(chosen) -> Iterator[Bar]:
+    workload, runs = HASHED[chosen.size], chosen.runs
+    with bay(chosen.memory.absolute(), 8, 2 * workload.bytes + MIB) as folder:
+        plant(folder / "CARD", workload)
+        touch_memory(2 * workload.bytes)
+        contenders = [Contender("md5 alone", Kind.PEER, md5)]
+        contenders += [
+            inprocess.hashing(more, LOCAL_BUFFER, threads) for threads in sorted({1, CORES}) for more in ((), MORE)
+        ]
+        course = Course(folder / "CARD", folder / "run", cold=False)
+        results = race(contenders, course, runs, warm_up=True, tell=tell)
+    one = Race(workload, engine=True, reference="md5 alone", results=results)
+    for plain, summed in zip(results[1::2], results[2::2], strict=True):
+        slower = max(results[0], plain, key=lambda result: result.median)
+        what = f"{summed.name} of one file of {workload.shown}, in memory, beside {slower.name}"
+        told = f"{against(one, summed.name, slower.name)}; {plain.name}: {plain.median:.2f} s"
+        yield Bar(what, one.ratio(summed, slower.name), DIGESTS, told)
+
+
+def md5(course: Course):
+    began = time.perf_counter()
+    for path in files_below(course.card):
+        with open(path, "rb", buffering=0) as file:
+            hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+    return (Step("md5", time.perf_counter() - began),)
+
+
 def destinations(chosen) -> Iterator[Bar]:
     for name in chosen.workloads:
         one, two = Choice(), Choice(destinations=2)
@@ -196,7 +230,7 @@ def copy(home: Path | None, course: Course):
     return (timed("copy", command, folder=course.folder, environment=where),)
 
 
-SECTIONS = {one.__name__: one for one in (disk, engine, destinations, records, memory, start)}
+SECTIONS = {one.__name__: one for one in (disk, engine, digests, destinations, records, memory, start)}
 
 
 def main() -> bool:

@@ -63,6 +63,46 @@ def ingest(tmp_path: Path) -> Ingest:
     return Ingest(home)
 
 
+# Megabytes of a small disk, a little above what each file system's maker asks for at least; the images have holes.
+_MAKERS = {
+    "xfs": (320, ["mkfs.xfs", "-q", "-f"]),
+    "btrfs": (320, ["mkfs.btrfs", "-q", "-f"]),
+    "ext4": (128, ["mkfs.ext4", "-q", "-F", "-m", "0"]),
+}
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Make a small disk: `make_disk("xfs")` is its mount point. Unmounted whatever happens; needs root."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("loop mounts need root on Linux")
+    points: list[Path] = []
+
+    def make(kind: str) -> Path:
+        megabytes, maker = _MAKERS[kind]
+        if shutil.which(maker[0]) is None:
+            pytest.skip(f"{maker[0]} is not installed")
+        image, point = tmp_path / f"disk{len(points)}.img", tmp_path / f"disk{len(points)}"
+        with image.open("wb") as file:
+            file.truncate(megabytes << 20)
+        point.mkdir()
+        for command in ([*maker, image], ["mount", "-o", "loop", image, point]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if done.returncode:
+                pytest.skip(f"no {kind} on a loop device here: {done.stderr.strip()}")
+        points.append(point)
+        return point
+
+    try:
+        yield make
+    finally:
+        for point in reversed(points):
+            if subprocess.run(["umount", point], capture_output=True, timeout=60, check=False).returncode:
+                # Somebody still has a file open there; the loop device goes with the last one.
+                subprocess.run(["umount", "--lazy", point], timeout=60, check=True)
+        assert not [point for point in points if os.path.ismount(point)]
+
+
 # What a small disk of each kind is made with. Images are sparse: xfs takes no less than 300 MB.
 MAKERS = {
     "ext4": ["mkfs.ext4", "-q", "-F"],

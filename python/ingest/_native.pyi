@@ -6,7 +6,7 @@ replaces a file, releases the interpreter while it works, and reports what went 
 session, no retry and no database.
 
 Paths are bytes, relative to their root, with ``/`` between components. Times are nanoseconds since the Unix
-epoch. Sizes are bytes. Digests are the 32 raw bytes of BLAKE3.
+epoch. Sizes are bytes. Digests are the 32 raw bytes of BLAKE3, unless another algorithm is named.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,11 @@ BUFFER_MAX: int
 THREADS_MAX: int
 """Most threads of one call, 32."""
 
+HASHES: dict[str, int]
+"""The other digests that :func:`stage` can make in the same read: bytes of each, by its name. ``xxh64``, ``xxh3`` (its
+64 bits) and ``xxh128``, with seed 0 and the most significant byte first, as hash lists write them; ``md5``, ``sha1``,
+``sha256``, ``sha512``."""
+
 Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 """What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
 
@@ -44,12 +49,12 @@ changed while it was read) · ``unstable`` (the source gave different bytes when
 Identity: TypeAlias = tuple[int, int, int, int, int, int]
 """``(st_mode, size, mtime_ns, dev, ino, nlink)`` of a path, its own and not its target's if it is a link."""
 
-Copies: TypeAlias = tuple[list[str | None], list[int], list[int], dict[int, Fault]]
-"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, faults)``. Per file the method
-is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the copy
-has, as its file system keeps it. The method is None, and both times are 0, exactly where there is no copy: with a
-fault of the copy, which ``faults`` holds by the index of the file in the call, or with one of its source, which is
-not repeated there."""
+Copies: TypeAlias = tuple[list[str | None], list[int], list[int], list[str | None], dict[int, Fault]]
+"""The copies of a batch on one root, as columns: ``(verify method, validated, mtime, strategy, faults)``. Per file the
+method is ``direct``, ``evicted`` or ``reread``; ``validated`` says when it was proven, ``mtime`` is the time that the
+copy has, as its file system keeps it; the strategy is ``copy``, ``reflink`` or ``hardlink``, as the copy came to be.
+Method and strategy are None, and both times are 0, exactly where there is no copy: with a fault of the copy, which
+``faults`` holds by the index of the file in the call, or with one of its source, which is not repeated there."""
 
 Staged: TypeAlias = tuple[
     bytes,
@@ -62,7 +67,7 @@ Staged: TypeAlias = tuple[
     dict[int, bytes],
     list[bytes],
 ]
-"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks)``.
+"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks, more)``.
 
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
 ``bytes read``: from the source, per file. ``started``, ``copied``: when work on the file began, and when its last
@@ -70,7 +75,8 @@ byte was hashed and written (not yet flushed; 0 if that did not happen). ``fault
 of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
 ``spent``: nanoseconds of this call that went into copying, flushing and reading back. ``blocks``: by the index of
 the file, for each that is longer than one block (:func:`block_of`) and was read to its end, the chaining values of its
-blocks in order, 32 bytes each."""
+blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked for, in that order: of all
+files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was not read to its end."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
@@ -159,6 +165,8 @@ def stage(
     threads: int = 1,
     together: bool = False,
     keep_cache: bool = False,
+    hashes: Sequence[str] = (),
+    strategy: str = "copy",
     page: Page | None = None,
 ) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -187,11 +195,23 @@ def stage(
 
     What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``. Copies of
     1 MiB and more are sent to their device in windows of 8 MiB while they are written, and dropped from the cache, by
-    one thread for each device; a writer waits when a device has 256 MiB before it (on Linux, where pages can be dropped
+    one thread for each device; a writer waits when its call has 256 MiB before a device (on Linux, where pages can be dropped
     for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
 
-    Raises ``ValueError`` for columns of different length or a bad mode, buffer or number of threads; everything
-    else is a fault.
+    ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte is read again for them. For
+    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB of
+    memory.
+
+    ``strategy`` says how copies come to be on roots of the source's own file system. ``copy``: their bytes are written.
+    ``reflink``: the staging file is a clone of the source (FICLONE), ``hardlink``: a second name of it; both are made
+    before the source is read and hashed, and flushed and read back cold like any copy. Nothing of a hard link is
+    touched: it has the time and the permissions of its source, whose count of names and change time its making changes.
+    On other file systems, and where the kernel refuses it (EXDEV, EOPNOTSUPP, ENOTTY, ENOSYS, EINVAL, EPERM, EMLINK,
+    ETXTBSY; the first four for the rest of the call), the bytes are written. What is not written is not counted as
+    written on the page.
+
+    Raises ``ValueError`` for columns of different length, a bad mode, strategy, buffer or number of threads, and a name
+    in ``hashes`` that is unknown or stands there twice; everything else is a fault.
     """
 
 def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:

@@ -37,6 +37,7 @@ from ingest.session.register import find, open_session, register, session_facts,
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin
+from ingest.storage.sharing import Sharing, cautions, look, probed, require, require_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,16 +95,29 @@ def copy(
     options = check_options(request.options)
     sources = open_sources(request.sources, options.label)
     paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources], create=request.create)
+    require_on(options.strategy, [volume for *_, volume in sources], paths)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
         destinations = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
         refuse_clones(destinations)
+        sharing = _sharing(options, sources, destinations)
+        require(sharing, paths)
+        warnings += cautions(sharing, [given(facts) for facts, _, _ in sources], paths)
         places = [_remember(database, number, one, warnings) for number, one in enumerate(destinations)]
         identity = str(uuid.uuid4())
         with hold(home, identity):
             given_sources = [source for source, _, _ in sources]
             facts = open_session(database, identity, options, given_sources, places, engine.__version__)
-            return _run(database, facts, sources, destinations, monitor, stopped, SessionState.PENDING, warnings)
+            state = SessionState.PENDING
+            return _run(database, facts, sources, destinations, monitor, stopped, state, warnings, sharing=sharing)
+
+
+def _sharing(options: CopyOptions, sources: Sequence[Opened], destinations: Sequence[Destination | None]) -> Sharing:
+    """Which copies can be clones or links; asked of the destinations themselves."""
+    seen = look(
+        options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations]
+    )
+    return probed(seen, [one.root if one else None for one in destinations])
 
 
 def _remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
@@ -161,10 +175,24 @@ def _resume_one(
     sources = reopen_sources(journal, facts.sources)
     destinations, away = _reopen_destinations(facts)
     state = entry.state
+    sharing = _sharing(CopyOptions.from_json(facts.options), sources, destinations)
+    warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
     facts = take_up(database, entry.key, retry=named)
     if not state.paused:
         state = SessionState.INTERRUPTED
-    return _run(database, facts, sources, destinations, monitor, stopped, state, [], retry=named, away=away)
+    return _run(
+        database,
+        facts,
+        sources,
+        destinations,
+        monitor,
+        stopped,
+        state,
+        warnings,
+        sharing=sharing,
+        retry=named,
+        away=away,
+    )
 
 
 def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None], dict[int, str]]:
@@ -196,6 +224,7 @@ def _run(
     state: SessionState,
     warnings: list[str],
     *,
+    sharing: Sharing,
     retry: bool = False,
     away: dict[int, str] | None = None,
 ) -> SessionReport:
@@ -207,7 +236,7 @@ def _run(
         monitor.warning(text)
     work = Work(
         database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
-        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
+        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings, sharing,
     )  # fmt: skip
     final = run(work)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)
@@ -247,6 +276,7 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
     opened = open_sources(sources, check_options(options).label)
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
     roots = look_at(paths)
+    require(look(options.strategy, [volume for *_, volume in opened], [volume for _, volume in roots]), paths)
     markers = [read_marker(root) for root, _ in roots]
     database = read_database(home)
     keys: list[int | None] = [None for _ in roots]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ingest._native import (
     BUFFER_MAX,
     BUFFER_MIN,
+    HASHES,
     PAGE_WORDS,
     THREADS_MAX,
     Page,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUFFER_MAX",
     "BUFFER_MIN",
+    "HASHES",
     "PAGE_WORDS",
     "THREADS_MAX",
     "Failed",

@@ -49,7 +49,7 @@ def test_a_copys_document_has_the_keys_of_the_contract(copied):
 
     contract = {"session", "state", "exit_code", "items", "bytes", "seconds", "destinations", "manifests", "failures",
                 "failures_total"}  # fmt: skip
-    assert contract <= set(document) <= contract | {"warnings", "problem"}
+    assert contract <= set(document) <= contract | {"warnings", "problem", "sums", "sums_total"}
     assert UUID.fullmatch(document["session"])
     assert document["state"] == "completed"
     assert document["exit_code"] == copied.code == 0
@@ -66,12 +66,13 @@ def test_each_destination_tells_its_copies_and_how_they_were_proven_and_named(co
 
     assert [place["root"] for place in destinations] == [str(path) for path in places]
     for place in destinations:
-        assert set(place) == {"root", "uuid", "state", "copies", "verify_method", "publish_method"}
+        assert set(place) == {"root", "uuid", "state", "copies", "verify_method", "publish_method", "strategy"}
         assert UUID.fullmatch(place["uuid"])
         assert place["state"] == "completed"
         assert {"finalized", "duplicate", "excluded", "skipped", "failed"} <= set(place["copies"])
         assert set(place["verify_method"]) == {"direct", "evicted", "reread"}
         assert set(place["publish_method"]) == {"noreplace", "link", "unguarded"}
+        assert place["strategy"] == {"copy": place["copies"]["finalized"], "reflink": 0, "hardlink": 0}
     assert destinations[0]["uuid"] != destinations[1]["uuid"]
     assert [place["copies"]["finalized"] for place in destinations] == [1, 2]
     assert [place["copies"]["duplicate"] for place in destinations] == [1, 0]

@@ -55,6 +55,7 @@ class Verdict(NamedTuple):
     method: str | None
     validated: int
     mtime: int
+    strategy: str | None
     fault: _native.Fault | None
 
 
@@ -75,12 +76,12 @@ def rows(staged: _native.Staged) -> list[Row]:
     count = len(read)
     assert len(digests) == 32 * count
     assert len(started) == len(copied) == count
-    assert all(len(column) == count for columns in copies for column in columns[:3])
+    assert all(len(column) == count for columns in copies for column in columns[:4])
     assert len(spent) == 3
-    for methods, validated, mtimes, failed in copies:
+    for methods, validated, mtimes, strategies, failed in copies:
         assert not failed.keys() & faults.keys(), "a source's fault is not repeated"
         gone = failed.keys() | faults.keys()
-        assert all((methods[i] is None) == (i in gone) for i in range(count))
+        assert all((methods[i] is None) == (strategies[i] is None) == (i in gone) for i in range(count))
         assert all(validated[i] == mtimes[i] == 0 for i in gone)
     return [
         Row(
@@ -89,13 +90,13 @@ def rows(staged: _native.Staged) -> list[Row]:
             started[i],
             copied[i],
             faults.get(i),
-            [Verdict(*(column[i] for column in columns[:3]), columns[3].get(i)) for columns in copies],
+            [Verdict(*(column[i] for column in columns[:4]), columns[4].get(i)) for columns in copies],
         )
         for i in range(count)
     ]
 
 
-GONE = Verdict(None, 0, 0, None)
+GONE = Verdict(None, 0, 0, None, None)
 """The copy of a file whose source failed."""
 
 
@@ -132,6 +133,17 @@ def gone() -> Verdict:
 @pytest.fixture
 def stage() -> Stager:
     return Stager()
+
+
+@pytest.fixture(name="place")
+def _place() -> Callable[[Path], Place]:
+    """A folder anywhere, made if it is missing."""
+
+    def make(path: Path) -> Place:
+        path.mkdir(parents=True, exist_ok=True)
+        return Place(path)
+
+    return make
 
 
 @pytest.fixture
@@ -216,6 +228,7 @@ class Tracer:
             check=False,
             capture_output=True,
             text=True,
+            timeout=240,
         )
         assert ran.returncode == 0, ran.stderr
         # Without the process number; a call that this strace does not know is shown whatever was asked for.

@@ -34,9 +34,10 @@ def test_what_arrives_is_what_was_there(card, archive, stage, mode, size):
 
     assert digest == _native.blake3(data)
     assert (read, fault) == (size, None)
-    [(method, validated, mtime, copy_fault)] = verdicts
+    [(method, validated, mtime, strategy, copy_fault)] = verdicts
     assert method in {"direct", "evicted", "reread"}
     assert copy_fault is None
+    assert strategy == "copy"
     assert 0 < started <= copied <= validated
     assert mtime == os.stat(card.path / os.fsdecode(name)).st_mtime_ns
     assert archive.read("staging/0") == data
@@ -439,4 +440,4 @@ def test_an_unknown_mode_is_refused(card, archive):
 def test_an_empty_batch_is_no_work(card, archive):
     staged = _native.stage(card.root(), [archive.root()], [], [], [], [], [[]])
 
-    assert staged[:6] == (b"", [], [], [], {}, [([], [], [], {})])
+    assert staged[:6] == (b"", [], [], [], {}, [([], [], [], [], {})])

@@ -9,7 +9,7 @@ The method, all of it:
 - Contenders are interleaved, in an order drawn anew for each round, so that a machine that slows down slows all.
 - One round that does not count comes first, unless it is not wanted.
 - Targets are removed after the clock has stopped, and the removal is flushed: mass deletes slow what follows. Those of
-  thousands of files stay until the last run of their workload is over.
+  thousands of files stay until the last run of their workload is over, if the disk has room for them.
 - `ingest copy` is measured as a whole process through its command line, with a journal of its own, flush and cold
   read-back included; peers are measured as the commands that one would type.
 - What is quoted is the median, and the median of the ratios round by round, never a ratio of best times.

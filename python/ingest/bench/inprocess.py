@@ -71,7 +71,15 @@ def contenders(
                 yield Contender(name, Kind.ENGINE, partial(_stage, mode, buffer, workers, inside))
 
 
-def _stage(mode: str, buffer: int, workers: int, threads: int, course: Course) -> tuple[Step, ...]:
+def hashing(hashes: Sequence[str], buffer: int, threads: int) -> Contender:
+    """The engine with one worker and these digests beside BLAKE3."""
+    name = f"{' + '.join(['blake3', *hashes])}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return Contender(name, Kind.ENGINE, partial(_stage, "read", buffer, 1, threads, hashes=hashes))
+
+
+def _stage(
+    mode: str, buffer: int, workers: int, threads: int, course: Course, hashes: Sequence[str] = ()
+) -> tuple[Step, ...]:
     source, target = engine.Root(os.fsencode(course.card)), engine.Root(os.fsencode(course.target()))
     waiting: SimpleQueue[Batch] = SimpleQueue()
     for batch in batches(course.card):
@@ -88,9 +96,9 @@ def _stage(mode: str, buffer: int, workers: int, threads: int, course: Course) -
                 return copying
             staging = [b"%d" % next(names) for _ in batch.paths]
             items = list(range(len(staging)))
-            digests, _, _, _, faults, ((_, _, _, troubles),), spent, *_ = engine.stage(
+            digests, _, _, _, faults, ((*_, troubles),), spent, *_ = engine.stage(
                 source, [target], items, batch.paths, batch.sizes, batch.mtimes, [staging], mode=mode, buffer=buffer,
-                threads=threads,
+                threads=threads, hashes=hashes,
             )  # fmt: skip
             fault = next(iter([*faults.values(), *troubles.values()]), None)
             if fault is not None or len(digests) != DIGEST_BYTES * len(items):

@@ -8,7 +8,7 @@ from ingest.cli.output import path_fields
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
-    from ingest.model.session import Failure, SessionReport
+    from ingest.model.session import Failure, ListReport, SessionReport
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.verify import Finding, VerifyReport
     from ingest.session.register import Entry
@@ -18,6 +18,7 @@ _COPY_STATES = (
     ItemState.FINALIZED, ItemState.DUPLICATE, ItemState.EXCLUDED, ItemState.SKIPPED, ItemState.FAILED, ItemState.CHANGED,
     ItemState.REMOVED, ItemState.CANCELLED,
 )  # fmt: skip
+_SUMMED = ("lists", "entries", "matched", "differing", "missing", "unchecked", "problems")
 
 
 def _text(path: bytes) -> str:
@@ -37,7 +38,7 @@ def session_document(report: SessionReport) -> dict[str, Any]:
             {
                 **path_fields(root.path, "root"), "uuid": root.uuid, "state": str(root.state),
                 "copies": {**{str(s): 0 for s in _COPY_STATES}, **root.copies},
-                "verify_method": root.verify_method, "publish_method": root.publish_method,
+                "verify_method": root.verify_method, "publish_method": root.publish_method, "strategy": root.strategy,
             }
             for root in report.roots
         ],
@@ -45,9 +46,32 @@ def session_document(report: SessionReport) -> dict[str, Any]:
         "failures": [failure_document(failure) for failure in report.failures],
         "failures_total": report.failures_total,
         "warnings": list(report.warnings),
+        "sums": [list_document(one) for one in report.sums.each],
+        "sums_total": {name: getattr(report.sums, name) for name in _SUMMED},
     }  # fmt: skip
     if report.problem:
         document["problem"] = report.problem
+    return document
+
+
+def list_document(one: ListReport) -> dict[str, Any]:
+    """What one of the card's sum files came to."""
+    document: dict[str, Any] = {
+        **path_fields(one.path, "list"), "kind": one.kind, "entries": one.entries, "matched": one.matched,
+        "differing": [
+            {
+                **path_fields(each.path), "algorithm": each.algorithm, "listed": each.listed.hex(),
+                "read": None if each.read is None else each.read.hex(),
+            }
+            for each in one.differing
+        ],
+        "differing_total": one.differing_total, "missing": one.missing, "unchecked": one.unchecked,
+        "problems": one.problems,
+    }  # fmt: skip
+    if one.first_missing is not None:
+        document |= path_fields(one.first_missing, "first_missing")
+    if one.problem is not None:
+        document["problem"] = one.problem
     return document
 
 

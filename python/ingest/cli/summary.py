@@ -24,6 +24,10 @@ _LEFT_OUT = {
     "litter": "left out as a system's litter", "--exclude": "left out by --exclude", "--only": "left out by --only",
     "symlink": "skipped: symbolic links are not followed", "special": "skipped: sockets, pipes and devices hold no footage",
 }  # fmt: skip
+_SHARED = {
+    "reflink": "share their blocks with the source: no room was taken, and a block that goes bad is bad in both",
+    "hardlink": "are the source's own files under a second name: who changes or damages the one does it to the other",
+}
 _LISTED = 20
 
 
@@ -32,6 +36,7 @@ def summary(report: SessionReport) -> list[str]:
     lines = [f"{listed(report.sources)} -> {listed(report.destinations)}", ""]
     lines += _arrived(report)
     lines += _left_out(report)
+    lines += _sums(report)
     lines += _lost(report)
     lines += ["", *_verdict(report)]
     speed = report.bytes["read"] / report.seconds["total"] if report.seconds["total"] else 0
@@ -42,7 +47,7 @@ def summary(report: SessionReport) -> list[str]:
 
 def lost(report: SessionReport) -> list[str]:
     """What did not arrive, and what to do: all that has to be said when nothing else is."""
-    return [line.strip() for line in (*_lost(report), *_verdict(report)) if line.strip()]
+    return [line.strip() for line in (*_suspect(report), *_lost(report), *_verdict(report)) if line.strip()]
 
 
 def _arrived(report: SessionReport) -> list[str]:
@@ -68,6 +73,12 @@ def _arrived(report: SessionReport) -> list[str]:
             f"    {shown(root.path)}: {number(done, 'new copy', 'new copies')}{state}"
             + (f"; {'; '.join(proofs)}" if proofs else "")
         )
+        shared = [
+            f"{number(n, 'copy', 'copies')} {_SHARED[way]}" for way, n in root.strategy.items() if n and way in _SHARED
+        ]
+        if shared and root.strategy.get("copy"):
+            shared.append(f"{number(root.strategy['copy'], 'copy', 'copies')} had to be written")
+        lines += [f"      {told}" for told in shared]
         if root.publish_method.get("unguarded"):
             lines.append(
                 f"      {root.publish_method['unguarded']:,} named without the guard against replacing (this file system has none)"
@@ -86,6 +97,47 @@ def _left_out(report: SessionReport) -> list[str]:
         f"  {number(count, 'entry', 'entries')} {_LEFT_OUT.get(reason, reason)}."
         for reason, count in sorted(report.excluded.items())
     ]
+
+
+def _sums(report: SessionReport) -> list[str]:
+    """What the card's own sum files say."""
+    sums = report.sums
+    if not sums.lists:
+        return []
+    entries = number(sums.entries, "entry", "entries")
+    lines = [f"  {number(sums.lists, 'sum file')} on the card: {sums.matched:,} of {entries} equal what was read."]
+    if sums.unchecked:
+        lines.append(
+            f"    {sums.unchecked:,} could not be checked: the file did not arrive, or was read for its BLAKE3 alone."
+        )
+    for one in [each for each in sums.each if each.missing][:_LISTED]:
+        assert one.first_missing is not None  # noqa: S101 - it comes with the count
+        lines.append(f"    {shown(one.path)}: {number(one.missing, 'entry', 'entries')} of files that are not on the card: "
+                     + shown(one.first_missing) + (" …" if one.missing > 1 else ""))  # fmt: skip
+    lines += [
+        f"    {shown(one.path)}: {number(one.problems, 'line')} left aside: {one.problem}"
+        for one in [each for each in sums.each if each.problem][:_LISTED]
+    ]
+    return lines + _suspect(report)
+
+
+def _suspect(report: SessionReport) -> list[str]:
+    """Files that are not what their own card says of them."""
+    total = report.sums.differing
+    if not total:
+        return []
+    lines = [
+        "",
+        f"  {number(total, 'entry of a sum file is', 'entries of sum files are')} NOT what was read from the card:",
+    ]
+    named = [(one, each) for one in report.sums.each for each in one.differing]
+    for one, each in named[:_LISTED]:
+        read = "another length" if each.read is None else each.read.hex()
+        lines += [f"    {shown(each.path)}, its {each.algorithm} in {shown(one.path)}:",
+                  f"      listed {each.listed.hex()}", f"      read   {read}"]  # fmt: skip
+    if total > _LISTED:
+        lines.append(f"    … and {total - _LISTED:,} more: ingest show {report.id[:8]} --json")
+    return [*lines, "  The copies are what the card holds now. Keep the card; read it again with another reader."]
 
 
 def _lost(report: SessionReport) -> list[str]:
@@ -121,6 +173,10 @@ def _verdict(report: SessionReport) -> list[str]:
             reread = any(root.verify_method.get("reread") for root in report.roots)
             proven = "proven" if not items["duplicate"] else "proven when they arrived"
             lines = [f"FULLY ARCHIVED{but}: all {number(there, 'file')} of the source are {places}, {proven}."]
+            if report.sums.differing:
+                lines.append("BUT the card's own sum files do not agree with it: see above. Keep the source.")
+            if any(root.strategy.get("hardlink") for root in report.roots):
+                lines.append("Hard links are no second copy: what happens to the source's files happens to them.")
             if reread:
                 lines.append(
                     "Some of it could only be read back from memory: for the last certainty, remount and run: ingest verify"

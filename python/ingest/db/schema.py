@@ -183,7 +183,26 @@ digests: Final = Table(
     sqlite_with_rowid=False,
 )
 
-# What sum files on the card say of its files: the item that is spoken of, and the item that is the list.
+# Items that are sum files. `kind` is as their name says; `entries` is null until one was read. `missing` are entries
+# without an item (`first_missing` is the path of one of them), `aside` those below what was left out, `problems` what
+# could not be understood (`problem` says the first).
+lists: Final = Table(
+    "lists",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("entries", Integer),
+    Column("missing", Integer, nullable=False, default=0),
+    Column("first_missing", LargeBinary),
+    Column("aside", Integer, nullable=False, default=0),
+    Column("problems", Integer, nullable=False, default=0),
+    Column("problem", Text),
+    sqlite_with_rowid=False,
+)
+
+# What sum files on the card say of its files: the item that is spoken of, and the item that is the list. `size` is
+# null where a list tells none.
 sums: Final = Table(
     "sums",
     metadata,
@@ -192,6 +211,7 @@ sums: Final = Table(
     Column("list", Integer, primary_key=True),
     Column("algorithm", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
+    Column("size", BigInteger),
     sqlite_with_rowid=False,
 )
 

@@ -23,7 +23,7 @@ class CopyColumns:
         items, paths, sizes, mtimes, kinds: what the scan found: number, path below the source, bytes, ns, kind.
         targets: paths below the root. digests: 32 bytes each, one after the other.
         verify, publish: methods, by their words. read_mode, worker: of all. finalized_ns: of all.
-        started, copied, validated: ns since the epoch.
+        started, copied, validated: ns since the epoch. strategy: how each came to be.
     """
 
     source: bytes
@@ -42,6 +42,7 @@ class CopyColumns:
     finalized_ns: int
     read_mode: str
     worker: int
+    strategy: Sequence[str | None]
 
     def __len__(self) -> int:
         """How many copies."""
@@ -56,7 +57,7 @@ class CopyColumns:
                 blake3=self.digests[DIGEST * at : DIGEST * (at + 1)], attempts=1, verify_method=self.verify[at],
                 publish_method=self.publish[at], read_mode=self.read_mode, worker=self.worker,
                 started_ns=self.started[at], copied_ns=self.copied[at], validated_ns=self.validated[at],
-                finalized_ns=self.finalized_ns,
+                finalized_ns=self.finalized_ns, strategy=self.strategy[at],
             )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ class CopyRecord:
         reason: why it is not finalized, or what is special about it.
         attempts: how often it was copied.
         group: number of the master item it belongs to, or None.
+        strategy: how it came to be: `copy`, `reflink` or `hardlink`.
     """
 
     item: int
@@ -98,3 +99,4 @@ class CopyRecord:
     copied_ns: int | None = None
     validated_ns: int | None = None
     finalized_ns: int | None = None
+    strategy: str | None = None

@@ -113,6 +113,55 @@ class RootReport:
     copies: dict[str, int]
     verify_method: dict[str, int]
     publish_method: dict[str, int]
+    strategy: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file that is not what a sum file on its card says of it. `read` is None where its size alone tells it."""
+
+    path: bytes
+    algorithm: str
+    listed: bytes
+    read: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListReport:
+    """What one sum file came to: `entries` are `matched`, differing, `missing` and `unchecked` together.
+
+    Attributes:
+        path: absolute. kind: as `media.sums.kind_of_list` says. differing: the first of them.
+        missing: entries of what is not on the card; first_missing: one such path, below the source.
+        unchecked: of files that did not arrive, or that were not read with the algorithm. problems: what in it could
+            not be understood; problem: the first.
+    """
+
+    path: bytes
+    kind: str
+    entries: int
+    matched: int
+    differing: tuple[Difference, ...]
+    differing_total: int
+    missing: int
+    first_missing: bytes | None
+    unchecked: int
+    problems: int
+    problem: str | None
+
+
+@dataclass(slots=True)
+class SumsReport:
+    """What all sum files of a session came to; `each` has the worst thousand of them, the worst first."""
+
+    lists: int = 0
+    entries: int = 0
+    matched: int = 0
+    differing: int = 0
+    missing: int = 0
+    unchecked: int = 0
+    problems: int = 0
+    each: tuple[ListReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +170,10 @@ class SessionReport:
 
     Attributes:
         items: by the keys of COUNTED. bytes: `discovered`, `read` (from sources), `copied`, `verified` (the last
-            two summed over destinations). seconds: `total`, `scan` by the clock; `copy`, `validate` and
+            two summed over destinations; `copied` are those that arrived, be they written, cloned or linked). seconds: `total`, `scan` by the clock; `copy`, `validate` and
             `finalize` summed over workers, which work at the same time.
         failures: the first 100. problem: why the session as a whole did not go on.
-        destinations: the card folders. excluded: what stayed behind by rule, by reason.
+        destinations: the card folders. excluded: what stayed behind by rule, by reason. sums: the sum files.
     """
 
     id: str
@@ -142,3 +191,4 @@ class SessionReport:
     sources: tuple[builtins.bytes, ...] = ()
     destinations: tuple[builtins.bytes, ...] = ()
     excluded: dict[str, int] = field(default_factory=dict)
+    sums: SumsReport = field(default_factory=SumsReport)

@@ -189,7 +189,7 @@ class Flow:
             return
         if (row := digest_row(transfer.item.number, staged, self._board.hashes, at)) is not None:
             self._ledger.put_digests([row])
-        for root, (methods, validated, kept, faults) in zip(request.roots, columns, strict=True):
+        for root, (methods, validated, kept, strategies, faults) in zip(request.roots, columns, strict=True):
             copy = transfer.copies[root]
             copy.worker, copy.started_at, copy.copied_at = answer.worker, started[at], copied[at]
             copy.blake3 = transfer.digest
@@ -198,6 +198,7 @@ class Flow:
                 continue
             copy.state = advance(advance(copy.state, ItemState.COPIED), ItemState.VALIDATED)
             copy.verify_method, copy.validated_at, copy.kept_mtime = methods[at], validated[at], kept[at]
+            copy.strategy = strategies[at]
             copy.operation, copy.errno = None, 0
             self._ledger.count(bytes_copied=transfer.item.size, bytes_verified=transfer.item.size)
             self._ledger.put(copy)
@@ -273,6 +274,7 @@ class Flow:
                 self._setbacks.root_fault(transfer, copy, failed(fault))
             elif fault is None and digest == copy.blake3:
                 self._outbox.discard(copy.root, copy.staging)
+                copy.strategy = None
                 self._ledger.end(transfer, copy, ItemState.DUPLICATE)
                 self._board.settle(transfer)
             else:

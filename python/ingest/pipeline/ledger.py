@@ -198,4 +198,5 @@ class Ledger:
             operation=copy.operation, errno=copy.errno, attempts=copy.attempts, verify_method=copy.verify_method,
             publish_method=copy.publish_method, read_mode=copy.read_mode, worker=copy.worker, started_ns=copy.started_at,
             copied_ns=copy.copied_at, validated_ns=copy.validated_at, finalized_ns=copy.finalized_at,
+            strategy=copy.strategy,
         )  # fmt: skip

@@ -97,8 +97,9 @@ class Lot:
             copy.path, copy.attempts = self.targets[at], 1
             copy.staging, copy.read_mode = self.staging[at], self.key.mode
         if state is ItemState.VALIDATED:
-            methods, validated, kept, _ = self.proofs[root]
+            methods, validated, kept, strategies, _ = self.proofs[root]
             copy.verify_method, copy.validated_at, copy.kept_mtime = methods[at], validated[at], kept[at]
+            copy.strategy = strategies[at]
             copy.blake3, copy.worker = self.digest(at), self.worker
             copy.started_at, copy.copied_at = self.started[at], self.copied[at]
         return copy
@@ -123,14 +124,17 @@ class Lot:
         for name in ("items", "paths", "sizes", "mtimes", "kinds", "targets", "staging", "started", "copied"):
             setattr(self, name, list(compress(getattr(self, name), chosen)))
         self.proofs = {
-            root: (list(compress(methods, chosen)), list(compress(validated, chosen)), list(compress(kept, chosen)), {})
-            for root, (methods, validated, kept, _) in self.proofs.items()
-        }
+            root: (
+                list(compress(methods, chosen)), list(compress(validated, chosen)), list(compress(kept, chosen)),
+                list(compress(strategies, chosen)), {},
+            )
+            for root, (methods, validated, kept, strategies, _) in self.proofs.items()
+        }  # fmt: skip
         self.loose = {}
 
     def columns(self, root: int, at: Sequence[int], source: bytes, publish: Sequence[str], now: int) -> CopyColumns:
         """The items at these positions as copies that were given their names at a root, at this moment (ns)."""
-        methods, validated, _, _ = self.proofs[root]
+        methods, validated, _, strategies, _ = self.proofs[root]
         whole = len(at) == len(self.items)
 
         def some(column: list[_T]) -> list[_T]:
@@ -140,7 +144,7 @@ class Lot:
             source, some(self.items), some(self.paths), some(self.sizes), some(self.mtimes), some(self.kinds),
             some(self.targets), self.digests if whole else b"".join(self.digest(each) for each in at),
             [method or "" for method in some(methods)], publish, some(self.started), some(self.copied),
-            some(validated), now, self.key.mode, self.worker,
+            some(validated), now, self.key.mode, self.worker, some(strategies),
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ingest.pipeline.plan import Planner, Transfer
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.rows import Copy
+from ingest.storage.sharing import how, look
 from ingest.storage.space import room_for
 from ingest.storage.tuning import tune
 
@@ -86,6 +87,7 @@ class Preview:
         self._sources = [(facts, root) for facts, root, _ in sources]
         self._roots = [root for root, _ in roots]
         self._volumes = [volume for *_, volume in sources], [volume for _, volume in roots]
+        self._sharing = look(options.strategy, *self._volumes)
         self._keys = keys
         self._options = options
         self._database = database
@@ -107,7 +109,7 @@ class Preview:
         for root, absent in zip(self._roots, self._absent, strict=True):
             descriptor = root.open_folder(b"")
             try:
-                room = room_for(descriptor, absent.files, absent.size)
+                room = room_for(descriptor, absent.files, absent.size - absent.shared)
             finally:
                 os.close(descriptor)
             self.totals.destinations.append(
@@ -115,7 +117,8 @@ class Preview:
             )
         if self._roots:
             copies = sum(absent.files for absent in self._absent), sum(absent.size for absent in self._absent)
-            self.totals.how = tune(self._options, *self._volumes, copies).reasons
+            reason = how(self._options.strategy, self._sharing, *self._volumes)
+            self.totals.how = (*tune(self._options, *self._volumes, copies).reasons, reason)
 
     def _pages(self, facts: SourceFacts, root: Root) -> Iterable[list[Item]]:
         return (found.items for found in scan_source(root, facts, 1, self._chosen) if found.items)
@@ -128,9 +131,8 @@ class Preview:
                 chosen=None, explicit=self._options.label is not None,
             )  # fmt: skip
             folder = found.folder
-            for whole, one in zip(self._absent, found.absent, strict=True):
-                whole.files += one.files
-                whole.size += one.size
+            for number, (whole, one) in enumerate(zip(self._absent, found.absent, strict=True)):
+                whole.add(one, shared=(facts.number, number) in self._sharing.pairs)
         planner = Planner(
             self._database, self._roots, self._keys, lambda _: folder, self._options.duplicates,
             lambda _, path: isinstance(root.lstat([path])[0], tuple),

@@ -9,7 +9,7 @@ from ingest.model.states import ItemState
 from ingest.pipeline.scan import Filter, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ingest.engine import Root
     from ingest.model.item import Item
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 LOST: Final = frozenset({ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED})
 
 
-def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> None:
+def reopen(
+    journal: Journal,
+    sources: Sequence[Root],
+    options: CopyOptions,
+    found: Callable[[list[Item]], None] = lambda _: None,
+) -> None:
     """Give items that failed another chance, as they are on the source now.
 
-    A folder that could not be read then is walked now; what is found in it takes its place.
+    A folder that could not be read then is walked now; what is found in it takes its place, and `found` is told of it.
     """
     unread: list[Item] = []
     for page in journal.items():
@@ -45,10 +50,12 @@ def reopen(journal: Journal, sources: Sequence[Root], options: CopyOptions) -> N
             journal.reopen([*again, *(each for each in edited if each[0] not in arrived)])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:
-        _walk_again(journal, sources[folder.source], folder, chosen)
+        _walk_again(journal, sources[folder.source], folder, chosen, found)
 
 
-def _walk_again(journal: Journal, source: Root, folder: Item, chosen: Filter) -> None:
+def _walk_again(
+    journal: Journal, source: Root, folder: Item, chosen: Filter, found: Callable[[list[Item]], None]
+) -> None:
     """Put what is in a folder in its place; if it cannot be read this time either, it stays the item that failed."""
     number = journal.last_item() + 1
     again: Item | None = None
@@ -56,7 +63,10 @@ def _walk_again(journal: Journal, source: Root, folder: Item, chosen: Filter) ->
         # It may have broken off half-way before: what is known of it already stays as it is.
         known = journal.known_paths(folder.source, [item.path for item in inside.items])
         again = next((item for item in inside.items if item.path == folder.path), again)
-        journal.add([item for item in inside.items if item.path not in known], inside.folders)
+        fresh = [item for item in inside.items if item.path not in known]
+        journal.add(fresh, inside.folders)
+        if fresh:
+            found(fresh)
     # Last, so that an interruption leaves the folder to be walked once more.
     if again is None:
         journal.forget_item(folder.number)

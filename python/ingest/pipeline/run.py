@@ -10,17 +10,19 @@ import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.columns import CopyColumns
 from ingest.model.digests import computed
+from ingest.model.options import Lists
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.board import Board
 from ingest.pipeline.flow import Flow
 from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
+from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
 from ingest.pipeline.plan import Planner
@@ -32,14 +34,16 @@ from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
+from ingest.session.sums import Sums, differs
 from ingest.storage.roots import clear_staging
+from ingest.storage.sharing import Sharing
 from ingest.storage.space import room_for
 from ingest.storage.tuning import SHARD_BYTES, Tuning, tune
 from ingest.workers.messages import Place, Setup
 from ingest.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.db.engine import Database
     from ingest.engine import Root
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
     from ingest.monitor import Monitor
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
+
+    Counters: TypeAlias = Callable[[], tuple[int, int, int]]
 
 # How long the supervisor waits for news before it looks around: well below the promised heartbeat of 0.5 s.
 TICK: Final = 0.2
@@ -64,6 +70,7 @@ class Work:
         destinations: None where a root could not be opened; `away` says why.
         stopped: whether the user has asked to stop.
         retry: failed items of earlier runs are to be tried again.
+        sharing: which copies are clones or links of their source.
     """
 
     database: Database
@@ -78,6 +85,7 @@ class Work:
     retry: bool = False
     away: dict[int, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    sharing: Sharing = field(default_factory=Sharing)
 
     def warn(self, text: str) -> None:
         """Tell the monitor, and remember it for the report."""
@@ -129,6 +137,7 @@ class _Run:
         self._meter = meter
         self._facts = work.facts
         self._journal = journal
+        self._sums = Sums(work.database, work.facts.key)
         self._state = work.state
         self._roots = [destination.root if destination else None for destination in work.destinations]
         self._keys = [place.key for place in work.facts.roots]
@@ -141,13 +150,16 @@ class _Run:
         """The steps, in order; the state they end in, and the problem if there is one."""
         self._clear_staging()
         if self._work.retry:
-            reopen(self._journal, self._work.sources, self._work.options)
+            reopen(self._journal, self._work.sources, self._work.options, self._found)
         self._scan()
+        self._read_lists()
         absent = self._survey()
         self._preflight(absent)
         board = self._copy(absent)
         state = finalize.final_state(board, self._journal)
         finalize.clean_up(board, self._work.destinations, state, self._journal)
+        if differs(self._journal):
+            self._work.warn("the card's own sum files say something else of files that arrived as they were read")
         return state, "; ".join(board.problems) or None
 
     @property
@@ -182,12 +194,29 @@ class _Run:
             try:
                 for found in scan_source(root, facts, number, chosen):
                     self._journal.add(found.items, found.folders)
+                    self._found(found.items)
                     number += len(found.items)
                     self._meter.found(found.items)
                     self._heed_stop()
             except OSError as error:
                 raise self._trouble(root, from_os_error(error, "scan", facts.path)) from error
         self._journal.scanned(time.monotonic() - began)
+
+    def _found(self, items: list[Item]) -> None:
+        """Note the sum files among what was found; a file that was named alone brings none along."""
+        if self._work.options.sums is Lists.CHECK:
+            sources = self._facts.sources
+            self._sums.found(lists_among(item for item in items if sources[item.source].single is None))
+
+    def _read_lists(self) -> None:
+        """Read the card's sum files, so that it is known which digests the one read of each file has to compute."""
+        self._sums.begin()
+        for facts, root in zip(self._facts.sources, self._work.sources, strict=True):
+            try:
+                read_lists(self._sums, self._journal, facts.number, root, self._heed_stop)
+            except OSError as error:
+                raise self._trouble(root, from_os_error(error, "read", facts.path)) from error
+        self._hashes = computed((*self._work.options.hashes, *self._sums.algorithms()))
 
     def _pages(self, source: int) -> Iterator[list[Item]]:
         """A source's items; stopping is heeded in between."""
@@ -227,8 +256,7 @@ class _Run:
                     other = f"another card called {shown(facts.label)} is there already"
                     self._work.warn(f"{other}: this one goes to {shown(found.folder)}")
             for (number, _), one in zip(standing, found.absent, strict=True):
-                total[number].files += one.files
-                total[number].size += one.size
+                total[number].add(one, shared=(facts.number, number) in self._work.sharing.pairs)
         return total
 
     def _preflight(self, absent: dict[int, Absent]) -> None:
@@ -239,7 +267,7 @@ class _Run:
             try:
                 descriptor = destination.root.open_folder(b"")
                 try:
-                    room = room_for(descriptor, max(0, one.files - files), max(0, one.size - size))
+                    room = room_for(descriptor, max(0, one.files - files), max(0, one.size - one.shared - size))
                 finally:
                     os.close(descriptor)
             except OSError as error:
@@ -286,8 +314,7 @@ class _Run:
             limits = (tuning.shard_files, SHARD_BYTES)
             sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if self._facts.run > 1 else None)
             intake = Intake(journal, planner, [number for number, _ in self._standing], len(places), sight)
-            size = sum(2 * one.size for one in absent.values())
-            self._meter.plan(ledger.counts["discovered"], size, workers.counters)
+            self._meter.plan(ledger.counts["discovered"], *_work(list(absent.values()), workers.counters))
             try:
                 while True:
                     if flow.room:
@@ -337,8 +364,9 @@ class _Run:
         ]
         together = frozenset(root for root, may in enumerate(tuning.together) if may)
         setup = Setup(
-            tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, self._hashes
-        )
+            tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, self._hashes,
+            str(work.sharing.strategy),
+        )  # fmt: skip
         return setup, tuning.workers
 
     def _record(self, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:
@@ -352,6 +380,23 @@ class _Run:
                     scribe.write(str(self._state), ledger.counts)
             except IngestError as error:
                 finalize.manifest_failed(board, number, error)
+
+
+def _work(absent: Sequence[Absent], counters: Counters) -> tuple[int, Counters]:
+    """The bytes to be written and read back, and who counts them.
+
+    Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead.
+    """
+    proven = sum(one.size for one in absent)
+    written = proven - sum(one.shared for one in absent)
+    if written or not proven:
+        return written + proven, counters
+
+    def reading() -> tuple[int, int, int]:
+        read, _, verified = counters()
+        return read, read, verified
+
+    return max(one.size for one in absent) + proven, reading
 
 
 def _place(root: Root, volume: Volume) -> Place:

@@ -35,10 +35,21 @@ HEARTBEAT: Final = 0.2
 
 @dataclass(slots=True)
 class Absent:
-    """What of a source is not on a root yet."""
+    """What of a source is not on a root yet.
+
+    Attributes:
+        shared: of its bytes, those that need no room of their own there.
+    """
 
     files: int = 0
     size: int = 0
+    shared: int = 0
+
+    def add(self, other: Absent, *, shared: bool) -> None:
+        """What of another source is not there, either; it may be shared with that source."""
+        self.files += other.files
+        self.size += other.size
+        self.shared += other.size if shared else 0
 
 
 @dataclass(frozen=True, slots=True)

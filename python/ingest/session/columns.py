@@ -36,7 +36,7 @@ def _insert(table: Table, columns: Sequence[str]) -> str:
 _ADD_ITEM: Final = _insert(items, ("session", *ITEM_FIELDS))
 _PUT_VALIDATED: Final = _insert(copies, (
     "session", "item", "root", "path", "staging", "state", "errno", "attempts", "blake3", "read_mode", "verify_method",
-    "worker", "started_at", "copied_at", "validated_at", "kept_mtime",
+    "worker", "started_at", "copied_at", "validated_at", "kept_mtime", "strategy",
 ))  # fmt: skip
 
 _IN_RUN = and_(copies.c.session == bindparam("key"), copies.c.item.between(bindparam("first"), bindparam("last")))
@@ -108,12 +108,12 @@ def put_validated(
     worker: int,
 ) -> None:
     """Copies of a root that have no row yet were made and proven; the name of each comes next."""
-    methods, validated, kept, _ = proofs
+    methods, validated, kept, strategies, _ = proofs
     split = [digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)]
     state = str(ItemState.VALIDATED)
     rows = zip(
         repeat(session), numbers, repeat(root), paths, staging, repeat(state), repeat(0), repeat(1), split, repeat(read_mode),
-        methods, repeat(worker), started, copied, validated, kept,
+        methods, repeat(worker), started, copied, validated, kept, strategies,
         strict=False,  # what repeats has no end
     )  # fmt: skip
     connection.exec_driver_sql(_PUT_VALIDATED, list(rows))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import copies, digests, folders, items, parts, session_roots, session_sources, sessions
+from ingest.db.schema import copies, digests, folders, items, lists, parts, session_roots, session_sources, sessions
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
 from ingest.session.columns import add_items
@@ -65,7 +65,7 @@ class Journal(Tally):
     def forget_scan(self) -> None:
         """Drop what an unfinished scan wrote, so that it can begin again."""
         with self.database.write() as connection:
-            for table in (items, folders):
+            for table in (items, folders, lists):
                 connection.execute(delete(table).where(table.c.session == self.key))
 
     def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:
@@ -172,10 +172,14 @@ class Journal(Tally):
             return {staging for staging in connection.scalars(query) if staging is not None}
 
     def staged_size(self, root: int) -> tuple[int, int]:
-        """How many files, and bytes, of a root are proven and wait for their names: they have their room already."""
+        """How many files, and bytes, of a root are proven and wait for their names: they have their room already.
+
+        What shares its source's bytes counts with none.
+        """
         joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
+        own = case((copies.c.strategy.in_(("reflink", "hardlink")), 0), else_=items.c.size)
         query = (
-            select(func.count(), func.coalesce(func.sum(items.c.size), 0))
+            select(func.count(), func.coalesce(func.sum(own), 0))
             .select_from(joined)
             .where(copies.c.session == self.key, copies.c.root == root, copies.c.state == ItemState.VALIDATED)
         )

@@ -10,6 +10,7 @@ from ingest.db.schema import session_roots, sessions
 from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
+from ingest.session.sums import differs, sums_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,10 @@ def exit_code(journal: Journal, state: SessionState) -> ExitCode:
     ends = journal.ends()
     bad = {(end, reason, code) for end, reason, code in ends if end in _BAD}
     if not bad:
-        # Folders are no items: one that could not be made still makes the session end with errors.
-        return ExitCode.WITH_ERRORS if state is SessionState.COMPLETED_WITH_ERRORS else ExitCode.OK
+        # Folders are no items: one that could not be made still makes the session end with errors. And a file that is
+        # not what its own card says of it has arrived as it was read, but nobody should erase the card over it.
+        wrong = state is SessionState.COMPLETED_WITH_ERRORS or differs(journal)
+        return ExitCode.WITH_ERRORS if wrong else ExitCode.OK
     if any(reason == "corrupt_destination" for _, reason, _ in bad):
         return ExitCode.VERIFICATION
     if any(end in (ItemState.FINALIZED, ItemState.DUPLICATE) for end, _, _ in ends):
@@ -86,6 +89,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
             place.path, place.uuid, own if own.told else state, counted["state"],
             {name: counted["verify_method"].get(name, 0) for name in ("direct", "evicted", "reread")},
             {name: counted["publish_method"].get(name, 0) for name in ("noreplace", "link", "unguarded")},
+            {name: counted["strategy"].get(name, 0) for name in ("copy", "reflink", "hardlink")},
         ))  # fmt: skip
     lost = journal.unfinished(FAILURES_SHOWN)
     number = sum(by_state.get(bad, (0, 0))[0] for bad in _BAD)
@@ -100,5 +104,5 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
         sources=tuple(source.path for source in facts.sources),
         destinations=tuple(place.path.rstrip(b"/") + b"/" + (source.folder or source.label)
                            for place in facts.roots for source in facts.sources),
-        excluded=journal.left_out(),
+        excluded=journal.left_out(), sums=sums_report(journal, facts.sources),
     )  # fmt: skip

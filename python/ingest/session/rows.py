@@ -39,6 +39,7 @@ class Copy:
     finalized_at: int | None = None
     sequence: int | None = None
     kept_mtime: int | None = None
+    strategy: str | None = None
 
 
 COPY_FIELDS: Final = tuple(Copy.__dataclass_fields__)
@@ -65,5 +66,5 @@ def record_of(row: Row[Any], source: bytes) -> CopyRecord:
         mtime_ns=row.mtime_ns, kind=Kind(row.kind), state=ItemState(row.state), blake3=row.blake3, reason=row.reason,
         operation=row.operation, errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
         publish_method=row.publish_method, read_mode=row.read_mode, worker=row.worker, started_ns=row.started_at,
-        copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at,
+        copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at, strategy=row.strategy,
     )  # fmt: skip

@@ -40,13 +40,13 @@ class Tally:
             return {ItemState(state): (count, size) for state, count, size in connection.execute(query)}
 
     def count_copies(self, root: int) -> dict[str, dict[str, int]]:
-        """Copies of a root: by `state`, and the finalized ones by `verify_method` and `publish_method`."""
+        """Copies of a root: by `state`; the finalized ones by `verify_method`, `publish_method` and `strategy`."""
         counted: dict[str, dict[str, int]] = {}
         arrived = case((copies.c.state == ItemState.FINALIZED, 1), else_=0)
         with self.database.read() as connection:
-            for column, weight in (("state", None), ("verify_method", arrived), ("publish_method", arrived)):
+            for column in ("state", "verify_method", "publish_method", "strategy"):
                 query = (
-                    select(copies.c[column], func.count() if weight is None else func.sum(weight))
+                    select(copies.c[column], func.count() if column == "state" else func.sum(arrived))
                     .where(copies.c.session == self.key, copies.c.root == root, copies.c[column].is_not(None))
                     .group_by(copies.c[column])
                 )

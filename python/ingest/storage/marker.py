@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INTERNAL: Final = b".ingest"
 STAGING: Final = INTERNAL + b"/staging"
 MARKER: Final = INTERNAL + b"/root.json"
+# How staging files begin that try what a root can do (`storage.sharing`).
+PROBE: Final = b"probe-"
 VERSION: Final = 1
 
 
@@ -134,15 +136,14 @@ def names_in(root: engine.Root, folder: bytes) -> list[bytes]:
 
 
 def clear_leftovers(root: engine.Root) -> None:
-    """Where a marker stands, staging files for one are leftovers of sessions that died or came second.
+    """Where a marker stands, staging files for one are leftovers of sessions that died or came second, and so are probes.
 
     Raises:
         IngestError: the staging folder cannot be read.
     """
     names = names_in(root, STAGING)
-    engine.discard(
-        root, [STAGING + b"/" + name for name in names if name.startswith(b"root-") and name.endswith(b".part")]
-    )
+    left = [name for name in names if name.startswith((b"root-", PROBE)) and name.endswith(b".part")]
+    engine.discard(root, [STAGING + b"/" + name for name in left])
 
 
 def check_marker(root: engine.Root, expected: str) -> None:

@@ -30,7 +30,8 @@ class Setup:
     Attributes:
         buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
             by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
-            the order of `ingest.model.digests.ALGORITHMS`.
+            the order of `ingest.model.digests.ALGORITHMS`. strategy: how copies come to be on the
+            source's own file system: `copy`, `reflink` or `hardlink`.
     """
 
     sources: tuple[Place, ...]
@@ -40,6 +41,7 @@ class Setup:
     together: frozenset[int] = frozenset()
     keep_cache: bool = False
     hashes: tuple[str, ...] = ()
+    strategy: str = "copy"
 
 
 @dataclass(frozen=True, slots=True)

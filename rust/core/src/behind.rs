@@ -1,9 +1,9 @@
 //! Written bytes on their way to the device while the writer goes on, and out of memory as soon as they are there.
 //!
-//! One thread per device sends what was written, window by window, waits for it and drops its pages from the cache.
-//! So a copy of any size passes through a bounded and ever warm part of memory, its flush has little left to do, and
-//! a device that is slower than the source slows the writer down within a quarter of a gigabyte, not within what the
-//! machine's memory holds. On a virtual machine whose host lends memory page by page one cold file of 4 GiB took 4.1
+//! One thread for each device of a call sends what was written, window by window, waits for it and drops its pages from
+//! the cache. So a copy of any size passes through a bounded and ever warm part of memory, its flush has little left to
+//! do, and a device that is slower than the source slows the writer down within a quarter of a gigabyte (of each worker),
+//! not within what the machine's memory holds. On a virtual machine whose host lends memory page by page one cold file of 4 GiB took 4.1
 //! to 4.9 s this way against 10 to 12 s with everything left to the end, and 6.4 to 7.9 s against 17 to 21 s for two
 //! copies on one disk. The same done by the writer itself was slower than nothing: the request to send waits for room
 //! in the device's queue, and the copy with it.
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use crate::platform;
@@ -24,6 +25,10 @@ const FLIGHT: usize = 2;
 
 /// Bytes of one device that may wait before its writers do: with 64 MiB two copies took a tenth longer.
 const MOST: u64 = 256 << 20;
+
+/// How long whoever gives a file up waits for what is on its way: its room on the device is free only after that. A
+/// device that takes longer for two windows keeps it a little longer.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often a writer who waits for room looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -41,6 +46,8 @@ struct State {
     /// Bytes that are queued or on their way.
     waiting: u64,
     ended: bool,
+    /// The thread is gone, and nothing will ever arrive.
+    broken: bool,
 }
 
 struct Window {
@@ -62,12 +69,15 @@ struct Course {
 impl Behind {
     /// The thread's work: until [`Behind::end`] was called and nothing is left.
     pub(crate) fn run(&self, page: &Page) {
+        // Whoever waits for a thread that has panicked would wait for ever.
+        let _alarm = Alarm(self);
         let mut sent: VecDeque<Window> = VecDeque::with_capacity(FLIGHT);
         loop {
             match self.take(sent.is_empty()) {
                 Some(window) => {
-                    let started = window.wanted(|| platform::write_back(&window.file, window.from, window.length));
-                    window.course.note(started);
+                    if window.wanted() {
+                        window.course.note(platform::write_back(&window.file, window.from, window.length));
+                    }
                     sent.push_back(window);
                     if sent.len() < FLIGHT {
                         continue;
@@ -95,8 +105,13 @@ impl Behind {
     /// Waits for a window, drops its pages, and tells whoever waits for room or for the file.
     fn arrive(&self, window: Window) {
         let Window { ref file, from, length, .. } = window;
-        window.course.note(window.wanted(|| platform::wait_back(file, from, length)));
-        platform::evict_range(file, from, length);
+        if window.wanted() {
+            window.course.note(platform::wait_back(file, from, length));
+        }
+        // Of a file that was given up meanwhile this would send what is still dirty.
+        if window.wanted() {
+            platform::evict_range(file, from, length);
+        }
         let Window { file, course, .. } = window;
         // Before anyone hears of it: whoever does will want the file for himself.
         drop(file);
@@ -115,13 +130,28 @@ impl Behind {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, as long as nobody asks to stop, until that is so.
-    fn until(&self, page: &Page, so: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+    /// Waits until that is so, as long as nobody asks to stop.
+    fn until(&self, page: &Page, so: impl Fn(&State) -> bool) -> io::Result<()> {
         let mut state = self.lock();
-        while !so(&state) && !page.cancelled() {
+        while !so(&state) && !state.broken && !page.cancelled() {
             state = self.changed.wait_timeout(state, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state
+        if state.broken {
+            Err(io::Error::other("the thread that writes behind has ended"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+struct Alarm<'a>(&'a Behind);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lock().broken = true;
+            self.0.changed.notify_all();
+        }
     }
 }
 
@@ -138,22 +168,20 @@ impl Wake {
         Self { behind, course: Arc::default(), written: 0, sent: 0 }
     }
 
-    /// So many bytes more were written. Waits while the device has too many before it; fails with what went wrong
-    /// with bytes that were written earlier.
+    /// So many bytes more were written; fails with what went wrong with bytes that were written earlier.
     pub(crate) fn wrote(&mut self, file: &Arc<File>, bytes: usize, page: &Page) -> io::Result<()> {
         self.written += bytes as u64;
         if self.written - self.sent >= WINDOW {
-            self.send(file);
-            drop(self.behind.until(page, |state| state.waiting < MOST));
+            return self.send(file, page);
         }
         self.course.fault()
     }
 
-    /// Sends what was written and not sent.
-    pub(crate) fn send(&mut self, file: &Arc<File>) {
+    /// Sends what was written and not sent, and waits while the device has too much before it.
+    pub(crate) fn send(&mut self, file: &Arc<File>, page: &Page) -> io::Result<()> {
         let (from, length) = (self.sent, self.written - self.sent);
         if length == 0 {
-            return;
+            return self.course.fault();
         }
         self.sent = self.written;
         self.course.lock().0 += 1;
@@ -163,31 +191,35 @@ impl Wake {
         state.queue.push_back(window);
         drop(state);
         self.behind.changed.notify_all();
+        self.behind.until(page, |state| state.waiting < MOST)?;
+        self.course.fault()
     }
 
     /// Waits until all that was sent has arrived, or somebody asks to stop.
     pub(crate) fn arrived(&self, page: &Page) -> io::Result<()> {
-        drop(self.behind.until(page, |_| self.course.lock().0 == 0));
+        self.behind.until(page, |_| self.course.lock().0 == 0)?;
         self.course.fault()
     }
-}
 
-impl Drop for Wake {
-    /// What is still queued is not worth sending: the file was finished, and nothing is, or it is given up.
-    fn drop(&mut self) {
+    /// The file is given up: what is queued is not sent any more, and what is on its way is waited for, for a moment.
+    pub(crate) fn abandon(self) {
         self.course.abandoned.store(true, Ordering::Relaxed);
+        let mut state = self.behind.lock();
+        let (gone, left) = state.queue.drain(..).partition(|window| Arc::ptr_eq(&window.course, &self.course));
+        state.queue = left;
+        let gone: VecDeque<Window> = gone;
+        state.waiting -= gone.iter().map(|window| window.length).sum::<u64>();
+        self.course.lock().0 -= gone.len();
+        self.behind.changed.notify_all();
+        let under_way = |state: &mut State| !state.broken && self.course.lock().0 > 0;
+        drop(self.behind.changed.wait_timeout_while(state, FAREWELL, under_way));
     }
 }
 
 impl Window {
-    /// Does it, unless nobody wants the file any more.
-    fn wanted(&self, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let abandoned = self.course.abandoned.load(Ordering::Relaxed);
-        if abandoned {
-            Ok(())
-        } else {
-            work()
-        }
+    /// Somebody still wants the file.
+    fn wanted(&self) -> bool {
+        !self.course.abandoned.load(Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a file was read as: its digest and, where it is longer than a block, the chaining values of its blocks.
 
+use crate::algorithms::Sums;
 use crate::digest::{Digest, Hasher};
 use crate::tree::{block_of, ChainingValue, Gathered, Piece, Tree};
 
@@ -13,12 +14,14 @@ pub struct Content {
     pub digest: Digest,
     /// One chaining value per block ([`block_of`] its size), in order; none of a file that is one block or less.
     pub blocks: Vec<ChainingValue>,
+    /// The other digests that were asked for.
+    pub sums: Sums,
 }
 
 impl Content {
     /// Of a file that is longer than a block.
     pub(crate) fn of(tree: Tree) -> Self {
-        Self { digest: tree.root(), blocks: tree.into_values() }
+        Self { digest: tree.root(), blocks: tree.into_values(), sums: Sums::default() }
     }
 }
 
@@ -55,7 +58,7 @@ impl Contents {
     /// What was read; none if it was not as long as was said.
     pub(crate) fn finish(self) -> Option<Content> {
         match self {
-            Self::Short(hasher) => Some(Content { digest: hasher.finish(), blocks: Vec::new() }),
+            Self::Short(hasher) => Some(Content { digest: hasher.finish(), blocks: Vec::new(), sums: Sums::default() }),
             Self::Long(pieces) => pieces.finish().map(Content::of),
         }
     }
@@ -108,7 +111,8 @@ mod tests {
     fn a_file_of_one_block_has_no_values() {
         for size in [0, 1, 1023, 1 << 20] {
             let bytes = vec![7; size];
-            assert_eq!(content(&bytes, 4096), Content { digest: of(&bytes), blocks: Vec::new() });
+            let found = content(&bytes, 4096);
+            assert_eq!((found.digest, found.blocks), (of(&bytes), Vec::new()));
         }
     }
 

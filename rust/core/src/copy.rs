@@ -7,17 +7,19 @@ use std::time::Instant;
 
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
+use crate::clone::Sharing;
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flush::{flush, Column, Copy};
+use crate::lanes::{self, Lanes};
 use crate::mismatch::Blame;
 use crate::platform::Dir;
 use crate::progress::Page;
 use crate::pump::pump;
 use crate::readback::{Outcome, Proofs};
 use crate::root::{Parents, Root};
-use crate::sink::{Place, Sink, Written};
+use crate::sink::{Place, Sink, Written, SMALL};
 use crate::source::Source;
 use crate::spread::{spread, LEAST, TURN};
 use crate::threads::side_by_side;
@@ -31,9 +33,6 @@ const OPEN: usize = 128;
 /// Most files of a part whose copies are closed as soon as they are written: enough that one flush of the file system
 /// is nothing to each of them, and few enough that proof follows soon.
 const CLOSED: usize = 1000;
-
-/// Files below this size may be flushed together: 3,000 of 16 KiB on ext4 were flushed in 0.05 s instead of 0.28 s.
-pub(crate) const SMALL: u64 = 1 << 20;
 
 /// Small files that are opened and asked for before their turn, so that the device works on several at once: 20,000 of
 /// 16 KiB, cold, were copied and proven in 3.0 s with it and in 4.2 s without (ext4 on a virtual disk, two workers).
@@ -69,24 +68,33 @@ pub fn stage(
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
     }
     let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
-    let devices = devices(roots, options.together, big);
-    let behinds: Vec<Arc<Behind>> = devices.iter().filter_map(|device| device.behind.clone()).collect();
-    let mut work = Work {
-        source,
-        roots,
-        sources: Parents::new(source),
-        targets: roots.iter().map(|root| Parents::new(root)).collect(),
-        devices,
-        buffers: Vec::new(),
-        options,
-        page,
-    };
+    let mut devices = devices(roots, options.together, big);
     let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
     thread::scope(|scope| {
-        let _end = End(&behinds);
-        for behind in &behinds {
-            scope.spawn(|| behind.run(page));
+        let mut end = End(Vec::new());
+        for device in &mut devices {
+            let Some(behind) = device.behind.clone() else { continue };
+            end.0.push(Arc::clone(&behind));
+            let writes = move || behind.run(page);
+            if thread::Builder::new().name("behind".to_owned()).spawn_scoped(scope, writes).is_err() {
+                // No thread is to be had: pages go as the system pleases.
+                device.behind = None;
+            }
         }
+        let beside = transfers.iter().any(|transfer| transfer.size >= lanes::LEAST);
+        // Made in here: its lanes end with it, and the scope waits for them.
+        let mut work = Work {
+            source,
+            roots,
+            sources: Parents::new(source),
+            targets: roots.iter().map(|root| Parents::new(root)).collect(),
+            devices,
+            sharing: Sharing::new(options.strategy),
+            buffers: Vec::new(),
+            lanes: Lanes::start(options.hashes, beside, scope),
+            options,
+            page,
+        };
         while batch.staged.len() < transfers.len() {
             let from = batch.staged.len();
             let part = &transfers[from..from + work.part_length(&transfers[from..])];
@@ -97,9 +105,9 @@ pub fn stage(
 }
 
 /// Lets the threads end that write behind, whatever ends the work.
-struct End<'a>(&'a [Arc<Behind>]);
+struct End(Vec<Arc<Behind>>);
 
-impl Drop for End<'_> {
+impl Drop for End {
     fn drop(&mut self) {
         self.0.iter().for_each(|behind| behind.end());
     }
@@ -133,8 +141,10 @@ struct Work<'a> {
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
     devices: Vec<Device>,
+    sharing: Sharing,
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
+    lanes: Lanes,
     options: StageOptions,
     page: &'a Page,
 }
@@ -182,7 +192,8 @@ impl Work<'_> {
             let early = next.take(AHEAD - ahead.len()).take_while(|(turn, next)| *turn == 0 || next.size < SMALL);
             ahead.extend(early.map(|(_, next)| self.open(next)));
             let staging: Vec<&[u8]> = (0..self.roots.len()).map(|root| place(root, index)).collect();
-            let copied = self.copy(transfer, ahead.pop_front(), &staging, &closes);
+            let source = ahead.pop_front().unwrap_or_else(|| self.open(transfer));
+            let copied = self.copy(transfer, source, &staging, &closes);
             staged.push(copied.staged);
             for (column, copy) in columns.iter_mut().zip(copied.copies) {
                 column.push(copy);
@@ -200,13 +211,7 @@ impl Work<'_> {
     }
 
     /// Phase one: reads a file once, hashes it and writes it to every root.
-    fn copy(
-        &mut self,
-        transfer: &Transfer<'_>,
-        source: Option<Result<Source>>,
-        staging: &[&[u8]],
-        closes: &[bool],
-    ) -> Copied {
+    fn copy(&mut self, transfer: &Transfer<'_>, source: Result<Source>, staging: &[&[u8]], closes: &[bool]) -> Copied {
         self.page.item(0, Some(transfer.item));
         self.page.operation();
         let mut staged = Staged {
@@ -217,9 +222,8 @@ impl Work<'_> {
             fault: None,
             copies: Vec::with_capacity(staging.len()),
         };
-        let sinks = source.unwrap_or_else(|| self.open(transfer)).and_then(|mut source| {
-            let mut sinks: Vec<_> =
-                (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
+        let sinks = source.and_then(|mut source| {
+            let mut sinks: Vec<_> = (0..staging.len()).map(|root| self.create(root, staging[root], &source)).collect();
             let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
             match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
                 Ok(content) => {
@@ -236,12 +240,10 @@ impl Work<'_> {
             staged.copied_ns = now();
         }
         // Small copies wait for the flush of their file system without a descriptor.
-        let written = |(mut sink, closes): (Sink, &bool)| match closes {
+        let page = self.page;
+        let written = |(sink, closes): (Sink, &bool)| match closes {
             true if transfer.size < SMALL => sink.close(transfer.mtime_ns).map(Copy::Closed),
-            _ => {
-                sink.complete();
-                Ok(Copy::Open(sink))
-            }
+            _ => sink.complete(page).map(Copy::Open),
         };
         let copies = match sinks {
             Ok(sinks) => sinks.into_iter().zip(closes).map(|(slot, closes)| written((slot?, closes))).collect(),
@@ -255,6 +257,8 @@ impl Work<'_> {
 
     fn open(&mut self, transfer: &Transfer<'_>) -> Result<Source> {
         let path = self.source.absolute(transfer.path);
+        // It may be opened ahead of its turn: should that hang, it is this one that is to blame.
+        self.page.item(0, Some(transfer.item));
         if self.page.cancelled() {
             return Err(Error::cancelled("open", path));
         }
@@ -265,16 +269,19 @@ impl Work<'_> {
         Ok(source)
     }
 
-    fn create(&mut self, root: usize, staging: &[u8], size: u64) -> Result<Sink> {
+    fn create(&mut self, root: usize, staging: &[u8], source: &Source) -> Result<Sink> {
         let targets = &mut self.targets[root];
         let (dir, name) = targets.of_new(staging)?;
         if let Some(error) = targets.sync().into_values().next() {
             return Err(error);
         }
-        let path = self.roots[root].absolute(staging);
+        let place = Place { dir, name: name.to_vec(), path: self.roots[root].absolute(staging) };
+        if let Some(file) = self.sharing.make(source, root, &place, self.page)? {
+            return Ok(Sink::shared(place, file, self.sharing.strategy()));
+        }
         let device = self.devices.iter().find(|device| device.roots.contains(&root));
         let behind = device.and_then(|device| device.behind.as_ref());
-        Sink::create(Place { dir, name: name.to_vec(), path }, size, behind)
+        Sink::create(place, source.stat().size, behind)
     }
 
     fn pump(
@@ -285,12 +292,14 @@ impl Work<'_> {
         bytes_read: &mut u64,
     ) -> Result<Option<Content>> {
         let page = self.page;
-        if self.options.threads > 1 && transfer.size >= LEAST {
-            let buffers = self.buffers(self.options.threads);
-            return spread(source, sinks, buffers, transfer.item, bytes_read, page);
+        let count = if transfer.size >= LEAST { self.options.threads } else { 1 };
+        self.buffers(count);
+        let buffers = &mut self.buffers[..count];
+        let summing = self.lanes.begin(transfer.size);
+        if count > 1 {
+            return spread(source, sinks, buffers, summing, transfer.item, bytes_read, page);
         }
-        let length = self.options.buffer;
-        pump(source, sinks, &mut self.buffers(1)[0][..length], bytes_read, page)
+        pump(source, sinks, &mut buffers[0][..self.options.buffer], summing, bytes_read, page)
     }
 
     /// Phase two: one thread per device waits for it.
@@ -362,15 +371,18 @@ fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<
             let verdict = match (copy, &one.fault, outcome) {
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
                 (Err(_), Some(fault), _) => Err(fault.clone()),
-                (Ok(_), None, Some(Ok(proven))) => Ok(proven),
+                (Ok(copy), None, Some(Ok(proven))) => Ok((proven, copy.strategy)),
                 (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => Err(copy.place.remove(error)),
                 (Ok(copy), None, None) => Err(copy.place.remove(copy.place.cancelled())),
                 (Err(error), None, _) => Err(error),
             };
             one.copies.push(match verdict {
-                Ok(proven) => {
-                    Verdict { outcome: Ok(proven.method), validated_ns: proven.at_ns, mtime_ns: proven.mtime_ns }
-                }
+                Ok((proven, strategy)) => Verdict {
+                    outcome: Ok(proven.method),
+                    validated_ns: proven.at_ns,
+                    mtime_ns: proven.mtime_ns,
+                    strategy: Some(strategy),
+                },
                 Err(error) => Verdict::failed(error),
             });
         }

@@ -37,8 +37,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod algorithms;
 mod behind;
 mod buffer;
+mod clone;
 mod content;
 mod copy;
 pub mod digest;
@@ -47,6 +49,7 @@ mod exchange;
 mod flush;
 mod folders;
 mod inspect;
+mod lanes;
 mod mend;
 mod mismatch;
 mod platform;
@@ -65,7 +68,9 @@ pub mod tree;
 mod verify;
 pub mod volume;
 
+pub use algorithms::{Algorithm, Algorithms, Sum, Sums};
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};
+pub use clone::Strategy;
 pub use content::Content;
 pub use copy::stage;
 pub use error::{Error, Kind, Result};

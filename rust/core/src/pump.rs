@@ -2,6 +2,7 @@
 
 use crate::content::{Content, Contents};
 use crate::error::{Error, Kind, Result};
+use crate::lanes::Summing;
 use crate::progress::Page;
 use crate::sink::Sink;
 use crate::source::Source;
@@ -12,6 +13,7 @@ pub(crate) fn pump(
     source: &mut Source,
     sinks: &mut [Result<Sink>],
     buffer: &mut [u8],
+    mut summing: Summing<'_>,
     bytes_read: &mut u64,
     page: &Page,
 ) -> Result<Option<Content>> {
@@ -29,20 +31,22 @@ pub(crate) fn pump(
         }
         *bytes_read += bytes.len() as u64;
         page.read(bytes.len());
+        summing.update(bytes);
         contents.update(bytes);
         for slot in sinks.iter_mut() {
             page.written(write(slot, bytes, page));
         }
     }
-    let content = contents.finish();
+    let content = contents.finish().and_then(|content| Some(Content { sums: summing.finish()?, ..content }));
     content.map(Some).ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
 }
 
-/// Writes to a copy that is still alive and says how many bytes went; a failure ends that copy alone.
+/// Writes to a copy that is still alive and says how many bytes went (none to one that shares the source's); a failure
+/// ends that copy alone.
 pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8], page: &Page) -> usize {
     let Ok(sink) = slot else { return 0 };
     match sink.write(bytes, page) {
-        Ok(()) => bytes.len(),
+        Ok(written) => written,
         Err(error) => {
             if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
                 *slot = Err(sink.condemn(error));

@@ -1,17 +1,18 @@
 //! The copies of a part, read back from their device and compared with what was read from the source.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::buffer::Buffer;
-use crate::copy::{AHEAD, SMALL};
+use crate::clone::Strategy;
+use crate::copy::AHEAD;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::flush::Column;
 use crate::mismatch::{self, Blame};
 use crate::progress::Page;
 use crate::root::{Parents, Root};
-use crate::sink::Written;
+use crate::sink::{Written, SMALL};
 use crate::source::{Mode, Source};
 use crate::spread::LEAST;
 use crate::threads::side_by_side;
@@ -53,27 +54,36 @@ impl Proofs<'_> {
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         let mut small = Vec::new();
+        let names = names(columns);
         for (root, column) in columns {
             for (index, copy) in column.iter().enumerate() {
                 let (Ok(copy), Some(digest)) = (copy, self.digests[index]) else { continue };
                 let unit = Unit { root: *root, index, copy, digest };
-                if self.part[index].size < LEAST {
+                // Links to one file go one after the other: each must find what the last one read out of memory.
+                let single = names.get(&(copy.stat.dev, copy.stat.ino)).is_none_or(|names| *names == 1);
+                if self.part[index].size < LEAST && single {
                     small.push(unit);
                 } else {
-                    outcomes.push(self.one(&unit, self.open(&unit), buffers, word));
+                    outcomes.push(self.one(&unit, self.open(&unit, word), buffers, word));
                 }
             }
         }
         let next = AtomicUsize::new(0);
+        // No thread takes what another could have begun with.
+        let most = AHEAD.min(small.len() / buffers.len().max(1)).max(1);
         let share = |thread: usize, buffer: &mut Buffer| {
-            let mut take = || small.get(next.fetch_add(1, Ordering::Relaxed)).map(|unit| (unit, self.open(unit)));
-            let mut ahead: VecDeque<_> = std::iter::from_fn(&mut take).take(AHEAD).collect();
+            let word = word + thread;
+            let take = || small.get(next.fetch_add(1, Ordering::Relaxed)).map(|unit| (unit, self.open(unit, word)));
+            let mut ahead: VecDeque<(&Unit<'_>, Result<Chilled>)> = VecDeque::new();
             let mut outcomes = Vec::new();
-            while let Some((unit, opened)) = ahead.pop_front() {
-                outcomes.push(self.one(unit, opened, std::slice::from_mut(buffer), word + thread));
-                ahead.extend(take());
+            loop {
+                while ahead.len() < most && ahead.back().is_none_or(|(unit, _)| self.is_small(unit)) {
+                    let Some(taken) = take() else { break };
+                    ahead.push_back(taken);
+                }
+                let Some((unit, opened)) = ahead.pop_front() else { return outcomes };
+                outcomes.push(self.one(unit, opened, std::slice::from_mut(buffer), word));
             }
-            outcomes
         };
         if !small.is_empty() {
             outcomes.extend(side_by_side(buffers.iter_mut().collect(), share).into_iter().flatten());
@@ -82,9 +92,14 @@ impl Proofs<'_> {
         outcomes
     }
 
-    fn open(&self, unit: &Unit<'_>) -> Result<Chilled> {
-        let ahead = self.part[unit.index].size < SMALL;
-        verify::open_cold(unit.copy, self.roots[unit.root].coldness(), ahead)
+    fn open(&self, unit: &Unit<'_>, word: usize) -> Result<Chilled> {
+        self.page.item(word, Some(self.part[unit.index].item));
+        verify::open_cold(unit.copy, self.roots[unit.root].coldness(), self.is_small(unit))
+    }
+
+    /// Those that are opened ahead of their turn: of larger ones the device has enough with one.
+    fn is_small(&self, unit: &Unit<'_>) -> bool {
+        self.part[unit.index].size < SMALL
     }
 
     fn one(&self, unit: &Unit<'_>, opened: Result<Chilled>, buffers: &mut [Buffer], word: usize) -> Outcome {
@@ -112,6 +127,16 @@ impl Proofs<'_> {
         source.expect(transfer.size, transfer.mtime_ns)?;
         Ok(source)
     }
+}
+
+/// How many names each hard-linked file has among these copies.
+fn names(columns: &[(usize, &Column<Written>)]) -> HashMap<(u64, u64), usize> {
+    let mut names = HashMap::new();
+    let copies = columns.iter().flat_map(|(_, column)| column.iter().flatten());
+    for copy in copies.filter(|copy| copy.strategy == Strategy::Hardlink) {
+        *names.entry((copy.stat.dev, copy.stat.ino)).or_default() += 1;
+    }
+    names
 }
 
 struct Unit<'a> {

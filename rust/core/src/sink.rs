@@ -5,23 +5,26 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::behind::{Behind, Wake};
+use crate::clone::Strategy;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
 
-/// Files from this size on get their blocks reserved: below it the call costs more than it saves.
-const PREALLOCATE: u64 = 1 << 20;
+/// Files below this size are small: they may be closed before their flush and flushed together (3,000 of 16 KiB on ext4:
+/// 0.05 s instead of 0.28 s). Larger ones get their blocks reserved, and go to the device while they are written; below,
+/// those calls cost more than they save.
+pub(crate) const SMALL: u64 = 1 << 20;
 
 /// What is waited for at a time before a big file is flushed: 64 MiB take 2 s on a stick that writes 30 MB/s.
 const SLICE: u64 = 64 << 20;
 
-/// A file that is being written. Dropping it closes the descriptor and leaves the file: [`Sink::finish`] and
-/// [`Sink::condemn`] are the only two ends.
+/// A file that is being written. [`Sink::finish`], [`Sink::close`] and [`Sink::condemn`] are its only ends.
 pub(crate) struct Sink {
     place: Place,
     file: Arc<File>,
     /// None where pages go as the system pleases.
     wake: Option<Wake>,
+    strategy: Strategy,
 }
 
 /// Where a staging file is.
@@ -35,6 +38,7 @@ pub(crate) struct Place {
 pub(crate) struct Written {
     pub(crate) place: Place,
     pub(crate) stat: Stat,
+    pub(crate) strategy: Strategy,
 }
 
 impl Sink {
@@ -42,18 +46,26 @@ impl Sink {
     /// written, and stays in memory no longer than that takes.
     pub(crate) fn create(place: Place, size: u64, behind: Option<&Arc<Behind>>) -> Result<Self> {
         let file = place.dir.create_new(&place.name).map_err(|error| place.fault("create", &error))?;
-        if size >= PREALLOCATE {
+        if size >= SMALL {
             if let Err(error) = platform::preallocate(&file, size) {
                 drop(file);
                 return Err(place.remove(place.fault("fallocate", &error)));
             }
         }
-        let wake = behind.filter(|_| size >= PREALLOCATE).map(|behind| Wake::new(Arc::clone(behind)));
-        Ok(Self { place, file: Arc::new(file), wake })
+        let wake = behind.filter(|_| size >= SMALL).map(|behind| Wake::new(Arc::clone(behind)));
+        Ok(Self { place, file: Arc::new(file), wake, strategy: Strategy::Copy })
     }
 
-    /// Appends bytes, all of them.
-    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<()> {
+    /// A file that shares what its source holds: there is nothing to write.
+    pub(crate) fn shared(place: Place, file: File, strategy: Strategy) -> Self {
+        Self { place, file: Arc::new(file), wake: None, strategy }
+    }
+
+    /// Appends bytes, all of them, unless the file has them already; says how many were written.
+    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<usize> {
+        if self.strategy != Strategy::Copy {
+            return Ok(0);
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
@@ -66,10 +78,10 @@ impl Sink {
                 Err(error) => return Err(self.place.fault("write", &error)),
             }
         }
-        match &mut self.wake {
-            Some(wake) => wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error)),
-            None => Ok(()),
+        if let Some(wake) = &mut self.wake {
+            wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error))?;
         }
+        Ok(bytes.len())
     }
 
     /// Lets the file, which is empty, share the bytes of another one of its file system; false where that cannot be, and
@@ -80,7 +92,7 @@ impl Sink {
 
     /// Reserves the blocks of a file whose size was not known when it was created.
     pub(crate) fn reserve(&self, size: u64) -> Result<()> {
-        if size < PREALLOCATE {
+        if size < SMALL {
             return Ok(());
         }
         platform::preallocate(&self.file, size).map_err(|error| self.place.fault("fallocate", &error))
@@ -109,9 +121,13 @@ impl Sink {
     }
 
     /// All is written: the rest may go to the device, too, while others are written.
-    pub(crate) fn complete(&mut self) {
-        if let Some(wake) = &mut self.wake {
-            wake.send(&self.file);
+    pub(crate) fn complete(mut self, page: &Page) -> Result<Self> {
+        match self.wake.as_mut().map(|wake| wake.send(&self.file, page)) {
+            Some(Err(error)) => {
+                let error = self.place.fault("write", &error);
+                Err(self.condemn(error))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -125,6 +141,10 @@ impl Sink {
     }
 
     fn set_time(&self, mtime_ns: i64) -> Result<()> {
+        if self.strategy == Strategy::Hardlink {
+            // It has its source's time, and to set it would be to touch the source.
+            return Ok(());
+        }
         match platform::set_mtime(&self.file, mtime_ns) {
             // Some network and FUSE file systems keep no times, or only for the owner that they made up.
             Err(error) if !matches!(platform::errno(&error), libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {
@@ -140,9 +160,9 @@ impl Sink {
             return Err(self.condemn(error));
         }
         let stat = platform::stat_file(&self.file);
-        let Self { place, file, .. } = self;
+        let Self { place, file, strategy, .. } = self;
         match (close(file), stat) {
-            (Ok(()), Ok(stat)) => Ok(Written { place, stat }),
+            (Ok(()), Ok(stat)) => Ok(Written { place, stat, strategy }),
             (Err(error), _) => Err(place.remove(place.fault("close", &error))),
             (_, Err(error)) => Err(place.remove(place.fault("fstat", &error))),
         }
@@ -155,22 +175,17 @@ impl Sink {
             wake.arrived(page).map_err(|error| self.place.fault("write", &error))?;
             return if page.cancelled() { Err(self.cancelled()) } else { Ok(()) };
         }
-        let mut offset = 0;
-        while size > SLICE && offset < size {
-            if page.cancelled() {
-                return Err(self.cancelled());
-            }
-            platform::wait_back(&self.file, offset, SLICE).map_err(|error| self.place.fault("write", &error))?;
-            page.operation();
-            offset += SLICE;
+        match drained(&self.file, size, page) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.cancelled()),
+            Err(error) => Err(self.place.fault("write", &error)),
         }
-        Ok(())
     }
 
     /// Flushes once and closes. After any error the file is removed and must be copied again from its source:
     /// the kernel marks pages clean after a failed flush, and a second flush would say that all is well.
     pub(crate) fn finish(self) -> Result<Written> {
-        let Self { place, file, .. } = self;
+        let Self { place, file, strategy, .. } = self;
         let stat = platform::stat_file(&file);
         let flushed = platform::sync_file(&file);
         let closed = close(file);
@@ -181,7 +196,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat }),
+            Ok(stat) => Ok(Written { place, stat, strategy }),
             Err(error) => Err(place.remove(error)),
         }
     }
@@ -193,8 +208,12 @@ impl Sink {
 
     /// Gives the file up, and removes it.
     pub(crate) fn condemn(self, why: Error) -> Error {
-        drop(self.file);
-        self.place.remove(why)
+        let Self { place, file, wake, .. } = self;
+        if let Some(wake) = wake {
+            wake.abandon();
+        }
+        drop(file);
+        place.remove(why)
     }
 
     /// Removes the file, which turned out not to be needed.
@@ -202,6 +221,20 @@ impl Sink {
         drop(self.file);
         remove(&self.place.dir, &self.place.name).map_err(|error| self.place.fault("unlink", &error))
     }
+}
+
+/// Waits for the write-back of a big file, slice by slice; false if the caller asked to stop.
+pub(crate) fn drained(file: &File, size: u64, page: &Page) -> io::Result<bool> {
+    let mut offset = 0;
+    while size > SLICE && offset < size {
+        if page.cancelled() {
+            return Ok(false);
+        }
+        platform::wait_back(file, offset, SLICE)?;
+        page.operation();
+        offset += SLICE;
+    }
+    Ok(true)
 }
 
 /// Closes a file that nobody else has open.

@@ -104,6 +104,11 @@ impl Source {
         &self.path
     }
 
+    /// The folder it was opened in, and its name there.
+    pub(crate) fn place(&self) -> (&Dir, &[u8]) {
+        (&self.dir, &self.name)
+    }
+
     /// The open file itself.
     pub(crate) fn file(&self) -> &File {
         &self.file

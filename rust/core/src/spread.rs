@@ -13,6 +13,7 @@ use std::thread;
 use crate::buffer::Buffer;
 use crate::content::{Content, PIECE};
 use crate::error::{Error, Kind, Result};
+use crate::lanes::Summing;
 use crate::progress::Page;
 use crate::pump::write;
 use crate::sink::Sink;
@@ -38,6 +39,7 @@ pub(crate) fn spread(
     source: &Source,
     sinks: &mut [Result<Sink>],
     buffers: &mut [Buffer],
+    summing: Summing<'_>,
     item: u64,
     bytes_read: &mut u64,
     page: &Page,
@@ -46,11 +48,14 @@ pub(crate) fn spread(
     if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
         return Ok(None);
     }
+    let summed = !summing.is_empty();
     let work = Work {
         source,
         size,
         alive: AtomicUsize::new(sinks.iter().filter(|slot| slot.is_ok()).count()),
         turns: sinks.iter_mut().map(Turn::new).collect(),
+        summing: Turn::new(summing),
+        summed,
         next: AtomicU64::new(0),
         read: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
@@ -71,30 +76,39 @@ pub(crate) fn spread(
         source.nothing_follows(buffer)?;
     }
     let tree = work.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).tree();
-    tree.map(|tree| Some(Content::of(tree)))
+    let (_, summing) = work.summing.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tree.and_then(|tree| Some(Some(Content { sums: summing.finish()?, ..Content::of(tree) })))
         .ok_or_else(|| Error::found(Kind::Io, "read", source.path().to_vec(), "a piece is missing"))
 }
 
-/// A sink, and whose turn it is to write to it.
-struct Turn<'a> {
-    state: Mutex<(u64, &'a mut Result<Sink>)>,
+/// What takes a file's bytes in order, a sink or its digests, and whose turn it is to give them.
+struct Turn<T> {
+    state: Mutex<(u64, T)>,
     moved: Condvar,
 }
 
-impl<'a> Turn<'a> {
-    fn new(slot: &'a mut Result<Sink>) -> Self {
-        Self { state: Mutex::new((0, slot)), moved: Condvar::new() }
+impl<T> Turn<T> {
+    fn new(taker: T) -> Self {
+        Self { state: Mutex::new((0, taker)), moved: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u64, &'a mut Result<Sink>)> {
+    fn lock(&self) -> MutexGuard<'_, (u64, T)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under the lock: between a waiter's look and its sleep nobody must be told in vain.
+    fn stop(&self) {
+        let _waiters_sleep = self.lock();
+        self.moved.notify_all();
     }
 }
 
 struct Work<'a> {
     source: &'a Source,
     size: u64,
-    turns: Vec<Turn<'a>>,
+    turns: Vec<Turn<&'a mut Result<Sink>>>,
+    summing: Turn<Summing<'a>>,
+    summed: bool,
     /// Copies that have not failed.
     alive: AtomicUsize,
     next: AtomicU64,
@@ -152,6 +166,9 @@ impl Work<'_> {
             have += length;
         }
         let bytes: &[u8] = if let Some(map) = &map { map } else { &buffer[..want] };
+        if self.summed {
+            self.sum(index, bytes);
+        }
         for turn in &self.turns {
             self.write(turn, index, bytes)?;
         }
@@ -163,15 +180,30 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Appends to one sink, once everything before is there.
-    fn write(&self, turn: &Turn<'_>, index: u64, bytes: &[u8]) -> Result<()> {
+    /// Waits until everything before has been taken; none if the work was stopped.
+    fn wait<'t, T>(&self, turn: &'t Turn<T>, index: u64) -> Option<MutexGuard<'t, (u64, T)>> {
         let mut state = turn.lock();
         while state.0 != index {
             if self.stopped.load(Ordering::Relaxed) {
-                return Ok(());
+                return None;
             }
             state = turn.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        Some(state)
+    }
+
+    /// Feeds the other digests.
+    fn sum(&self, index: u64, bytes: &[u8]) {
+        let Some(mut state) = self.wait(&self.summing, index) else { return };
+        state.1.update(bytes);
+        state.0 += 1;
+        drop(state);
+        self.summing.moved.notify_all();
+    }
+
+    /// Appends to one sink.
+    fn write(&self, turn: &Turn<&mut Result<Sink>>, index: u64, bytes: &[u8]) -> Result<()> {
+        let Some(mut state) = self.wait(turn, index) else { return Ok(()) };
         let (next, slot) = &mut *state;
         let lived = slot.is_ok();
         // In pieces, because a slow disk takes its time for a whole turn.
@@ -197,11 +229,8 @@ impl Work<'_> {
             self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
         self.stopped.store(true, Ordering::Relaxed);
-        for turn in &self.turns {
-            // Under the lock: between a waiter's look and its sleep nobody must be told in vain.
-            let _waiters_sleep = turn.lock();
-            turn.moved.notify_all();
-        }
+        self.turns.iter().for_each(Turn::stop);
+        self.summing.stop();
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::algorithms::Algorithms;
+use crate::clone::Strategy;
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -35,6 +37,12 @@ pub struct StageOptions {
     pub together: bool,
     /// What is read from the source may stay in the page cache.
     pub keep_cache: bool,
+    /// Digests to make in the same read, beside BLAKE3. Each of the slower ones takes a thread besides, if there are
+    /// files of 1 MiB and more.
+    pub hashes: Algorithms,
+    /// How copies come to be on roots of the source's own file system; elsewhere, and where the kernel refuses it, their
+    /// bytes are written.
+    pub strategy: Strategy,
 }
 
 /// Most threads of one call: each has a word of the page to say what it works on.
@@ -42,7 +50,15 @@ pub const THREADS_MAX: usize = 32;
 
 impl Default for StageOptions {
     fn default() -> Self {
-        Self { mode: Mode::Read, buffer: 1 << 20, threads: 1, together: false, keep_cache: false }
+        Self {
+            mode: Mode::Read,
+            buffer: 1 << 20,
+            threads: 1,
+            together: false,
+            keep_cache: false,
+            hashes: Algorithms::NONE,
+            strategy: Strategy::Copy,
+        }
     }
 }
 
@@ -100,11 +116,13 @@ pub struct Verdict {
     pub validated_ns: i64,
     /// The modification time that the copy has, as its file system keeps it; 0 if it was not proven.
     pub mtime_ns: i64,
+    /// How it came to be; none if it was not proven.
+    pub strategy: Option<Strategy>,
 }
 
 impl Verdict {
     pub(crate) fn failed(error: Error) -> Self {
-        Self { outcome: Err(error), validated_ns: 0, mtime_ns: 0 }
+        Self { outcome: Err(error), validated_ns: 0, mtime_ns: 0, strategy: None }
     }
 }
 

@@ -165,7 +165,7 @@ pub(crate) fn open_cold(copy: &Written, coldness: Coldness, ahead: bool) -> Resu
         return Err(Error::found(Kind::Mismatch, "verify", place.path.clone(), detail));
     }
     let method = chill(&file, coldness);
-    if ahead && method != Method::Direct {
+    if ahead && method == Method::Evicted {
         platform::will_need(&file);
     }
     Ok(Chilled { file, size: stat.size, method })

@@ -1,16 +1,18 @@
 //! `stage`: copy a batch, each file read once, and prove every copy.
 
-use ingest_core::{Batch, Mode, Spent, StageOptions, Transfer, THREADS_MAX};
+use ingest_core::{Algorithm, Batch, Mode, Spent, StageOptions, Strategy, Transfer, THREADS_MAX};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::columns::{equal_lengths, valid_buffer, Paths};
 use crate::errors::{exception, fault};
+use crate::hash::algorithms;
 use crate::page::{detached, Page};
 use crate::root::Root;
 
-type PyCopies<'py> = (Vec<Option<&'static str>>, Vec<i64>, Vec<i64>, Bound<'py, PyDict>);
+type Words = Vec<Option<&'static str>>;
+type PyCopies<'py> = (Words, Vec<i64>, Vec<i64>, Words, Bound<'py, PyDict>);
 type PySpent = (u64, u64, u64);
 type PyStaged<'py> = (
     Bound<'py, PyBytes>,
@@ -28,10 +30,10 @@ type PyStaged<'py> = (
 #[pyfunction]
 #[pyo3(signature = (
     source, roots, items, paths, sizes, mtimes, staging, *,
-    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, page=None
+    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), strategy="copy", page=None
 ))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), strategy='copy', page=None)"
 )]
 // One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
@@ -49,6 +51,8 @@ pub fn stage<'py>(
     threads: usize,
     together: bool,
     keep_cache: bool,
+    hashes: Vec<String>,
+    strategy: &str,
     page: Option<&Bound<'py, Page>>,
 ) -> PyResult<PyStaged<'py>> {
     let columns = [("items", items.len()), ("paths", paths.len()), ("sizes", sizes.len()), ("mtimes", mtimes.len())];
@@ -67,7 +71,12 @@ pub fn stage<'py>(
         "direct" => Mode::Direct,
         other => return Err(PyValueError::new_err(format!("mode must be read, mmap or direct, not {other:?}"))),
     };
-    let options = StageOptions { mode, buffer, threads, together, keep_cache };
+    let hashes = algorithms(&hashes)?;
+    let wanted = hashes.iter().copied().collect();
+    let strategy = Strategy::of(strategy).ok_or_else(|| {
+        PyValueError::new_err(format!("strategy must be copy, reflink or hardlink, not {strategy:?}"))
+    })?;
+    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted, strategy };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {
@@ -79,14 +88,14 @@ pub fn stage<'py>(
         ingest_core::stage(source, &roots, &transfers, &staging, options, page)
     });
     match batch {
-        Ok(batch) => columns_of(py, &batch, roots.len()),
+        Ok(batch) => columns_of(py, &batch, roots.len(), &hashes),
         Err(error) => Err(exception(py, &error)),
     }
 }
 
 /// The answer, turned from one record per file to columns: Python then makes no object per file that it does not
 /// keep.
-fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyStaged<'py>> {
+fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algorithm]) -> PyResult<PyStaged<'py>> {
     let staged = &batch.staged;
     let digests = PyBytes::new_with(py, staged.len() * 32, |bytes| {
         for (place, one) in bytes.chunks_exact_mut(32).zip(staged) {
@@ -108,6 +117,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
         }
     }
     let copies = (0..roots).map(|root| copies_of(py, batch, root)).collect::<PyResult<_>>()?;
+    let more = hashes.iter().map(|&algorithm| sums_of(py, batch, algorithm)).collect::<PyResult<_>>()?;
     let Spent { copying, flushing, reading_back } = batch.spent;
     Ok((
         digests,
@@ -118,8 +128,21 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize) -> PyResult<PyS
         copies,
         (copying, flushing, reading_back),
         blocks,
-        Vec::new(),
+        more,
     ))
+}
+
+/// One digest of every file; zeros where there is none.
+fn sums_of<'py>(py: Python<'py>, batch: &Batch, algorithm: Algorithm) -> PyResult<Bound<'py, PyBytes>> {
+    let width = algorithm.width();
+    PyBytes::new_with(py, batch.staged.len() * width, |bytes| {
+        for (place, one) in bytes.chunks_exact_mut(width).zip(&batch.staged) {
+            if let Some(sum) = one.content.as_ref().and_then(|content| content.sums.of(algorithm)) {
+                place.copy_from_slice(sum);
+            }
+        }
+        Ok(())
+    })
 }
 
 fn copies_of<'py>(py: Python<'py>, batch: &Batch, root: usize) -> PyResult<PyCopies<'py>> {
@@ -134,6 +157,7 @@ fn copies_of<'py>(py: Python<'py>, batch: &Batch, root: usize) -> PyResult<PyCop
         copies().map(|copy| copy.outcome.as_ref().ok().map(|method| method.word())).collect(),
         copies().map(|copy| copy.validated_ns).collect(),
         copies().map(|copy| copy.mtime_ns).collect(),
+        copies().map(|copy| copy.strategy.map(Strategy::word)).collect(),
         faults,
     ))
 }

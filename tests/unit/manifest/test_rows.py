@@ -17,7 +17,7 @@ def columns(paths: list[bytes], source: bytes = b"/media/CARD") -> CopyColumns:
         ["video", "image", "other"][:many], [b"CARD/" + path for path in paths],
         b"".join(blake3(path) for path in paths), ["evicted", "direct", "reread"][:many],
         ["noreplace", "link", "unguarded"][:many], [1_000_999, 1, 2][:many], [4, 5, 6_000][:many], [7, 8, 9_999][:many],
-        1_700_000_000_123_456_789, "mmap", 1,
+        1_700_000_000_123_456_789, "mmap", 1, ["copy", "reflink", "hardlink"][:many],
     )  # fmt: skip
 
 

@@ -45,6 +45,8 @@ def digest_of(item: int) -> bytes:
 
 
 UNWRITTEN = frozenset({"create", "fallocate", "open", "write"})
+# What each item gets in turn, so that a strategy that is told of the wrong copy shows.
+STRATEGIES = ("copy", "reflink", "hardlink")
 
 
 @dataclass
@@ -186,7 +188,8 @@ class Desk:
             }  # fmt: skip
             columns.append((
                 ["evicted" if well else None for well in good], [4 if well else 0 for well in good],
-                [mtime if well else 0 for well, mtime in zip(good, request.mtimes, strict=True)], faults,
+                [mtime if well else 0 for well, mtime in zip(good, request.mtimes, strict=True)],
+                [STRATEGIES[n % 3] if well else None for n, well in zip(request.items, good, strict=True)], faults,
             ))  # fmt: skip
         digests = b"".join(UNREAD if item in source or item in unread else digest_of(item) for item in request.items)
         bad = {at: source[item] for at, item in enumerate(request.items) if item in source}

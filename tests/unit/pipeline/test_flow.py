@@ -538,7 +538,7 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
             [1] * 2,
             [2] * 2,
             {},
-            [(["evicted"] * 2, [4] * 2, [0] * 2, {})],
+            [(["evicted"] * 2, [4] * 2, [0] * 2, ["copy"] * 2, {})],
             (1, 1, 1),
             {},
             [],

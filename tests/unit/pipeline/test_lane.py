@@ -65,6 +65,7 @@ def test_rows_of_a_lot_are_those_of_items_that_went_alone(desk, item):
             key: (
                 row.state, row.path, row.blake3, row.attempts, row.read_mode, row.verify_method, row.publish_method, row.worker,
                 row.started_at, row.copied_at, row.validated_at, row.sequence, row.kept_mtime, row.reason, row.operation, row.errno,
+                row.strategy,
             )
             for key, row in rows.items()
         }  # fmt: skip
@@ -74,7 +75,7 @@ def test_rows_of_a_lot_are_those_of_items_that_went_alone(desk, item):
     def recorded(d):
         return [
             (root, number, record.item, record.path, record.size, record.mtime_ns, record.kind, record.state, record.blake3,
-             record.attempts, record.verify_method, record.publish_method, record.read_mode, record.started_ns)
+             record.attempts, record.verify_method, record.publish_method, record.read_mode, record.started_ns, record.strategy)
             for root, number, record in d.records
         ]  # fmt: skip
 
@@ -273,6 +274,9 @@ def test_every_method_and_every_gap_is_written_down_as_it_was(desk, item):
     assert {n: (rows[n, 0].publish_method, rows[n, 0].sequence) for n in (1, 2, 4, 5, 9)} == {
         1: ("noreplace", 1), 2: ("link", 2), 4: ("link", 3), 5: ("noreplace", 4), 9: ("unguarded", 5),
     }  # fmt: skip
+    strategies = {1: "reflink", 2: "hardlink", 4: "reflink", 5: "hardlink", 9: "copy"}
+    assert {n: rows[n, 0].strategy for n in strategies} == strategies
+    assert {record.item: record.strategy for _, _, record in d.records} == strategies
     assert all_finalized(d)
     d.close_books()
 

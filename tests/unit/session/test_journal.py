@@ -184,6 +184,19 @@ def test_only_proven_copies_have_staging_files_worth_keeping(begin, item):
     assert session.journal.staged(1) == {b"s4"}
 
 
+def test_staging_files_that_share_their_sources_bytes_have_taken_no_room(begin, item):
+    session = begin()
+    session.add(*[item(number, size=10**number) for number in range(1, 5)])
+    session.put(
+        *[
+            Copy(number, 0, ItemState.VALIDATED, staging=b"s", strategy=strategy)
+            for number, strategy in enumerate(("copy", "reflink", "hardlink", None), 1)
+        ]
+    )
+
+    assert session.journal.staged_size(0) == (4, 10**1 + 10**4)
+
+
 def test_a_transaction_that_fails_puts_nothing(session, item):
     session.add(item(1))
 
@@ -411,9 +424,9 @@ def test_nothing_is_counted_in_an_empty_session(session):
 def test_methods_are_counted_of_what_arrived(session, item):
     session.add(*[item(number) for number in range(1, 5)])
     session.put(
-        ended(1, 1, verify_method="evicted", publish_method="noreplace"),
-        ended(2, 2, verify_method="direct", publish_method="noreplace"),
-        ended(3, 3, ItemState.FAILED, verify_method="evicted"),
+        ended(1, 1, verify_method="evicted", publish_method="noreplace", strategy="reflink"),
+        ended(2, 2, verify_method="direct", publish_method="noreplace", strategy="copy"),
+        ended(3, 3, ItemState.FAILED, verify_method="evicted", strategy="reflink"),
         ended(4, 4, ItemState.DUPLICATE, verify_method="evicted"),
     )
 
@@ -421,6 +434,7 @@ def test_methods_are_counted_of_what_arrived(session, item):
         "state": {"finalized": 2, "failed": 1, "duplicate": 1},
         "verify_method": {"evicted": 1, "direct": 1},
         "publish_method": {"noreplace": 2},
+        "strategy": {"reflink": 1, "copy": 1},
     }
 
 

@@ -165,7 +165,7 @@ def test_a_fault_of_one_file_hides_no_other(floor):
     stage = f.stage(1, b"gone", b"good")
     os.unlink(f.card.path / "gone")
 
-    *_, source_faults, copies, _ = f.ask(stage).staged
+    _, _, _, _, source_faults, copies, *_ = f.ask(stage).staged
 
     assert {at: (fault[0], fault[2]) for at, fault in source_faults.items()} == {0: ("io", 2)}
     assert [method is None for method in copies[0][0]] == [True, False]

@@ -12,7 +12,7 @@ from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Source
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.digests import HASHES
-from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, ReadMode
+from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, Lists, ReadMode, Strategy
 
 if TYPE_CHECKING:
     from ingest.model.session import SessionReport
@@ -88,6 +88,18 @@ def run(
             help=f"A further digest from the same read, for the manifest: {', '.join(HASHES)}. Repeatable.",
         ),
     ] = None,
+    sums: Annotated[
+        Lists, typer.Option("--sums", help="The card's own sum files (md5, sha, b3, xxh, MHL, ASC MHL).")
+    ] = Lists.CHECK,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(
+            "--strategy",
+            help="How copies come to be on the source's own file system: written (auto, copy), as clones that share its "
+            "blocks until one of the two is changed (reflink), or as further names of the very same files (hardlink: "
+            "who changes the one changes the other). Other destinations get copies.",
+        ),
+    ] = Strategy.AUTO,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -102,17 +114,23 @@ def run(
     Nothing is ever replaced. What arrived before is compared and not copied again. Stop it, kill it, pull the
     cable: `ingest resume` completes it.
 
+    On one file system a copy need not take room: with --strategy reflink (xfs, btrfs) it shares the source's blocks, with
+    --strategy hardlink (ext4 and most others) it is the source's own file under a second name, and no second copy of it.
+    Both are read back and recorded like any copy. If no destination can do it, nothing is begun (exit 2).
+
     Examples:
     ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
 
     ingest copy A001 A002 /mnt/shoot --json --events log.jsonl
 
     ingest copy A001 /mnt/shoot --hash md5 --hash xxh64
+
+    ingest copy /data/incoming /data/archive --strategy reflink --also /mnt/backup
     """
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
-        flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()),
+        flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()), sums=sums, strategy=strategy,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

@@ -177,6 +177,10 @@ pub(crate) fn preallocate(_file: &File, _size: u64) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn write_back(_file: &File, _offset: u64, _length: u64) -> io::Result<()> {
     Ok(())

@@ -110,6 +110,12 @@ pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
+/// Gives an empty file the blocks of another one, which both share until one of them is written to (FICLONE). The kernel
+/// flushes what is dirty of the other one first.
+pub(crate) fn clone_file(from: &File, to: &File) -> io::Result<()> {
+    retry(|| Ok(fs::ioctl_ficlone(to, from)?))
+}
+
 /// Starts writing a range of a file to the device, to its end for a length of 0, and does not wait until it is there.
 ///
 /// An error that is noticed here is the file's last chance to report it: what fails while blocks are allocated

@@ -2,12 +2,19 @@
 
 use std::fs;
 
-use ingest_core::{digest, Kind, StageOptions};
+use ingest_core::{digest, Algorithms, Kind, StageOptions};
 
 use crate::places::{Places, Tmpfs};
 
-const TOGETHER: StageOptions =
-    StageOptions { mode: ingest_core::Mode::Read, buffer: 64 << 10, threads: 2, together: true, keep_cache: false };
+const TOGETHER: StageOptions = StageOptions {
+    mode: ingest_core::Mode::Read,
+    buffer: 64 << 10,
+    threads: 2,
+    together: true,
+    keep_cache: false,
+    hashes: Algorithms::NONE,
+    strategy: ingest_core::Strategy::Copy,
+};
 
 #[test]
 fn small_and_big_files_of_any_order_arrive_together() {

@@ -39,7 +39,8 @@ proptest! {
         let bytes = pattern(size);
         let transfer = places.file("clip.mov", &bytes);
 
-        let options = StageOptions { mode, buffer: 1 << buffer, threads, together, keep_cache };
+        let options =
+            StageOptions { mode, buffer: 1 << buffer, threads, together, keep_cache, ..StageOptions::default() };
         let staged = places.stage_all(&[transfer], options).remove(0);
 
         prop_assert_eq!(staged.digest(), Some(digest::of(&bytes)));

@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make two tables and a column."""
+    """Make three tables and a column."""
     op.create_table(
         "digests",
         sa.Column("session", sa.Integer(), nullable=False),
@@ -28,12 +28,30 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "lists",
+        sa.Column("session", sa.Integer(), nullable=False),
+        sa.Column("item", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("entries", sa.Integer(), nullable=True),
+        sa.Column("missing", sa.Integer(), nullable=False),
+        sa.Column("first_missing", sa.LargeBinary(), nullable=True),
+        sa.Column("aside", sa.Integer(), nullable=False),
+        sa.Column("problems", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["session"], ["sessions.key"], name=op.f("fk_lists_session_sessions"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("session", "item", name=op.f("pk_lists")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "sums",
         sa.Column("session", sa.Integer(), nullable=False),
         sa.Column("item", sa.Integer(), nullable=False),
         sa.Column("list", sa.Integer(), nullable=False),
         sa.Column("algorithm", sa.Text(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["session"], ["sessions.key"], name=op.f("fk_sums_session_sessions"), ondelete="CASCADE"
         ),

@@ -164,7 +164,7 @@ class _Repair:
             failed=tuple(self._failed),
             session=addendum.session if addendum.manifests else None,
             manifests=tuple(addendum.manifests),
-            fetched=sum(each.fetched for each in (*self._repaired, *self._failed)),
+            fetched=sum(each.fetched for each in self._repaired) + sum(each.fetched for each in self._failed),
             bytes=found.bytes,
         )
 

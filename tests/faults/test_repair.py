@@ -199,6 +199,7 @@ def test_without_exchange_and_links_the_names_change_in_turn(faulty_disk, rounds
     assert told["clip.mov"]["exchange"] == told["still.jpg"]["exchange"] == "ladder"
     for name, right in rounds.right.items():
         assert (disk.backing / "archive/CARD" / name).read_bytes() == right
+        rounds.tally["names looked at"] += 1
     for name in ("clip.mov", "still.jpg"):
         with open(told[name]["quarantine"], "rb") as kept:
             assert kept.read() == rounds.damaged[name]
@@ -222,6 +223,7 @@ def test_a_disk_that_fails_while_it_is_repaired(faulty_disk, rounds, rule, repai
     ended = rounds.shell.run("repair", disk.mount / "archive", "--from", rounds.template / "backup")
 
     assert disk.hits(), "the fault was met"
+    rounds.tally["faults met"] += len(disk.hits())
     now = (disk.backing / "archive/CARD/clip.mov").read_bytes()
     if repaired:
         assert ended.code == 0, ended

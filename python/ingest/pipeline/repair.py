@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
@@ -48,7 +48,7 @@ _MANIFEST: Final = "Restore it from a copy of this archive. What the other manif
 _STANDING: Final = "Look at what stands in its place and below .ingest/quarantine, then repair again"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RepairReport:
     """What a repair did, or a dry run would do.
 
@@ -61,14 +61,14 @@ class RepairReport:
 
     root: bytes
     dry_run: bool
-    checked: int = 0
-    ok: int = 0
-    repaired: list[Repaired] = field(default_factory=list)
-    failed: list[Unrepaired] = field(default_factory=list)
-    session: str | None = None
-    manifests: tuple[bytes, ...] = ()
-    fetched: int = 0
-    bytes: int = 0
+    checked: int
+    ok: int
+    repaired: tuple[Repaired, ...]
+    failed: tuple[Unrepaired, ...]
+    session: str | None
+    manifests: tuple[bytes, ...]
+    fetched: int
+    bytes: int
 
     @property
     def sound(self) -> bool:
@@ -128,34 +128,45 @@ class _Repair:
         self._memory = memory
         self._page = page
         self._progress = progress
-        self._report = RepairReport(root.path, dry_run)
+        self._dry_run = dry_run
+        self._checked = 0
+        self._repaired: list[Repaired] = []
+        self._failed: list[Unrepaired] = []
 
     def run(self) -> RepairReport:
-        report = self._report
-        finished = [] if report.dry_run else [finish(self._root, intent, self._page) for intent in pending(self._root)]
+        finished = [] if self._dry_run else [finish(self._root, intent, self._page) for intent in pending(self._root)]
         found = verify([self._root], memory=self._memory, page=self._page, progress=self._progress)
-        report.checked, report.ok, report.bytes = found.checked, found.ok, found.bytes
+        self._checked = found.checked
         damaged = self._files((*found.missing, *found.changed))
         parts = [part for part in walk_chain(self._root, list_parts(self._root)) if isinstance(part, Part)]
         paths = [*(each.path for each in damaged), *(each.intent.path for each in finished)]
         rows, offered = self._looked_up(parts, paths)
         addendum = Addendum(self._root, self._uuid(parts), self._spares.root.path)
-        mender = Mender(self._root, self._spares, addendum, self._page, self._tick, dry_run=report.dry_run)
+        mender = Mender(self._root, self._spares, addendum, self._page, self._tick, dry_run=self._dry_run)
         try:
             self._take_over(finished, rows, addendum)
             for finding in damaged:
                 self._note(mender.mend(finding, rows[finding.path], offered[finding.path]))
                 self._tick()
         except BaseException:
-            addendum.close(SessionState.INTERRUPTED, len(report.failed))
+            addendum.close(SessionState.INTERRUPTED, len(self._failed))
             raise
-        addendum.close(
-            SessionState.COMPLETED if report.sound else SessionState.COMPLETED_WITH_ERRORS, len(report.failed)
-        )
-        if not report.dry_run:
+        state = SessionState.COMPLETED_WITH_ERRORS if self._failed else SessionState.COMPLETED
+        addendum.close(state, len(self._failed))
+        if not self._dry_run:
             clear(self._root, pending(self._root))
-        report.session, report.manifests = addendum.session if addendum.manifests else None, tuple(addendum.manifests)
-        return report
+        return RepairReport(
+            root=self._root.path,
+            dry_run=self._dry_run,
+            checked=found.checked,
+            ok=found.ok,
+            repaired=tuple(self._repaired),
+            failed=tuple(self._failed),
+            session=addendum.session if addendum.manifests else None,
+            manifests=tuple(addendum.manifests),
+            fetched=sum(each.fetched for each in self._repaired) + sum(each.fetched for each in self._failed),
+            bytes=found.bytes,
+        )
 
     def _files(self, findings: Iterable[Finding]) -> list[Finding]:
         """The findings that are about files; what is wrong with the archive's own record is only said."""
@@ -203,18 +214,17 @@ class _Repair:
                 addendum.add(row, act, intent)
                 how = exchange_word(each.how, slot)
                 self._note(Repaired(intent.path, reason, quarantine=slot, exchange=how, strategy=strategy))
-        if not self._report.dry_run:
+        if not self._dry_run:
             clear(self._root, [each.intent for each in finished if each.trouble is not None])
 
     def _note(self, outcome: Repaired | Unrepaired) -> None:
-        self._report.fetched += outcome.fetched
         if isinstance(outcome, Repaired):
-            self._report.repaired.append(outcome)
+            self._repaired.append(outcome)
         else:
-            self._report.failed.append(outcome)
+            self._failed.append(outcome)
 
     def _tick(self) -> None:
         """Tell how far it is: the page counts what is read back, of files that are checked as of those that are built."""
         words = self._page.words()
-        done = len(self._report.repaired) + len(self._report.failed)
-        self._progress(self._report.checked + done, words[engine.VERIFIED] + words[engine.READ])
+        done = len(self._repaired) + len(self._failed)
+        self._progress(self._checked + done, words[engine.VERIFIED] + words[engine.READ])

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 
 use crate::buffer::Buffer;
+use crate::clone::Strategy;
 use crate::content::PIECE;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
@@ -40,22 +41,10 @@ pub struct Wanted<'a> {
 /// A file that was built and proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
-    /// It shares the bytes that were right with the damaged file, instead of having copies of them.
-    pub shared: bool,
+    /// Whether it shares the bytes that were right with the damaged file, or has copies of them.
+    pub strategy: Strategy,
     /// How it was read back.
     pub method: Method,
-}
-
-impl Build {
-    /// The word for how the bytes came together, the same in manifests and Python.
-    #[must_use]
-    pub fn strategy(self) -> &'static str {
-        if self.shared {
-            "reflink"
-        } else {
-            "copy"
-        }
-    }
 }
 
 /// What was found, and what came of it.
@@ -215,7 +204,8 @@ impl Mender<'_> {
         if let Err(error) = ready.and_then(|()| sink.drain(size, self.page)) {
             return Err(sink.condemn(error));
         }
-        self.prove(root, &sink.finish()?).map(|method| Some(Build { shared, method }))
+        let strategy = if shared { Strategy::Reflink } else { Strategy::Copy };
+        self.prove(root, &sink.finish()?).map(|method| Some(Build { strategy, method }))
     }
 
     fn look(&mut self) -> Result<()> {

@@ -87,7 +87,7 @@ impl Sink {
     /// Lets the file, which is empty, share the bytes of another one of its file system; false where that cannot be, and
     /// bytes have to be written instead. What they say of each other is proven when the file is read back.
     pub(crate) fn share(&self, from: &File) -> bool {
-        platform::reflink(from, &self.file).is_ok()
+        platform::clone_file(from, &self.file).is_ok()
     }
 
     /// Reserves the blocks of a file whose size was not known when it was created.

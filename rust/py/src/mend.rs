@@ -45,6 +45,6 @@ pub fn mend<'py>(
         Ok(build) => (*build, None),
         Err(error) => (None, Some(fault(py, error))),
     };
-    let (strategy, method) = (build.map(ingest_core::Build::strategy), build.map(|build| build.method.word()));
+    let (strategy, method) = (build.map(|build| build.strategy.word()), build.map(|build| build.method.word()));
     Ok((mended.stood.as_ref().map(identity), mended.ranges, mended.fetched, strategy, method, fault))
 }

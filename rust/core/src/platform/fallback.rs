@@ -197,11 +197,6 @@ pub(crate) fn will_need(_file: &File) {}
 
 pub(crate) fn random(_file: &File) {}
 
-/// Unknown here, so that bytes are copied.
-pub(crate) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 pub(crate) fn evict(_file: &File) {}
 
 pub(crate) fn evict_range(_file: &File, _offset: u64, _length: u64) {}

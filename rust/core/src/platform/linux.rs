@@ -162,12 +162,6 @@ pub(crate) fn random(file: &File) {
     let _hint = fs::fadvise(file, 0, None, Advice::Random);
 }
 
-/// Lets a file share all bytes of another one on its file system (`FICLONE`): nothing is moved, and what is written to
-/// either of them later goes apart.
-pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
-    retry(|| Ok(fs::ioctl_ficlone(to, from)?))
-}
-
 /// Drops a file's clean pages from the page cache, as far as nobody maps or locks them.
 pub(crate) fn evict(file: &File) {
     evict_range(file, 0, 0);

@@ -83,11 +83,6 @@ pub(crate) fn sequential(_file: &File) {}
 /// No such request.
 pub(crate) fn random(_file: &File) {}
 
-/// Clones are made by path here, of whole files under a new name: an open file cannot become one.
-pub(crate) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// Cached pages cannot be dropped by their file; `F_NOCACHE` at least keeps the read from using them where it
 /// can. Nothing tells whether it did, so the result counts as `reread`.
 pub(crate) fn evict(file: &File) {

@@ -14,6 +14,7 @@ from ingest._native import (
     BUFFER_MIN,
     PAGE_WORDS,
     THREADS_MAX,
+    TRAIL_LEAST,
     Page,
     Root,
     __version__,
@@ -28,6 +29,7 @@ from ingest._native import (
     root_of,
     settle,
     stage,
+    trail,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ __all__ = [
     "BUFFER_MIN",
     "PAGE_WORDS",
     "THREADS_MAX",
+    "TRAIL_LEAST",
     "Failed",
     "Page",
     "Root",
@@ -61,6 +64,7 @@ __all__ = [
     "root_of",
     "settle",
     "stage",
+    "trail",
 ]
 
 # Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.

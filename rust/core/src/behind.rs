@@ -134,8 +134,9 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    pub(crate) fn new(behind: Arc<Behind>) -> Self {
-        Self { behind, course: Arc::default(), written: 0, sent: 0 }
+    /// Of a file that is written from this offset on.
+    pub(crate) fn new(behind: Arc<Behind>, from: u64) -> Self {
+        Self { behind, course: Arc::default(), written: from, sent: from }
     }
 
     /// So many bytes more were written. Waits while the device has too many before it; fails with what went wrong
@@ -163,6 +164,11 @@ impl Wake {
         state.queue.push_back(window);
         drop(state);
         self.behind.changed.notify_all();
+    }
+
+    /// What went wrong with bytes that were sent, as far as it is known by now.
+    pub(crate) fn fault(&self) -> io::Result<()> {
+        self.course.fault()
     }
 
     /// Waits until all that was sent has arrived, or somebody asks to stop.

@@ -9,18 +9,20 @@ use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::content::Content;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::flush::{flush, Column, Copy};
 use crate::mismatch::Blame;
 use crate::platform::Dir;
 use crate::progress::Page;
 use crate::pump::pump;
 use crate::readback::{Outcome, Proofs};
+use crate::resume::{Attempt, Start, Trails};
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written};
 use crate::source::Source;
 use crate::spread::{spread, LEAST, TURN};
 use crate::threads::side_by_side;
+use crate::trail;
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::volume;
 
@@ -60,10 +62,12 @@ pub fn stage(
     roots: &[&Root],
     transfers: &[Transfer<'_>],
     staging: &[Vec<&[u8]>],
-    options: StageOptions,
+    options: StageOptions<'_>,
     page: &Page,
 ) -> Result<Batch> {
-    let fits = staging.len() == roots.len() && staging.iter().all(|paths| paths.len() == transfers.len());
+    let fits = staging.len() == roots.len()
+        && staging.iter().all(|paths| paths.len() == transfers.len())
+        && options.partial.is_none_or(|partial| partial.keys.len() == roots.len());
     if !fits || !buffer_is_valid(options.buffer) || !(1..=THREADS_MAX).contains(&options.threads) {
         let detail = "columns of different length, or a bad buffer size or number of threads";
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
@@ -71,9 +75,11 @@ pub fn stage(
     let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
     let devices = devices(roots, options.together, big);
     let behinds: Vec<Arc<Behind>> = devices.iter().filter_map(|device| device.behind.clone()).collect();
+    let trails = options.partial.filter(|_| transfers.iter().any(|transfer| transfer.size >= trail::LEAST));
     let mut work = Work {
         source,
         roots,
+        trails: trails.and_then(Trails::open),
         sources: Parents::new(source),
         targets: roots.iter().map(|root| Parents::new(root)).collect(),
         devices,
@@ -130,12 +136,13 @@ fn devices(roots: &[&Root], together: bool, big: bool) -> Vec<Device> {
 struct Work<'a> {
     source: &'a Root,
     roots: &'a [&'a Root],
+    trails: Option<Trails<'a>>,
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
     devices: Vec<Device>,
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
-    options: StageOptions,
+    options: StageOptions<'a>,
     page: &'a Page,
 }
 
@@ -212,22 +219,29 @@ impl Work<'_> {
         let mut staged = Staged {
             content: None,
             bytes_read: 0,
+            resumed: 0,
             started_ns: now(),
             copied_ns: 0,
             fault: None,
             copies: Vec::with_capacity(staging.len()),
         };
         let sinks = source.unwrap_or_else(|| self.open(transfer)).and_then(|mut source| {
-            let mut sinks: Vec<_> =
-                (0..staging.len()).map(|root| self.create(root, staging[root], transfer.size)).collect();
-            let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
+            let (mut sinks, start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
+            let moved = start.kept(self.page, || {
+                source.start_at(start.offset)?;
+                let content = self.pump(transfer, &mut source, &mut sinks, &start, &mut staged.bytes_read)?;
+                start.agrees(source.path()).map(|()| content)
+            });
             match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
                 Ok(content) => {
                     staged.content = content;
                     Ok(sinks)
                 }
                 Err(error) => {
-                    sinks.into_iter().flatten().for_each(|sink| drop(sink.condemn(error.clone())));
+                    // A source that is only away may come back: what was made of it so far is gone on with.
+                    let away = matches!(error.kind, Kind::Io | Kind::Cancelled);
+                    let end = |sink: Sink| if away { sink.leave(error.clone()) } else { sink.condemn(error.clone()) };
+                    sinks.into_iter().flatten().for_each(|sink| drop(end(sink)));
                     Err(error)
                 }
             }
@@ -265,16 +279,37 @@ impl Work<'_> {
         Ok(source)
     }
 
-    fn create(&mut self, root: usize, staging: &[u8], size: u64) -> Result<Sink> {
+    /// The sinks of a file, and where it is begun: at its start, but for a big one of which parts can be gone on with.
+    fn begin(
+        &mut self,
+        transfer: &Transfer<'_>,
+        source: &mut Source,
+        staging: &[&[u8]],
+        bytes_read: &mut u64,
+    ) -> Result<(Vec<Result<Sink>>, Start)> {
+        let places: Vec<_> = staging.iter().enumerate().map(|(root, path)| self.place(root, path)).collect();
+        self.buffers(self.devices.len().max(1));
+        let devices = &self.devices;
+        let behind = |root: usize| {
+            let device = devices.iter().find(|device| device.roots.contains(&root));
+            device.and_then(|device| device.behind.as_ref())
+        };
+        let Some(trails) = self.trails.as_ref().filter(|_| transfer.size >= trail::LEAST) else {
+            let create = |(root, place): (usize, Result<Place>)| Sink::create(place?, transfer.size, behind(root));
+            return Ok((places.into_iter().enumerate().map(create).collect(), Start::default()));
+        };
+        let shared: Vec<&[usize]> = self.devices.iter().map(|device| device.roots.as_slice()).collect();
+        let attempt = Attempt { trails, transfer, roots: self.roots, staging, devices: &shared, page: self.page };
+        attempt.begin(source, places, &mut self.buffers, bytes_read, behind)
+    }
+
+    fn place(&mut self, root: usize, staging: &[u8]) -> Result<Place> {
         let targets = &mut self.targets[root];
         let (dir, name) = targets.of_new(staging)?;
         if let Some(error) = targets.sync().into_values().next() {
             return Err(error);
         }
-        let path = self.roots[root].absolute(staging);
-        let device = self.devices.iter().find(|device| device.roots.contains(&root));
-        let behind = device.and_then(|device| device.behind.as_ref());
-        Sink::create(Place { dir, name: name.to_vec(), path }, size, behind)
+        Ok(Place { dir, name: name.to_vec(), path: self.roots[root].absolute(staging), mark: None })
     }
 
     fn pump(
@@ -282,15 +317,16 @@ impl Work<'_> {
         transfer: &Transfer<'_>,
         source: &mut Source,
         sinks: &mut [Result<Sink>],
+        start: &Start,
         bytes_read: &mut u64,
     ) -> Result<Option<Content>> {
         let page = self.page;
         if self.options.threads > 1 && transfer.size >= LEAST {
             let buffers = self.buffers(self.options.threads);
-            return spread(source, sinks, buffers, transfer.item, bytes_read, page);
+            return spread(source, sinks, buffers, start, transfer.item, bytes_read, page);
         }
         let length = self.options.buffer;
-        pump(source, sinks, &mut self.buffers(1)[0][..length], bytes_read, page)
+        pump(source, sinks, &mut self.buffers(1)[0][..length], start, bytes_read, page)
     }
 
     /// Phase two: one thread per device waits for it.
@@ -362,9 +398,14 @@ fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<
             let verdict = match (copy, &one.fault, outcome) {
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
                 (Err(_), Some(fault), _) => Err(fault.clone()),
-                (Ok(_), None, Some(Ok(proven))) => Ok(proven),
-                (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => Err(copy.place.remove(error)),
-                (Ok(copy), None, None) => Err(copy.place.remove(copy.place.cancelled())),
+                (Ok(copy), None, Some(Ok(proven))) => {
+                    one.resumed += copy.had;
+                    Ok(proven)
+                }
+                (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => {
+                    Err(copy.place.give_up(error))
+                }
+                (Ok(copy), None, None) => Err(copy.place.give_up(copy.place.cancelled())),
                 (Err(error), None, _) => Err(error),
             };
             one.copies.push(match verdict {

@@ -159,7 +159,7 @@ impl Names<'_> {
 }
 
 /// The file system (or the kernel) does not know the request.
-fn unknown(error: &io::Error) -> bool {
+pub(crate) fn unknown(error: &io::Error) -> bool {
     matches!(platform::errno(error), libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
 }
 

@@ -3,6 +3,7 @@
 use crate::content::{Content, Contents};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Page;
+use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::Source;
 
@@ -12,10 +13,11 @@ pub(crate) fn pump(
     source: &mut Source,
     sinks: &mut [Result<Sink>],
     buffer: &mut [u8],
+    start: &Start,
     bytes_read: &mut u64,
     page: &Page,
 ) -> Result<Option<Content>> {
-    let mut contents = Contents::new(source.stat().size);
+    let mut contents = Contents::new(source.stat().size, start);
     loop {
         if page.cancelled() {
             return Err(Error::cancelled("read", source.path().to_vec()));
@@ -42,7 +44,7 @@ pub(crate) fn pump(
 pub(crate) fn write(slot: &mut Result<Sink>, bytes: &[u8], page: &Page) -> usize {
     let Ok(sink) = slot else { return 0 };
     match sink.write(bytes, page) {
-        Ok(()) => bytes.len(),
+        Ok(written) => written,
         Err(error) => {
             if let Ok(sink) = std::mem::replace(slot, Err(error.clone())) {
                 *slot = Err(sink.condemn(error));

@@ -1,13 +1,15 @@
-//! A staging file on one root: created exclusively, written once, flushed once, or removed.
+//! A staging file on one root: created exclusively, written once, flushed once, or removed; or left as it is, where a
+//! trail tells what it holds.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use crate::behind::{Behind, Wake};
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
+use crate::trail::Trail;
 
 /// Files from this size on get their blocks reserved: below it the call costs more than it saves.
 const PREALLOCATE: u64 = 1 << 20;
@@ -15,11 +17,14 @@ const PREALLOCATE: u64 = 1 << 20;
 /// What is waited for at a time before a big file is flushed: 64 MiB take 2 s on a stick that writes 30 MB/s.
 const SLICE: u64 = 64 << 20;
 
-/// A file that is being written. Dropping it closes the descriptor and leaves the file: [`Sink::finish`] and
-/// [`Sink::condemn`] are the only two ends.
+/// A file that is being written. Dropping it closes the descriptor and leaves the file: [`Sink::finish`],
+/// [`Sink::condemn`] and [`Sink::leave`] are the only ends.
 pub(crate) struct Sink {
     place: Place,
     file: Arc<File>,
+    /// Bytes that it held when it was gone on with, and how many of those are still to come and to be passed over.
+    had: u64,
+    skip: u64,
     /// None where pages go as the system pleases.
     wake: Option<Wake>,
 }
@@ -29,11 +34,21 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Dir>,
     pub(crate) name: Vec<u8>,
     pub(crate) path: Vec<u8>,
+    /// Who has to hear of its end.
+    pub(crate) mark: Option<Mark>,
+}
+
+/// The trail that speaks of a part, and the root's key in it.
+pub(crate) struct Mark {
+    pub(crate) trail: Arc<Trail>,
+    pub(crate) key: Vec<u8>,
 }
 
 /// A file that was written and closed.
 pub(crate) struct Written {
     pub(crate) place: Place,
+    /// Bytes that were there before, and proven.
+    pub(crate) had: u64,
     pub(crate) stat: Stat,
 }
 
@@ -48,12 +63,34 @@ impl Sink {
                 return Err(place.remove(place.fault("fallocate", &error)));
             }
         }
-        let wake = behind.filter(|_| size >= PREALLOCATE).map(|behind| Wake::new(Arc::clone(behind)));
-        Ok(Self { place, file: Arc::new(file), wake })
+        let wake = behind.filter(|_| size >= PREALLOCATE).map(|behind| Wake::new(Arc::clone(behind), 0));
+        Ok(Self { place, file: Arc::new(file), had: 0, skip: 0, wake })
     }
 
-    /// Appends bytes, all of them.
-    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<()> {
+    /// Goes on with a part that holds its first `had` bytes, and nothing else. If its blocks cannot be reserved it stays
+    /// as it is: no write has failed.
+    pub(crate) fn go_on(place: Place, file: File, had: u64, size: u64, behind: Option<&Arc<Behind>>) -> Result<Self> {
+        (&file).seek(SeekFrom::Start(had)).map_err(|error| place.fault("seek", &error))?;
+        platform::preallocate(&file, size).map_err(|error| place.fault("fallocate", &error))?;
+        let wake = behind.map(|behind| Wake::new(Arc::clone(behind), had));
+        Ok(Self { place, file: Arc::new(file), had, skip: 0, wake })
+    }
+
+    /// Bytes that it held when it was gone on with.
+    pub(crate) fn had(&self) -> u64 {
+        self.had
+    }
+
+    /// The bytes to come begin at this offset, which is none behind those that it holds.
+    pub(crate) fn expect(&mut self, offset: u64) {
+        self.skip = self.had.saturating_sub(offset);
+    }
+
+    /// Appends bytes, all of them but those that it holds already, and says how many.
+    pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<usize> {
+        let held = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+        self.skip -= held as u64;
+        let bytes = &bytes[held..];
         let mut rest = bytes;
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
@@ -66,10 +103,10 @@ impl Sink {
                 Err(error) => return Err(self.place.fault("write", &error)),
             }
         }
-        match &mut self.wake {
-            Some(wake) => wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error)),
-            None => Ok(()),
+        if let Some(wake) = &mut self.wake {
+            wake.wrote(&self.file, bytes.len(), page).map_err(|error| self.place.fault("write", &error))?;
         }
+        Ok(bytes.len())
     }
 
     /// All is written: the rest may go to the device, too, while others are written.
@@ -104,9 +141,9 @@ impl Sink {
             return Err(self.condemn(error));
         }
         let stat = platform::stat_file(&self.file);
-        let Self { place, file, .. } = self;
+        let Self { place, file, had, .. } = self;
         match (close(file), stat) {
-            (Ok(()), Ok(stat)) => Ok(Written { place, stat }),
+            (Ok(()), Ok(stat)) => Ok(Written { place, had, stat }),
             (Err(error), _) => Err(place.remove(place.fault("close", &error))),
             (_, Err(error)) => Err(place.remove(place.fault("fstat", &error))),
         }
@@ -119,22 +156,13 @@ impl Sink {
             wake.arrived(page).map_err(|error| self.place.fault("write", &error))?;
             return if page.cancelled() { Err(self.cancelled()) } else { Ok(()) };
         }
-        let mut offset = 0;
-        while size > SLICE && offset < size {
-            if page.cancelled() {
-                return Err(self.cancelled());
-            }
-            platform::wait_back(&self.file, offset, SLICE).map_err(|error| self.place.fault("write", &error))?;
-            page.operation();
-            offset += SLICE;
-        }
-        Ok(())
+        drain(&self.file, size, &self.place.path, page)?.map_err(|error| self.place.fault("write", &error))
     }
 
     /// Flushes once and closes. After any error the file is removed and must be copied again from its source:
     /// the kernel marks pages clean after a failed flush, and a second flush would say that all is well.
     pub(crate) fn finish(self) -> Result<Written> {
-        let Self { place, file, .. } = self;
+        let Self { place, file, had, .. } = self;
         let stat = platform::stat_file(&file);
         let flushed = platform::sync_file(&file);
         let closed = close(file);
@@ -145,7 +173,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat }),
+            Ok(stat) => Ok(Written { place, had, stat }),
             Err(error) => Err(place.remove(error)),
         }
     }
@@ -160,6 +188,36 @@ impl Sink {
         drop(self.file);
         self.place.remove(why)
     }
+
+    /// Gives the file up for now. It stays where a trail tells what it holds, unless something went wrong with it.
+    pub(crate) fn leave(self, why: Error) -> Error {
+        let Self { place, file, wake, .. } = self;
+        let failed = wake.as_ref().is_some_and(|wake| wake.fault().is_err());
+        drop(wake);
+        // Where its last bytes are still on their way, who sends them has it open: the flush before it is gone on with
+        // then has the last word.
+        let closed = Arc::into_inner(file).map_or(Ok(()), platform::close);
+        if failed || closed.is_err() {
+            return place.remove(why);
+        }
+        place.leave(why)
+    }
+}
+
+/// Waits for the write-back of a big file, slice by slice. Fails with the outer result where the caller asked to stop.
+pub(crate) fn drain(file: &File, size: u64, path: &[u8], page: &Page) -> Result<io::Result<()>> {
+    let mut offset = 0;
+    while size > SLICE && offset < size {
+        if page.cancelled() {
+            return Err(Error::cancelled("fsync", path.to_vec()));
+        }
+        if let Err(error) = platform::wait_back(file, offset, SLICE) {
+            return Ok(Err(error));
+        }
+        page.operation();
+        offset += SLICE;
+    }
+    Ok(Ok(()))
 }
 
 /// Closes a file that nobody else has open.
@@ -178,11 +236,34 @@ impl Place {
         Error::cancelled("fsync", self.path.clone())
     }
 
-    /// Removes the file and hands the reason back, with a word if it could not be removed.
+    /// Removes the file and hands the reason back, with a word if it could not be removed. A trail is told before: it
+    /// is never gone on with.
     pub(crate) fn remove(&self, why: Error) -> Error {
+        let told = self.mark.as_ref().map_or(Ok(()), |mark| mark.trail.condemn(&mark.key));
+        let why = match told {
+            Ok(()) => why,
+            Err(error) => Error { detail: format!("{} (and its trail stays: {error})", why.detail), ..why },
+        };
         match remove(&self.dir, &self.name) {
             Ok(()) => why,
             Err(error) => Error { detail: format!("{} (and its staging file stays: {error})", why.detail), ..why },
+        }
+    }
+
+    /// Leaves the file where a trail tells enough of what it holds, and removes it elsewhere.
+    pub(crate) fn leave(&self, why: Error) -> Error {
+        match &self.mark {
+            Some(mark) if mark.trail.worth() => why,
+            _ => self.remove(why),
+        }
+    }
+
+    /// Ends a file that was written and flushed: nothing speaks against one that the caller merely had no time for.
+    pub(crate) fn give_up(&self, why: Error) -> Error {
+        if why.kind == Kind::Cancelled {
+            self.leave(why)
+        } else {
+            self.remove(why)
         }
     }
 }

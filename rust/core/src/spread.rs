@@ -15,6 +15,7 @@ use crate::content::{Content, PIECE};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Page;
 use crate::pump::write;
+use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::{Source, STEP};
 use crate::threads::side_by_side;
@@ -38,6 +39,7 @@ pub(crate) fn spread(
     source: &Source,
     sinks: &mut [Result<Sink>],
     buffers: &mut [Buffer],
+    start: &Start,
     item: u64,
     bytes_read: &mut u64,
     page: &Page,
@@ -46,16 +48,18 @@ pub(crate) fn spread(
     if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
         return Ok(None);
     }
+    let first = start.offset / TURN;
     let work = Work {
         source,
         size,
+        start,
         alive: AtomicUsize::new(sinks.iter().filter(|slot| slot.is_ok()).count()),
-        turns: sinks.iter_mut().map(Turn::new).collect(),
-        next: AtomicU64::new(0),
+        turns: sinks.iter_mut().map(|slot| Turn::new(slot, first)).collect(),
+        next: AtomicU64::new(first),
         read: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
         fault: Mutex::new(None),
-        gathered: Mutex::new(Gathered::new(size)),
+        gathered: Mutex::new(start.gathered(size)),
         item,
         page,
     };
@@ -82,8 +86,8 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(slot: &'a mut Result<Sink>) -> Self {
-        Self { state: Mutex::new((0, slot)), moved: Condvar::new() }
+    fn new(slot: &'a mut Result<Sink>, first: u64) -> Self {
+        Self { state: Mutex::new((first, slot)), moved: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, &'a mut Result<Sink>)> {
@@ -94,6 +98,7 @@ impl<'a> Turn<'a> {
 struct Work<'a> {
     source: &'a Source,
     size: u64,
+    start: &'a Start,
     turns: Vec<Turn<'a>>,
     /// Copies that have not failed.
     alive: AtomicUsize,
@@ -126,8 +131,9 @@ impl Work<'_> {
 
     /// Reads and hashes what one turn writes, then writes it when the turn has come.
     fn turn(&self, index: u64, buffer: &mut Buffer) -> Result<()> {
-        let offset = index * TURN;
-        let end = self.size.min(offset + TURN);
+        // The first turn may begin within one.
+        let offset = self.start.offset.max(index * TURN);
+        let end = self.size.min((index + 1) * TURN);
         let want = usize::try_from(end - offset).unwrap_or(buffer.len());
         let map = self.source.map_at(want, offset)?;
         let mut have = 0;
@@ -146,7 +152,10 @@ impl Work<'_> {
             let mut piece = Piece::at(at);
             piece.update(bytes);
             let value = piece.finish();
-            self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(at, PIECE, value);
+            let whole = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(at, PIECE, value);
+            if let (Some(trail), Some((index, value))) = (&self.start.trail, whole) {
+                trail.note(index, value);
+            }
             self.read.fetch_add(length as u64, Ordering::Relaxed);
             self.page.read(length);
             have += length;

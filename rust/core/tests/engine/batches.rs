@@ -6,8 +6,14 @@ use ingest_core::{digest, Kind, StageOptions};
 
 use crate::places::{Places, Tmpfs};
 
-const TOGETHER: StageOptions =
-    StageOptions { mode: ingest_core::Mode::Read, buffer: 64 << 10, threads: 2, together: true, keep_cache: false };
+const TOGETHER: StageOptions<'_> = StageOptions {
+    mode: ingest_core::Mode::Read,
+    buffer: 64 << 10,
+    threads: 2,
+    together: true,
+    keep_cache: false,
+    partial: None,
+};
 
 #[test]
 fn small_and_big_files_of_any_order_arrive_together() {

@@ -58,6 +58,7 @@ mod root;
 mod sink;
 mod source;
 mod spread;
+mod story;
 mod threads;
 mod trail;
 mod transfer;

@@ -7,27 +7,22 @@
 //! to be certain of is that a part of which a write, a flush or a close failed is *condemned* in it, durably, before
 //! that part is removed.
 //!
-//! The file begins with 8 bytes of name, 4 of version; then records: 1 byte of kind, 4 of length, the payload, and 16 of
-//! the BLAKE3 of the record before's check, the kind, the length and the payload. Numbers are little-endian. What follows
-//! the first record that does not check is not believed, nor a file of another version. The first record says what is
-//! being copied. Whoever writes to a trail holds its lock (flock), until its process has ended altogether: a worker that
-//! hangs in the kernel can so never share a part with its successor.
+//! Whoever writes to a trail (its bytes are `story.rs`'s) holds its lock (flock), until its process has ended altogether:
+//! a worker that hangs in the kernel can so never share a part with its successor.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::digest;
 use crate::error::{Error, Result};
 use crate::platform::{self, Dir};
 use crate::progress::Page;
 use crate::root::folder_of;
 use crate::sink;
-use crate::transfer::Transfer;
-use crate::tree::{block_of, ChainingValue};
+use crate::story::{encoded, first_check, front, named, Check, Head, Story, CONDEMNED, CREATED, HEAD, RENAMED, VALUES};
+use crate::tree::ChainingValue;
 
 /// Files from this size on leave a trail. A smaller one is copied again within a second on any disk that footage comes
 /// from (it is read at 90 MB/s from a slow card), while going on costs two flushes, a proof of its part and 18 blocks
@@ -44,180 +39,6 @@ const SYNC: Duration = Duration::from_secs(2);
 
 /// A trail is 2 MiB at most, and as much again for each attempt that read other bytes: what is longer is no trail.
 const LONGEST: u64 = 64 << 20;
-
-const NAME: &[u8; 8] = b"ingtrail";
-const VERSION: u32 = 1;
-
-const HEAD: u8 = 1;
-const CREATED: u8 = 2;
-const RENAMED: u8 = 3;
-const VALUES: u8 = 4;
-const CONDEMNED: u8 = 5;
-
-/// Kind and length of a record, and its check.
-const FRONT: usize = 5;
-const CHECK: usize = 16;
-
-type Check = [u8; CHECK];
-
-/// What is being copied. A trail that has another head tells nothing about this file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) size: u64,
-    mtime_ns: i64,
-    /// Length of a block.
-    pub(crate) block: u64,
-    /// BLAKE3 of the path beneath the source.
-    path: digest::Digest,
-    /// What the source is stored on, in the caller's words.
-    volume: Vec<u8>,
-}
-
-impl Head {
-    pub(crate) fn of(transfer: &Transfer<'_>, volume: &[u8]) -> Self {
-        Self {
-            size: transfer.size,
-            mtime_ns: transfer.mtime_ns,
-            block: block_of(transfer.size),
-            path: digest::of(transfer.path),
-            volume: volume.to_vec(),
-        }
-    }
-
-    /// Blocks that have a value here: whole ones.
-    fn blocks(&self) -> usize {
-        usize::try_from(self.size / self.block).unwrap_or(0)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let numbers = [self.size.to_le_bytes(), self.mtime_ns.to_le_bytes(), self.block.to_le_bytes()];
-        [numbers.as_flattened(), &self.path, &self.volume].concat()
-    }
-
-    fn decode(payload: &[u8]) -> Option<Self> {
-        let (size, rest) = payload.split_first_chunk()?;
-        let (mtime_ns, rest) = rest.split_first_chunk()?;
-        let (block, rest) = rest.split_first_chunk()?;
-        let (path, volume) = rest.split_first_chunk()?;
-        let (size, block) = (u64::from_le_bytes(*size), u64::from_le_bytes(*block));
-        // The length of a block decides how much is believed to come.
-        (block == block_of(size)).then(|| Self {
-            size,
-            mtime_ns: i64::from_le_bytes(*mtime_ns),
-            block,
-            path: *path,
-            volume: volume.to_vec(),
-        })
-    }
-}
-
-/// What a trail tells, as far as it can be believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Story {
-    pub(crate) head: Head,
-    /// The value of each whole block of the source, where it is known; the one that was told last counts.
-    values: Vec<Option<ChainingValue>>,
-    /// By root, the staging names that a part was made under, the last one last: a rename is told before it is made.
-    pub(crate) parts: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// Where what is believed ends, and the check of its last record.
-    end: u64,
-    check: Check,
-}
-
-impl Story {
-    /// Reads a trail; none if not even its head can be believed.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(front().as_slice())?;
-        let (kind, payload, check, mut rest) = record(&first_check(), rest)?;
-        let head = Head::decode(payload).filter(|_| kind == HEAD)?;
-        let values = vec![None; head.blocks()];
-        let mut story = Self { head, values, parts: BTreeMap::new(), end: 0, check };
-        while let Some((kind, payload, check, later)) = record(&story.check, rest) {
-            if story.take(kind, payload).is_none() {
-                break;
-            }
-            story.check = check;
-            rest = later;
-        }
-        story.end = (bytes.len() - rest.len()) as u64;
-        Some(story)
-    }
-
-    /// One more record; none if it makes no sense.
-    fn take(&mut self, kind: u8, payload: &[u8]) -> Option<()> {
-        match kind {
-            CREATED | RENAMED => {
-                let (length, rest) = payload.split_first_chunk()?;
-                let (key, name) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-                let names = self.parts.entry(key.to_vec()).or_default();
-                if kind == CREATED {
-                    names.clear();
-                }
-                names.push(name.to_vec());
-            }
-            VALUES => {
-                let (index, values) = payload.split_first_chunk()?;
-                let values = values_of(values)?;
-                let from = usize::try_from(u64::from_le_bytes(*index)).ok()?;
-                let places = self.values.get_mut(from..from.checked_add(values.len())?)?;
-                places.iter_mut().zip(values).for_each(|(place, value)| *place = Some(value));
-            }
-            CONDEMNED => drop(self.parts.remove(payload)),
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// The values from the first block on, up to the first that is not known.
-    pub(crate) fn finished(&self) -> Vec<ChainingValue> {
-        self.values.iter().map_while(|value| *value).collect()
-    }
-}
-
-/// Bytes as values; none if they are no whole ones.
-fn values_of(bytes: &[u8]) -> Option<Vec<ChainingValue>> {
-    let values = bytes.chunks_exact(size_of::<ChainingValue>());
-    values.remainder().is_empty().then(|| values.filter_map(|value| value.try_into().ok()).collect())
-}
-
-fn front() -> Vec<u8> {
-    [&NAME[..], &VERSION.to_le_bytes()].concat()
-}
-
-fn first_check() -> Check {
-    check_of(&[&front()])
-}
-
-fn check_of(pieces: &[&[u8]]) -> Check {
-    let mut check = [0; CHECK];
-    check.copy_from_slice(&digest::of(&pieces.concat())[..CHECK]);
-    check
-}
-
-/// The first record of what is left: kind, payload, its check, and what follows. None at the end, and where a record is
-/// not whole or does not follow the one before.
-fn record<'b>(before: &Check, bytes: &'b [u8]) -> Option<(u8, &'b [u8], Check, &'b [u8])> {
-    let (front, rest) = bytes.split_at_checked(FRONT)?;
-    let (&kind, length) = front.split_first()?;
-    let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
-    let (payload, rest) = rest.split_at_checked(length)?;
-    let (check, rest) = rest.split_first_chunk()?;
-    (*check == check_of(&[before, front, payload])).then_some((kind, payload, *check, rest))
-}
-
-/// A record that follows another one, and its check.
-fn encoded(before: &Check, kind: u8, payload: &[u8]) -> (Vec<u8>, Check) {
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let front = [&[kind][..], &length.to_le_bytes()].concat();
-    let check = check_of(&[before, &front, payload]);
-    ([&front, payload, &check].concat(), check)
-}
-
-/// A name on a root.
-fn named(key: &[u8], name: &[u8]) -> Vec<u8> {
-    let (length, key) = u16::try_from(key.len()).map_or((0, &key[..0]), |length| (length, key));
-    [&length.to_le_bytes(), key, name].concat()
-}
 
 /// A trail that is being written, by whoever holds this.
 pub(crate) struct Trail {
@@ -508,4 +329,287 @@ pub fn parts(path: &[u8]) -> Result<Option<Parts>> {
             .flat_map(|(key, names)| names.into_iter().map(move |name| (key.clone(), name)))
             .collect(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::digest;
+    use crate::transfer::Transfer;
+
+    const BLOCK: u64 = 1 << 20;
+
+    fn head(size: u64) -> Head {
+        let transfer = Transfer { item: 3, path: b"A/clip.mov", size, mtime_ns: -7 };
+        Head::of(&transfer, b"uuid 1234")
+    }
+
+    fn value(seed: u64) -> ChainingValue {
+        digest::of(&seed.to_le_bytes())
+    }
+
+    struct Folder {
+        folder: tempfile::TempDir,
+        dir: Arc<Dir>,
+    }
+
+    impl Folder {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
+            Self { folder, dir }
+        }
+
+        fn begin(&self, head: &Head) -> Trail {
+            Trail::begin(&self.dir, b"3.trail", b"/3.trail", head).unwrap()
+        }
+
+        fn open(&self, head: &Head) -> Found {
+            Trail::open(&self.dir, b"3.trail", b"/3.trail", head).unwrap()
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            std::fs::read(self.folder.path().join("3.trail")).unwrap()
+        }
+
+        fn write(&self, bytes: &[u8]) {
+            std::fs::write(self.folder.path().join("3.trail"), bytes).unwrap();
+        }
+    }
+
+    /// A trail with every kind of record, and what it tells after each byte of it: the steps at which it tells more.
+    fn written(folder: &Folder) -> Vec<(usize, Story)> {
+        let trail = folder.begin(&head(100 * BLOCK + 5));
+        let mut steps = vec![];
+        let mut step = |told: &dyn Fn()| {
+            told();
+            trail.append(&mut trail.lock());
+            let bytes = folder.bytes();
+            steps.push((bytes.len(), Story::read(&bytes).unwrap()));
+        };
+        step(&|| ());
+        step(&|| trail.created(b"one", b"s/1.part"));
+        step(&|| trail.created(b"two", b"s/1.part"));
+        step(&|| (0..40).for_each(|index| trail.note(index, value(index))));
+        step(&|| trail.renamed(b"one", b"s/2.part"));
+        step(&|| trail.condemn(b"two").unwrap());
+        step(&|| trail.note(99, value(99)));
+        steps
+    }
+
+    #[test]
+    fn what_was_told_is_read_again() {
+        let folder = Folder::new();
+
+        let (_, story) = written(&folder).pop().unwrap();
+
+        assert_eq!(story.head, head(100 * BLOCK + 5));
+        assert_eq!(story.finished(), (0..40).map(value).collect::<Vec<_>>());
+        assert_eq!((story.values[99], story.values.len()), (Some(value(99)), 100));
+        assert_eq!(story.parts, BTreeMap::from([(b"one".to_vec(), vec![b"s/1.part".to_vec(), b"s/2.part".to_vec()])]));
+        assert_eq!(story.end, folder.bytes().len() as u64);
+    }
+
+    #[test]
+    fn torn_at_any_byte_it_tells_what_stood_whole_before() {
+        let folder = Folder::new();
+        let steps = written(&folder);
+        let bytes = folder.bytes();
+
+        for length in 0..bytes.len() {
+            let whole = steps.iter().rev().find(|(end, _)| *end <= length).map(|(_, story)| story.clone());
+            assert_eq!(Story::read(&bytes[..length]), whole, "torn after {length} bytes");
+        }
+    }
+
+    #[test]
+    fn with_any_bit_flipped_it_tells_what_stood_before_the_record() {
+        let folder = Folder::new();
+        let steps = written(&folder);
+        let bytes = folder.bytes();
+
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            let whole = steps.iter().rev().find(|(end, _)| *end <= at).map(|(_, story)| story.clone());
+            assert_eq!(Story::read(&flipped), whole, "flipped in byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_stood_behind_a_torn_record_is_never_believed_again() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let trail = folder.begin(&head);
+        trail.created(b"one", b"s/1.part");
+        let kept = folder.bytes().len();
+        trail.created(b"one", b"s/2.part");
+        let torn = folder.bytes().len();
+        trail.condemn(b"one").unwrap();
+        drop(trail);
+        let mut bytes = folder.bytes();
+        let condemned = bytes[torn..].to_vec();
+        bytes[kept + 5] ^= 1;
+        folder.write(&bytes);
+
+        let Found::Ours(trail, story) = folder.open(&head) else { panic!("it is not gone on with") };
+        assert_eq!(story.end, kept as u64);
+        trail.created(b"one", b"s/3.part");
+        let after = [folder.bytes(), condemned].concat();
+
+        assert_eq!(folder.bytes().len(), torn, "as long as what was torn");
+        assert_eq!(Story::read(&after).unwrap().parts[&b"one"[..]], [b"s/3.part"]);
+    }
+
+    #[test]
+    fn another_version_and_other_files_tell_nothing() {
+        let folder = Folder::new();
+        written(&folder);
+        let bytes = folder.bytes();
+
+        let mut newer = bytes.clone();
+        newer[8] += 1;
+        for other in [newer, b"ingtrail".to_vec(), b"something else altogether".to_vec(), Vec::new()] {
+            assert_eq!(Story::read(&other), None);
+        }
+    }
+
+    #[test]
+    fn a_trail_of_what_the_file_was_before_is_another_one() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        drop(folder.begin(&head));
+        let others = [
+            Head { size: 101 * BLOCK, ..head.clone() },
+            Head { mtime_ns: -8, ..head.clone() },
+            Head { path: [1; 32], ..head.clone() },
+            Head { volume: b"uuid 12345".to_vec(), ..head.clone() },
+        ];
+
+        for other in others {
+            assert!(matches!(folder.open(&other), Found::Other(Some(story)) if story.head == head));
+        }
+        assert!(matches!(folder.open(&head), Found::Ours(..)));
+    }
+
+    #[test]
+    fn while_one_holds_it_nobody_else_does() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let first = folder.begin(&head);
+        first.created(b"one", b"s/1.part");
+        assert!(matches!(folder.open(&head), Found::Held));
+
+        // Whoever came second has begun another one; the first writes to what nobody reads any more.
+        let second = folder.begin(&head);
+        first.created(b"one", b"s/late.part");
+        second.created(b"one", b"s/2.part");
+
+        assert!(matches!(folder.open(&head), Found::Held));
+        drop(first);
+        assert!(matches!(folder.open(&head), Found::Held));
+        drop(second);
+        let Found::Ours(_, story) = folder.open(&head) else { panic!("nobody holds it") };
+        assert_eq!(story.parts[&b"one"[..]], [b"s/2.part"]);
+    }
+
+    #[test]
+    fn what_cannot_be_condemned_loses_its_trail() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let trail = folder.begin(&head);
+        trail.created(b"one", b"s/1.part");
+        // As after an append that failed.
+        trail.lock().broken = true;
+
+        trail.condemn(b"one").unwrap();
+
+        assert!(matches!(folder.open(&head), Found::Nothing));
+        assert!(!trail.worth());
+    }
+
+    #[test]
+    fn values_reach_the_file_within_a_second_by_whoever_notes_them_and_the_rest_by_its_keeper() {
+        let folder = Folder::new();
+        let trail = folder.begin(&head(100 * BLOCK));
+        let known = || Story::read(&folder.bytes()).unwrap().finished().len();
+        trail.note(0, value(0));
+        assert_eq!(known(), 0);
+        thread::sleep(APPEND);
+        trail.note(1, value(1));
+        assert_eq!(known(), 2);
+
+        Trail::kept(Some(&trail), &Page::private(), || {
+            trail.note(2, value(2));
+            let began = Instant::now();
+            while known() < 3 {
+                assert!(began.elapsed() < Duration::from_secs(5), "nobody wrote it down");
+                thread::sleep(Duration::from_millis(10));
+            }
+            trail.note(3, value(3));
+        });
+
+        assert_eq!(known(), 4, "the end of the work is told");
+    }
+
+    #[test]
+    fn a_source_that_reads_otherwise_is_noticed_where_a_part_relies_on_it_and_believed_elsewhere() {
+        let folder = Folder::new();
+        let trail = folder.begin(&head(100 * BLOCK));
+        (0..50).for_each(|index| trail.note(index, value(index)));
+        trail.rely(40);
+
+        trail.note(39, value(39));
+        trail.note(40, value(1000));
+        assert!(!trail.disagrees());
+        assert!(trail.worth());
+        assert_eq!(Story::read(&folder.bytes()).unwrap().values[40], Some(value(1000)), "what was read last counts");
+
+        trail.note(39, value(1000));
+        assert!(trail.disagrees());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn in_whatever_order_blocks_are_finished_all_are_told(
+            blocks in 64_usize..300, shuffle in any::<u64>(), flushes in prop::collection::vec(0_usize..300, 0..5),
+        ) {
+            let folder = Folder::new();
+            let trail = folder.begin(&head(blocks as u64 * BLOCK + 1));
+            let mut order: Vec<u64> = (0..blocks as u64).collect();
+            order.sort_by_key(|index| (index ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+
+            for (turn, index) in order.into_iter().enumerate() {
+                trail.note(index, value(index));
+                if flushes.contains(&turn) {
+                    trail.append(&mut trail.lock());
+                }
+            }
+
+            prop_assert!(trail.worth());
+            let story = Story::read(&folder.bytes()).unwrap();
+            prop_assert_eq!(story.finished(), (0..blocks as u64).map(value).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 0_usize..400) {
+            let folder = Folder::new();
+            written(&folder);
+            let good = folder.bytes();
+            let mixed = [&good[..cut.min(good.len())], &bytes].concat();
+
+            if let Some(story) = Story::read(&mixed) {
+                prop_assert!(story.end <= mixed.len() as u64);
+            }
+            prop_assert_eq!(Story::read(&bytes), None);
+        }
+    }
 }

@@ -13,5 +13,6 @@ mod places;
 mod proofs;
 mod properties;
 mod publishing;
+mod resuming;
 mod threads;
 mod vectors;

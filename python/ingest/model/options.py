@@ -35,6 +35,13 @@ class Flush(StrEnum):
     EACH = "each"
 
 
+class Partial(StrEnum):
+    """What becomes of a half-copied big file when it is copied again."""
+
+    VERIFIED = "verified"
+    RESTART = "restart"
+
+
 class Cache(StrEnum):
     """What becomes of the memory that a source's bytes passed through."""
 
@@ -66,6 +73,7 @@ class CopyOptions:
     flush: Flush = Flush.AUTO
     cache: Cache | None = None
     batch: int | None = None
+    partial: Partial = Partial.VERIFIED
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -88,6 +96,7 @@ class CopyOptions:
             flush=Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
+            partial=Partial(stored.get("partial", "verified")),
         )
 
 

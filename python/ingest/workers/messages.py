@@ -30,6 +30,8 @@ class Setup:
     Attributes:
         buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
             by one request. keep_cache: what was read of a source stays in memory.
+        trails: folder of the session's trails; None where big files are copied again from their start. keys: how each
+            root is known in them. volumes: what each source is stored on.
     """
 
     sources: tuple[Place, ...]
@@ -38,6 +40,9 @@ class Setup:
     threads: int = 1
     together: frozenset[int] = frozenset()
     keep_cache: bool = False
+    trails: bytes | None = None
+    keys: tuple[bytes, ...] = ()
+    volumes: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ingest.cli.documents import session_document
 from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, raw
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
-from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, ReadMode
+from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, Partial, ReadMode
 
 if TYPE_CHECKING:
     from ingest.model.session import SessionReport
@@ -79,6 +79,13 @@ def run(
             show_default=False,
         ),
     ] = None,
+    partial: Annotated[
+        Partial,
+        typer.Option(
+            "--partial",
+            help="A big file that was copied half: what is there is proven and gone on with, or copied again.",
+        ),
+    ] = Partial.VERIFIED,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -101,7 +108,7 @@ def run(
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
-        flush=flush, cache=cache, batch=batch,
+        flush=flush, cache=cache, batch=batch, partial=partial,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

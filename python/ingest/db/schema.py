@@ -18,7 +18,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    text,
 )
 
 # The newest migration. An opened database that says so is not looked at further.
@@ -70,13 +69,13 @@ sessions: Final = Table(
     Column("bytes_read", BigInteger, nullable=False, default=0),
     Column("bytes_copied", BigInteger, nullable=False, default=0),
     Column("bytes_verified", BigInteger, nullable=False, default=0),
-    Column("bytes_resumed", BigInteger, nullable=False, server_default=text("0")),
     Column("seconds_total", Float, nullable=False, default=0.0),
     Column("seconds_scan", Float, nullable=False, default=0.0),
     Column("seconds_copy", Float, nullable=False, default=0.0),
     Column("seconds_validate", Float, nullable=False, default=0.0),
     Column("seconds_finalize", Float, nullable=False, default=0.0),
     Column("owner_pid", Integer),
+    Column("bytes_resumed", BigInteger, nullable=False, server_default="0"),
 )
 
 session_sources: Final = Table(

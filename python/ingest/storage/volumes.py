@@ -95,8 +95,8 @@ class Volume:
         """
         if self.fs_uuid is not None:
             return b"uuid " + self.fs_uuid.encode()
-        if self.storage is Storage.NETWORK and self.mount is not None:
-            # A share gets another device number each time it is mounted.
+        if (self.storage is Storage.NETWORK or self.daemon) and self.mount is not None:
+            # These get another device number each time they are mounted.
             return b"%b %b" % (self.type.encode(), self.mount.origin)
         return b"device %d" % device
 

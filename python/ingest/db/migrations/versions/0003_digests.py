@@ -43,4 +43,4 @@ def upgrade() -> None:
     with op.batch_alter_table("copies") as table:
         table.add_column(sa.Column("strategy", sa.Text(), nullable=True))
     with op.batch_alter_table("sessions") as table:
-        table.add_column(sa.Column("bytes_resumed", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+        table.add_column(sa.Column("bytes_resumed", sa.BigInteger(), server_default="0", nullable=False))

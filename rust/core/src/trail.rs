@@ -32,8 +32,10 @@ pub const LEAST: u64 = 64 << 20;
 /// A part with fewer finished blocks than this is made again: 18 of them would be read again only to be sure.
 pub(crate) const WORTH: u64 = 32;
 
-/// Values wait in memory for no longer than this (they are written by whoever finishes a block), and go to the disk
-/// within [`SYNC`]: together, and with a flush that takes a second or two, within the five seconds that are promised.
+/// So many values wait in memory at most, and for no longer than this; then whoever finishes a block writes them down,
+/// which costs next to nothing. They go to the disk within [`SYNC`]: together, and with a flush that takes a second or
+/// two, within the five seconds that are promised.
+const PENDING: usize = 16;
 const APPEND: Duration = Duration::from_millis(250);
 const SYNC: Duration = Duration::from_secs(2);
 
@@ -189,7 +191,7 @@ impl Trail {
             _ => *place = Some(value),
         }
         state.pending.push(index);
-        if state.appended.elapsed() >= APPEND {
+        if state.pending.len() >= PENDING || state.appended.elapsed() >= APPEND {
             self.append(&mut state);
         }
     }

@@ -34,6 +34,8 @@ HASHES: dict[str, int]
 """The other digests that :func:`stage` can make in the same read: bytes of each, by its name. ``xxh64``, ``xxh3`` (its
 64 bits) and ``xxh128``, with seed 0 and the most significant byte first, as hash lists write them; ``md5``, ``sha1``,
 ``sha256``, ``sha512``."""
+TRAIL_LEAST: int
+"""Files from this size on leave a trail, 64 MiB."""
 
 Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 """What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
@@ -66,17 +68,20 @@ Staged: TypeAlias = tuple[
     tuple[int, int, int],
     dict[int, bytes],
     list[bytes],
+    dict[int, int],
 ]
-"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks, more)``.
+"""A batch, as columns: ``(digests, bytes read, started, copied, faults, copies, spent, blocks, more, resumed)``.
 
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
-``bytes read``: from the source, per file. ``started``, ``copied``: when work on the file began, and when its last
+``bytes read``: from the source, per file, those included that were read again to know it. ``started``, ``copied``: when work on the file began, and when its last
 byte was hashed and written (not yet flushed; 0 if that did not happen). ``faults``: of the sources, by the index
 of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
 ``spent``: nanoseconds of this call that went into copying, flushing and reading back. ``blocks``: by the index of
 the file, for each that is longer than one block (:func:`block_of`) and was read to its end, the chaining values of its
 blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked for, in that order: of all
-files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was not read to its end."""
+files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was not read to its end.
+``resumed``: by the index of the file, the bytes of half-made copies that were proven and
+not written again, summed over the copies that arrived."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
@@ -167,6 +172,9 @@ def stage(
     keep_cache: bool = False,
     hashes: Sequence[str] = (),
     strategy: str = "copy",
+    trails: bytes | None = None,
+    keys: Sequence[bytes] = (),
+    volume: bytes = b"",
     page: Page | None = None,
 ) -> Staged:
     """Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -175,7 +183,19 @@ def stage(
     beneath ``source``, and the size and mtime that the scan saw. ``staging[r][i]`` is where file ``i`` goes on
     ``roots[r]``; its folder is made if it is missing. Each file is created exclusively (an existing name is a
     fault), preallocated, written while it is hashed, given its mtime, flushed once, and read back cold. A file
-    whose source, write, flush or read-back failed is removed before the call returns.
+    whose source, write, flush or read-back failed is removed before the call returns, but for parts with a trail.
+
+    With ``trails``, the absolute path of a folder on this machine, an attempt at a file of at least
+    :data:`TRAIL_LEAST` bytes goes on where the last one ended. While the file is copied, the chaining values of its
+    blocks go to ``<trails>/<item>.trail`` within a second, and to the disk within five. Where its source cannot be read
+    further, the caller asks to stop or the process dies, the part stays; one of which a write, flush or close failed is
+    condemned in the trail, durably, before it is removed. The next attempt requires equal path, size, mtime and
+    ``volume`` (what the source is stored on, in the caller's words), reads the first, the last and 16 other finished
+    blocks again from the source, then flushes each part and reads it cold, up to the first block that is not what the
+    source's was; the rest is cut off, the part gets this attempt's name, and the copy goes on from there. Anything else
+    is removed and made anew. ``keys`` has one for each root, by which it is known wherever it is mounted. A trail that
+    another process holds, be it only in the kernel, is left with its parts, and a new one begun. A trail that cannot be
+    written is no fault. The caller removes trails.
 
     A call works in parts, of up to 1 GiB and 128 open copies (1,000 files where small ones need none): a part is
     copied, then flushed, then read back. Roots on different devices are flushed and read back side by side, one
@@ -212,6 +232,14 @@ def stage(
 
     Raises ``ValueError`` for columns of different length, a bad mode, strategy, buffer or number of threads, and a name
     in ``hashes`` that is unknown or stands there twice; everything else is a fault.
+    """
+
+def trail(path: bytes) -> tuple[int, list[tuple[bytes, bytes]]] | None:
+    """What a trail (absolute path) says of the half-made copies of its file: ``(size of the file, parts)``, each part
+    the key of its root and a staging name; one that is being renamed has two names, of which one is there. None where
+    there is no trail that can be believed.
+
+    Raises ``OSError`` where it cannot be read.
     """
 
 def publish(root: Root, staging: Sequence[bytes], paths: Sequence[bytes], *, page: Page | None = None) -> Published:

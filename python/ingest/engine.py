@@ -15,6 +15,7 @@ from ingest._native import (
     HASHES,
     PAGE_WORDS,
     THREADS_MAX,
+    TRAIL_LEAST,
     Page,
     Root,
     __version__,
@@ -31,6 +32,7 @@ from ingest._native import (
     root_of,
     settle,
     stage,
+    trail,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ __all__ = [
     "HASHES",
     "PAGE_WORDS",
     "THREADS_MAX",
+    "TRAIL_LEAST",
     "Failed",
     "Page",
     "Root",
@@ -68,6 +71,7 @@ __all__ = [
     "root_of",
     "settle",
     "stage",
+    "trail",
 ]
 
 # Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.

@@ -65,6 +65,8 @@ def _arrived(report: SessionReport) -> list[str]:
             f"  {number(items['duplicate'], 'file')} {was} there already: read from the source now, and equal to"
         )
         lines.append("  what the archive holds by its records. To read the archive itself again: ingest verify")
+    if report.bytes["resumed"]:
+        lines.append(f"  {size(report.bytes['resumed'])} of half-copied files were proven and not copied again.")
     for root in report.roots:
         done = root.copies.get("finalized", 0)
         proofs = [f"{number(n, 'file')} {_PROVEN[method]}" for method, n in root.verify_method.items() if n]

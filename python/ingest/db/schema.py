@@ -75,6 +75,7 @@ sessions: Final = Table(
     Column("seconds_validate", Float, nullable=False, default=0.0),
     Column("seconds_finalize", Float, nullable=False, default=0.0),
     Column("owner_pid", Integer),
+    Column("bytes_resumed", BigInteger, nullable=False, server_default="0"),
 )
 
 session_sources: Final = Table(

@@ -35,6 +35,13 @@ class Flush(StrEnum):
     EACH = "each"
 
 
+class Partial(StrEnum):
+    """What becomes of a half-copied big file when it is copied again."""
+
+    VERIFIED = "verified"
+    RESTART = "restart"
+
+
 class Cache(StrEnum):
     """What becomes of the memory that a source's bytes passed through."""
 
@@ -88,6 +95,7 @@ class CopyOptions:
     hashes: tuple[str, ...] = ()
     sums: Lists = Lists.CHECK
     strategy: Strategy = Strategy.AUTO
+    partial: Partial = Partial.VERIFIED
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -114,6 +122,7 @@ class CopyOptions:
             # Sessions that began before there was a choice have found no list.
             sums=Lists(stored.get("sums", "check")),
             strategy=Strategy(stored.get("strategy", "auto")),
+            partial=Partial(stored.get("partial", "verified")),
         )
 
 

@@ -169,8 +169,9 @@ class SessionReport:
     """What a session did, so far.
 
     Attributes:
-        items: by the keys of COUNTED. bytes: `discovered`, `read` (from sources), `copied`, `verified` (the last
-            two summed over destinations; `copied` are those that arrived, be they written, cloned or linked). seconds: `total`, `scan` by the clock; `copy`, `validate` and
+        items: by the keys of COUNTED. bytes: `discovered`, `read` (from sources), `copied`, `verified`, `resumed` (of
+            those copied, what was there half-copied and proven, and not copied again; the last three summed over
+            destinations; `copied` are those that arrived, be they written, cloned or linked). seconds: `total`, `scan` by the clock; `copy`, `validate` and
             `finalize` summed over workers, which work at the same time.
         failures: the first 100. problem: why the session as a whole did not go on.
         destinations: the card folders. excluded: what stayed behind by rule, by reason. sums: the sum files.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from ingest.engine import TRAIL_LEAST
 from ingest.errors import shown
-from ingest.model.options import ReadMode
+from ingest.model.options import Partial, ReadMode
 from ingest.model.states import ItemState, SessionState, advance
 from ingest.storage.tuning import read_mode
 from ingest.workers.sharding import Key
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ingest.engine import Fault
+    from ingest.model.item import Item
     from ingest.model.options import CopyOptions
     from ingest.model.session import SessionFacts
     from ingest.pipeline.ledger import Ledger
@@ -98,6 +100,10 @@ class Board:
     def mode(self, source: int, size: int) -> ReadMode:
         """How a file of a source is read."""
         return read_mode(self._options, self._volumes[source], size)
+
+    def leaves_trail(self, item: Item) -> bool:
+        """Whether a half-made copy of an item may be gone on with: then only its end removes it."""
+        return self._options.partial is Partial.VERIFIED and item.size >= TRAIL_LEAST
 
     def beside_the_point(self, root: int, fault: Fault) -> bool:
         """Whether a fault says nothing about the file: its root is away, or the user asked to stop."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.flow import Flow
     from ingest.pipeline.scribe import Scribe
     from ingest.session.journal import Journal
+    from ingest.session.trails import Trails
     from ingest.storage.roots import Destination
     from ingest.workers.supervisor import Answer, Supervisor
 
@@ -124,17 +125,22 @@ def root_state(board: Board, journal: Journal, root: int) -> SessionState:
     return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
 
 
-def clean_up(board: Board, destinations: Sequence[Destination | None], state: SessionState, journal: Journal) -> None:
-    """Remove this session's empty staging folders; what still waits for its name stays."""
+def clean_up(
+    board: Board,
+    destinations: Sequence[Destination | None],
+    state: SessionState,
+    journal: Journal,
+    trails: Trails,
+) -> None:
+    """Remove this session's empty staging folders; what still waits for its name, or is to be gone on with, stays."""
+    over = state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS)
     for number, destination in enumerate(destinations):
         if destination is None or board.root_states[number].paused:
             continue
         try:
-            kept = (
-                set()
-                if state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS)
-                else journal.staged(number)
-            )
+            kept = set() if over else journal.staged(number) | trails.parts(destination.marker.uuid).keys()
             clear_staging(destination.root, board.facts.short, kept)
         except IngestError as error:
             board.warn(f"staging was not cleared: {error}")
+    if over:
+        trails.clear()

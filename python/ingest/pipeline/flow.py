@@ -165,9 +165,12 @@ class Flow:
 
     def count_staged(self, staged: Staged) -> None:
         """Note what a batch read, and what its steps took."""
-        _, read, _, _, _, _, (copying, flushing, proving), *_ = staged
+        _, read, _, _, _, _, (copying, flushing, proving), *_, resumed = staged
         self._ledger.count(
-            bytes_read=sum(read), seconds_copy=(copying + flushing) / 1e9, seconds_validate=proving / 1e9
+            bytes_read=sum(read),
+            bytes_resumed=sum(resumed.values()),
+            seconds_copy=(copying + flushing) / 1e9,
+            seconds_validate=proving / 1e9,
         )
 
     def take_staged(self, transfer: Transfer, answer: Answer, at: int) -> None:

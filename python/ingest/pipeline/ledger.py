@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, update
 
 from ingest.catalog.holdings import put_locations
 from ingest.db.schema import sessions
+from ingest.engine import TRAIL_LEAST
 from ingest.model.columns import CopyColumns, runs
 from ingest.model.item import CopyRecord
 from ingest.model.session import count_key
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy
 
 _NOTHING: Final = dict.fromkeys(
-    ("bytes_read", "bytes_copied", "bytes_verified", "seconds_copy", "seconds_validate", "seconds_finalize"), 0
+    (
+        "bytes_read",
+        "bytes_copied",
+        "bytes_verified",
+        "bytes_resumed",
+        "seconds_copy",
+        "seconds_validate",
+        "seconds_finalize",
+    ),
+    0,
 )
 # One statement for whatever was counted: it is compiled once, not at every commit.
 _COUNT = (
@@ -78,6 +88,7 @@ class Ledger:
         self._runs: list[tuple[int, int]] = []
         self._digests: list[DigestRow] = []
         self._counters: defaultdict[str, float] = defaultdict(float)
+        self._over: list[int] = []
         self.items_ended = 0
         self.counts = counts(journal)
 
@@ -116,6 +127,8 @@ class Ledger:
             self._ended.append((transfer.item.number, state, None if state in ARRIVED else reason, code))
             self.counts["waiting"] -= 1
             self.counts[count_key(state)] += 1
+        if transfer.item.size >= TRAIL_LEAST:
+            self._over.append(transfer.item.number)
         self.items_ended += 1
 
     def put_lot(self, lot: Lot, root: int) -> None:
@@ -145,7 +158,13 @@ class Ledger:
         self._runs += [(first, last) for _, first, last in runs(numbers)]
         self.counts["waiting"] -= len(numbers)
         self.counts["finalized"] += len(numbers)
+        self._over += [lot.items[each] for each in at if lot.sizes[each] >= TRAIL_LEAST]
         self.items_ended += len(numbers)
+
+    def take_over(self) -> list[int]:
+        """Items that left a trail and have ended since this was asked last; to be asked after a commit."""
+        over, self._over = self._over, []
+        return over
 
     def commit(self) -> None:
         """Write everything down.

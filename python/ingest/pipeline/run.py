@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.columns import CopyColumns
 from ingest.model.digests import computed
-from ingest.model.options import Lists
+from ingest.model.options import Lists, Partial
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.board import Board
@@ -35,9 +35,10 @@ from ingest.session.journal import Journal
 from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
 from ingest.session.sums import Sums, differs
+from ingest.session.trails import Trails
 from ingest.storage.roots import clear_staging
 from ingest.storage.sharing import Sharing
-from ingest.storage.space import room_for
+from ingest.storage.space import room_for, taken_by
 from ingest.storage.tuning import SHARD_BYTES, Tuning, tune
 from ingest.workers.messages import Place, Setup
 from ingest.workers.supervisor import Supervisor
@@ -144,10 +145,13 @@ class _Run:
         self._out = {number: (SessionState.PAUSED_NETWORK, why) for number, why in work.away.items()}
         # What every file is read for besides its BLAKE3.
         self._hashes = computed(work.options.hashes)
+        self._trails_at: bytes | None = None
+        self._trails = Trails(work.database.path.parent, work.facts.id, wanted=work.options.partial is Partial.VERIFIED)
         self._folders = {s.number: s.folder for s in work.facts.sources if s.folder is not None}
 
     def go(self) -> tuple[SessionState, str | None]:
         """The steps, in order; the state they end in, and the problem if there is one."""
+        self._trails_at = self._trails.open()
         self._clear_staging()
         if self._work.retry:
             reopen(self._journal, self._work.sources, self._work.options, self._found)
@@ -157,7 +161,7 @@ class _Run:
         self._preflight(absent)
         board = self._copy(absent)
         state = finalize.final_state(board, self._journal)
-        finalize.clean_up(board, self._work.destinations, state, self._journal)
+        finalize.clean_up(board, self._work.destinations, state, self._journal, self._trails)
         if differs(self._journal):
             self._work.warn("the card's own sum files say something else of files that arrived as they were read")
         return state, "; ".join(board.problems) or None
@@ -177,9 +181,10 @@ class _Run:
             raise _PauseError(SessionState.PAUSED_USER, "stopped by the user")
 
     def _clear_staging(self) -> None:
-        """What an earlier run left unproven is made again; its staging files go."""
+        """What an earlier run left unproven is made again; its staging files go, but for parts that a trail speaks of."""
         for number, destination in self._standing:
-            clear_staging(destination.root, self._facts.short, self._journal.staged(number))
+            kept = self._journal.staged(number) | self._trails.parts(destination.marker.uuid).keys()
+            clear_staging(destination.root, self._facts.short, kept)
             self._journal.root_state(number, SessionState.PENDING)
 
     def _scan(self) -> None:
@@ -263,6 +268,10 @@ class _Run:
         """Leave out the destinations that what is missing there does not fit on."""
         for number, destination in self._standing:
             files, size = self._journal.staged_size(number)
+            proven = self._journal.staged(number)
+            parts = self._trails.parts(destination.marker.uuid)
+            begun = taken_by(destination.root, {name: of for name, of in parts.items() if name not in proven})
+            files, size = files + begun[0], size + begun[1]
             one = absent[number]
             try:
                 descriptor = destination.root.open_folder(b"")
@@ -325,6 +334,7 @@ class _Run:
                     if board.stopping or board.halted:
                         intake.stop()
                     ledger.commit()
+                    self._trails.drop(ledger.take_over())
                     board.outbox.flush(flow, stopping=board.stopping)
                     self._record(scribes, board, ledger)
                     self._meter.show(ledger.items_ended, board.current(workers.current()))
@@ -363,9 +373,11 @@ class _Run:
             for place, one in zip(self._facts.roots, work.destinations, strict=True)
         ]
         together = frozenset(root for root, may in enumerate(tuning.together) if may)
+        keys = tuple(place.uuid.encode("ascii") for place in self._facts.roots)
+        volumes = tuple(volume.identity(root.dev) for root, volume in zip(work.sources, work.volumes, strict=True))
         setup = Setup(
             tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, self._hashes,
-            str(work.sharing.strategy),
+            str(work.sharing.strategy), self._trails_at, keys, volumes,
         )  # fmt: skip
         return setup, tuning.workers
 

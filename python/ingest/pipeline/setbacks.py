@@ -75,7 +75,7 @@ class Setbacks:
                 board.pause_root(copy.root, SessionState.PAUSED_NETWORK, why)
                 board.hold(transfer, copy)
             case Step.END:
-                if copy.state is ItemState.VALIDATED:
+                if copy.state is ItemState.VALIDATED or board.leaves_trail(transfer.item):
                     board.outbox.discard(copy.root, copy.staging)
                 if fault.ranges:
                     ranges = ", ".join(f"[{start}, {end})" for start, end in fault.ranges)
@@ -139,7 +139,8 @@ class Setbacks:
             if isinstance(request, (Publish, Adopt)):
                 board.outbox.adopt(copy)  # the name may have been given already
                 continue
-            board.outbox.discard(copy.root, request.staging[0][column] if isinstance(request, Stage) else None)
+            if hopeless or not board.leaves_trail(transfer.item):
+                board.outbox.discard(copy.root, request.staging[0][column] if isinstance(request, Stage) else None)
             if hopeless:
                 board.ledger.end(transfer, copy, ItemState.FAILED, cause)
             else:

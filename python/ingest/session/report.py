@@ -96,7 +96,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
     return SessionReport(
         id=facts.id, state=state, exit_code=exit_code(journal, state), items=counts(journal),
         bytes={"discovered": sum(size for _, size in by_state.values()), "read": row.bytes_read,
-               "copied": row.bytes_copied, "verified": row.bytes_verified},
+               "copied": row.bytes_copied, "verified": row.bytes_verified, "resumed": row.bytes_resumed},
         seconds={name: round(getattr(row, f"seconds_{name}"), 3) for name in ("total", "scan", "copy", "validate", "finalize")},
         roots=tuple(roots), manifests=tuple(manifests),
         failures=tuple(failure(item, copy, facts.sources[item.source].path) for item, copy in lost),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.engine import Root
 
 # What a file costs beyond its bytes: rounding up to blocks, its folder entry, the manifest row.
 PER_FILE: Final = 4096
@@ -48,3 +53,24 @@ def room_for(descriptor: int, files: int, size: int, folders: int = 0) -> Room:
     margin = min(MARGIN, volume.f_blocks * volume.f_frsize // 100)
     needed = size + (files + folders) * PER_FILE + margin if files else 0
     return Room(needed, free, files + folders + 8 if files else 0, volume.f_favail if volume.f_files else None)
+
+
+def taken_by(root: Root, files: Mapping[bytes, int]) -> tuple[int, int]:
+    """How many of these files (path, final size) are there, and the room that they have of what they will need.
+
+    Blocks that were reserved and not written yet count: a part of a big file has all its blocks from the start.
+    """
+    number = room = 0
+    for path, size in files.items():
+        folder, _, name = path.rpartition(b"/")
+        try:
+            descriptor = root.open_folder(folder)
+            try:
+                facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            continue  # it is not there, or takes no part
+        number += 1
+        room += min(size, max(facts.st_size, facts.st_blocks * 512))
+    return number, room

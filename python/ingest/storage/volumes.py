@@ -88,6 +88,18 @@ class Volume:
         """A FUSE daemon forwards it to a server, whose memory is out of our reach anyway."""
         return self.type.startswith("fuse.") and self.type in NETWORK_TYPES
 
+    def identity(self, device: int) -> bytes:
+        """What it is known by when it comes back.
+
+        That is its file system's UUID, or what a share is mounted from, else the device number (st_dev) it has now.
+        """
+        if self.fs_uuid is not None:
+            return b"uuid " + self.fs_uuid.encode()
+        if (self.storage is Storage.NETWORK or self.daemon) and self.mount is not None:
+            # These get another device number each time they are mounted.
+            return b"%b %b" % (self.type.encode(), self.mount.origin)
+        return b"device %d" % device
+
 
 def _unescape(field: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), field)

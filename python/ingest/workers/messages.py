@@ -32,6 +32,8 @@ class Setup:
             by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
             the order of `ingest.model.digests.ALGORITHMS`. strategy: how copies come to be on the
             source's own file system: `copy`, `reflink` or `hardlink`.
+        trails: folder of the session's trails; None where big files are copied again from their start. keys: how each
+            root is known in them. volumes: what each source is stored on.
     """
 
     sources: tuple[Place, ...]
@@ -42,6 +44,9 @@ class Setup:
     keep_cache: bool = False
     hashes: tuple[str, ...] = ()
     strategy: str = "copy"
+    trails: bytes | None = None
+    keys: tuple[bytes, ...] = ()
+    volumes: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ class Supervisor:
         return list(dict.fromkeys(item for slot in self._slots for item in slot.items))
 
     def cancel(self) -> None:
-        """Ask every worker to stop within one buffer; unfinished files are removed and answered as cancelled."""
+        """Ask every worker to stop within one buffer; unfinished files are answered as cancelled."""
         self._cancelled = True
         for slot in self._slots:
             slot.words[engine.CANCEL] = 1

@@ -116,6 +116,7 @@ class Worker:
                     request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=setup.buffer,
                     threads=setup.threads, together=not (request.single or setup.together.isdisjoint(request.roots)),
                     keep_cache=setup.keep_cache, hashes=setup.hashes, strategy=setup.strategy, page=page,
+                    **self._partial(request),
                 )  # fmt: skip
                 faulty = staged[4] or any(faults for *_, faults in staged[5])
                 return {"staged": staged, "gone": self._gone(request) if faulty else ()}
@@ -142,6 +143,14 @@ class Worker:
                 return {"faults": faults, "gone": () if not any(faults) else self._gone(request)}
             case Discard():
                 return {"faults": engine.discard(self._root(request.root), request.paths)}
+
+    def _partial(self, request: Stage) -> dict[str, Any]:
+        """Where the trails of big files are, and by what their roots and source are known there."""
+        setup = self._setup
+        if setup.trails is None:
+            return {}
+        keys = [setup.keys[root] for root in request.roots]
+        return {"trails": setup.trails, "keys": keys, "volume": setup.volumes[request.source]}
 
     def _adopt(self, root: engine.Root, request: Adopt) -> list[Adopted]:
         """What became of each file, as columns: the names that are there first, then the staging files of the rest."""

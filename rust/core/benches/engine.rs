@@ -55,7 +55,7 @@ impl Card {
     }
 
     /// Stages everything once, and says how long the copying took: without flush and read-back.
-    fn copy(&self, options: StageOptions) -> Duration {
+    fn copy(&self, options: StageOptions<'_>) -> Duration {
         let (card, target) = (root(self.source.path()), root(self.archive.path()));
         let size = self.size as u64;
         let seen = self.names.iter().zip(&self.mtimes);

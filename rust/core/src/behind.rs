@@ -164,8 +164,9 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    pub(crate) fn new(behind: Arc<Behind>) -> Self {
-        Self { behind, course: Arc::default(), written: 0, sent: 0 }
+    /// Of a file that is written from this offset on.
+    pub(crate) fn new(behind: Arc<Behind>, from: u64) -> Self {
+        Self { behind, course: Arc::default(), written: from, sent: from }
     }
 
     /// So many bytes more were written; fails with what went wrong with bytes that were written earlier.
@@ -202,7 +203,8 @@ impl Wake {
     }
 
     /// The file is given up: what is queued is not sent any more, and what is on its way is waited for, for a moment.
-    pub(crate) fn abandon(self) {
+    /// Fails with what went wrong with bytes that were sent, as far as it is known by then.
+    pub(crate) fn abandon(self) -> io::Result<()> {
         self.course.abandoned.store(true, Ordering::Relaxed);
         let mut state = self.behind.lock();
         let (gone, left) = state.queue.drain(..).partition(|window| Arc::ptr_eq(&window.course, &self.course));
@@ -213,6 +215,7 @@ impl Wake {
         self.behind.changed.notify_all();
         let under_way = |state: &mut State| !state.broken && self.course.lock().0 > 0;
         drop(self.behind.changed.wait_timeout_while(state, FAREWELL, under_way));
+        self.course.fault()
     }
 }
 

@@ -167,7 +167,8 @@ mod tests {
         let write = |name: &str| std::fs::write(folder.path().join(name), name).unwrap();
         write("clip");
         let source = Source::open(Arc::clone(&dir), b"clip", b"/card/clip".to_vec(), Mode::Read).unwrap();
-        let place = || Place { dir: Arc::clone(&dir), name: b"part".to_vec(), path: b"/archive/part".to_vec() };
+        let place =
+            || Place { dir: Arc::clone(&dir), name: b"part".to_vec(), path: b"/archive/part".to_vec(), mark: None };
 
         assert!(matches!(link(&source, &place()), Ok(Made::File(_))));
         std::fs::remove_file(folder.path().join("part")).unwrap();

@@ -1,7 +1,11 @@
 //! What a file was read as: its digest and, where it is longer than a block, the chaining values of its blocks.
 
+use std::sync::Arc;
+
 use crate::algorithms::Sums;
 use crate::digest::{Digest, Hasher};
+use crate::resume::Start;
+use crate::trail::Trail;
 use crate::tree::{block_of, ChainingValue, Gathered, Piece, Tree};
 
 /// Bytes hashed into one chaining value: the block of all files up to 64 GiB.
@@ -37,14 +41,17 @@ pub(crate) struct Pieces {
     /// Where the piece begins, and how much of it there is.
     from: u64,
     have: u64,
+    trail: Option<Arc<Trail>>,
 }
 
 impl Contents {
-    pub(crate) fn new(size: u64) -> Self {
+    /// From where a copy begins: what comes before is known.
+    pub(crate) fn new(size: u64, start: &Start) -> Self {
         if size <= block_of(size) {
             return Self::Short(Hasher::new());
         }
-        Self::Long(Pieces { gathered: Gathered::new(size), piece: Piece::at(0), from: 0, have: 0 })
+        let (gathered, from) = (start.gathered(size), start.offset);
+        Self::Long(Pieces { gathered, piece: Piece::at(from), from, have: 0, trail: start.trail.clone() })
     }
 
     /// The file's next bytes.
@@ -80,7 +87,10 @@ impl Pieces {
     }
 
     fn next(&mut self) {
-        self.gathered.add(self.from, PIECE, self.piece.finish());
+        let whole = self.gathered.add(self.from, PIECE, self.piece.finish());
+        if let (Some(trail), Some((index, value))) = (&self.trail, whole) {
+            trail.note(index, value);
+        }
         self.from += PIECE;
         self.have = 0;
         self.piece = Piece::at(self.from);
@@ -102,7 +112,7 @@ mod tests {
     use crate::digest::of;
 
     fn content(bytes: &[u8], step: usize) -> Content {
-        let mut contents = Contents::new(bytes.len() as u64);
+        let mut contents = Contents::new(bytes.len() as u64, &Start::default());
         bytes.chunks(step).for_each(|bytes| contents.update(bytes));
         contents.finish().unwrap()
     }
@@ -139,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_not_read_to_its_end_has_no_content() {
-        let mut contents = Contents::new(3 << 20);
+        let mut contents = Contents::new(3 << 20, &Start::default());
         contents.update(&vec![1; 2 << 20]);
 
         assert_eq!(contents.finish(), None);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use crate::algorithms::Algorithms;
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
-use crate::clone::Sharing;
+use crate::clone::{Sharing, Strategy};
 use crate::content::Content;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::flush::{flush, Column, Copy};
 use crate::lanes::{self, Lanes};
 use crate::mismatch::Blame;
@@ -18,11 +19,13 @@ use crate::platform::Dir;
 use crate::progress::Page;
 use crate::pump::pump;
 use crate::readback::{Outcome, Proofs};
+use crate::resume::{Attempt, Start, Trails};
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written, SMALL};
 use crate::source::Source;
-use crate::spread::{spread, LEAST, TURN};
+use crate::spread::{spread, Task, LEAST, TURN};
 use crate::threads::side_by_side;
+use crate::trail;
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::volume;
 
@@ -59,16 +62,22 @@ pub fn stage(
     roots: &[&Root],
     transfers: &[Transfer<'_>],
     staging: &[Vec<&[u8]>],
-    options: StageOptions,
+    options: StageOptions<'_>,
     page: &Page,
 ) -> Result<Batch> {
-    let fits = staging.len() == roots.len() && staging.iter().all(|paths| paths.len() == transfers.len());
+    let fits = staging.len() == roots.len()
+        && staging.iter().all(|paths| paths.len() == transfers.len())
+        && options.partial.is_none_or(|partial| partial.keys.len() == roots.len());
     if !fits || !buffer_is_valid(options.buffer) || !(1..=THREADS_MAX).contains(&options.threads) {
         let detail = "columns of different length, or a bad buffer size or number of threads";
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
     }
     let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
     let mut devices = devices(roots, options.together, big);
+    // Parts of clones and links are no parts: who shares its source's bytes has all of them at once.
+    let written = options.strategy == Strategy::Copy;
+    let large = transfers.iter().any(|transfer| transfer.size >= trail::LEAST);
+    let trails = options.partial.filter(|_| written && large);
     let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
     thread::scope(|scope| {
         let mut end = End(Vec::new());
@@ -91,6 +100,7 @@ pub fn stage(
             targets: roots.iter().map(|root| Parents::new(root)).collect(),
             devices,
             sharing: Sharing::new(options.strategy),
+            trails: trails.and_then(Trails::open),
             buffers: Vec::new(),
             lanes: Lanes::start(options.hashes, beside, step, scope),
             options,
@@ -139,6 +149,7 @@ fn devices(roots: &[&Root], together: bool, big: bool) -> Vec<Device> {
 struct Work<'a> {
     source: &'a Root,
     roots: &'a [&'a Root],
+    trails: Option<Trails<'a>>,
     sources: Parents<'a>,
     targets: Vec<Parents<'a>>,
     devices: Vec<Device>,
@@ -146,7 +157,7 @@ struct Work<'a> {
     /// As many as there are threads, made when they are needed.
     buffers: Vec<Buffer>,
     lanes: Lanes,
-    options: StageOptions,
+    options: StageOptions<'a>,
     page: &'a Page,
 }
 
@@ -218,21 +229,29 @@ impl Work<'_> {
         let mut staged = Staged {
             content: None,
             bytes_read: 0,
+            resumed: 0,
             started_ns: now(),
             copied_ns: 0,
             fault: None,
             copies: Vec::with_capacity(staging.len()),
         };
         let sinks = source.and_then(|mut source| {
-            let mut sinks: Vec<_> = (0..staging.len()).map(|root| self.create(root, staging[root], &source)).collect();
-            let moved = self.pump(transfer, &mut source, &mut sinks, &mut staged.bytes_read);
+            let (mut sinks, start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
+            let moved = start.kept(self.page, || {
+                source.start_at(start.offset)?;
+                let content = self.pump(transfer, &mut source, &mut sinks, &start, &mut staged.bytes_read)?;
+                start.agrees(source.path()).map(|()| content)
+            });
             match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
                 Ok(content) => {
                     staged.content = content;
                     Ok(sinks)
                 }
                 Err(error) => {
-                    sinks.into_iter().flatten().for_each(|sink| drop(sink.condemn(error.clone())));
+                    // A source that is only away may come back: what was made of it so far is gone on with.
+                    let away = matches!(error.kind, Kind::Io | Kind::Cancelled);
+                    let end = |sink: Sink| if away { sink.leave(error.clone()) } else { sink.condemn(error.clone()) };
+                    sinks.into_iter().flatten().for_each(|sink| drop(end(sink)));
                     Err(error)
                 }
             }
@@ -270,19 +289,47 @@ impl Work<'_> {
         Ok(source)
     }
 
-    fn create(&mut self, root: usize, staging: &[u8], source: &Source) -> Result<Sink> {
+    /// The sinks of a file, and where it is begun: at its start, but for a big one of which parts can be gone on with.
+    fn begin(
+        &mut self,
+        transfer: &Transfer<'_>,
+        source: &mut Source,
+        staging: &[&[u8]],
+        bytes_read: &mut u64,
+    ) -> Result<(Vec<Result<Sink>>, Start)> {
+        let places: Vec<_> = staging.iter().enumerate().map(|(root, path)| self.place(root, path)).collect();
+        self.buffers(self.devices.len().max(1));
+        let devices = &self.devices;
+        let behind = |root: usize| {
+            let device = devices.iter().find(|device| device.roots.contains(&root));
+            device.and_then(|device| device.behind.as_ref())
+        };
+        let Some(trails) = self.trails.as_ref().filter(|_| transfer.size >= trail::LEAST) else {
+            let sharing = &mut self.sharing;
+            let (page, source) = (self.page, &*source);
+            let mut create = |(root, place): (usize, Result<Place>)| {
+                let place = place?;
+                match sharing.make(source, root, &place, page)? {
+                    Some(file) => Ok(Sink::shared(place, file, sharing.strategy())),
+                    None => Sink::create(place, transfer.size, behind(root)),
+                }
+            };
+            return Ok((places.into_iter().enumerate().map(&mut create).collect(), Start::default()));
+        };
+        let shared: Vec<&[usize]> = self.devices.iter().map(|device| device.roots.as_slice()).collect();
+        let whole = self.options.hashes != Algorithms::NONE;
+        let attempt =
+            Attempt { trails, transfer, roots: self.roots, staging, devices: &shared, whole, page: self.page };
+        attempt.begin(source, places, &mut self.buffers, bytes_read, behind)
+    }
+
+    fn place(&mut self, root: usize, staging: &[u8]) -> Result<Place> {
         let targets = &mut self.targets[root];
         let (dir, name) = targets.of_new(staging)?;
         if let Some(error) = targets.sync().into_values().next() {
             return Err(error);
         }
-        let place = Place { dir, name: name.to_vec(), path: self.roots[root].absolute(staging) };
-        if let Some(file) = self.sharing.make(source, root, &place, self.page)? {
-            return Ok(Sink::shared(place, file, self.sharing.strategy()));
-        }
-        let device = self.devices.iter().find(|device| device.roots.contains(&root));
-        let behind = device.and_then(|device| device.behind.as_ref());
-        Sink::create(place, source.stat().size, behind)
+        Ok(Place { dir, name: name.to_vec(), path: self.roots[root].absolute(staging), mark: None })
     }
 
     fn pump(
@@ -290,6 +337,7 @@ impl Work<'_> {
         transfer: &Transfer<'_>,
         source: &mut Source,
         sinks: &mut [Result<Sink>],
+        start: &Start,
         bytes_read: &mut u64,
     ) -> Result<Option<Content>> {
         let page = self.page;
@@ -298,9 +346,9 @@ impl Work<'_> {
         let buffers = &mut self.buffers[..count];
         let summing = self.lanes.begin(transfer.size);
         if count > 1 {
-            return spread(source, sinks, buffers, summing, transfer.item, bytes_read, page);
+            return spread(source, sinks, buffers, Task { item: transfer.item, start, summing }, bytes_read, page);
         }
-        pump(source, sinks, &mut buffers[0][..self.options.buffer], summing, bytes_read, page)
+        pump(source, sinks, &mut buffers[0][..self.options.buffer], summing, start, bytes_read, page)
     }
 
     /// Phase two: one thread per device waits for it.
@@ -377,9 +425,14 @@ fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<
             let verdict = match (copy, &one.fault, outcome) {
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
                 (Err(_), Some(fault), _) => Err(fault.clone()),
-                (Ok(copy), None, Some(Ok(proven))) => Ok((proven, copy.strategy)),
-                (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => Err(copy.place.remove(error)),
-                (Ok(copy), None, None) => Err(copy.place.remove(copy.place.cancelled())),
+                (Ok(copy), None, Some(Ok(proven))) => {
+                    one.resumed += copy.had;
+                    Ok((proven, copy.strategy))
+                }
+                (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => {
+                    Err(copy.place.give_up(error))
+                }
+                (Ok(copy), None, None) => Err(copy.place.give_up(copy.place.cancelled())),
                 (Err(error), None, _) => Err(error),
             };
             one.copies.push(match verdict {

@@ -9,7 +9,7 @@ use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::platform::{self, Dir};
 use crate::progress::Page;
 use crate::sink::{Sink, Written};
@@ -87,10 +87,11 @@ fn finish(transfer: &Transfer<'_>, sink: Sink, page: &Page) -> Result<Written> {
     page.operation();
     if page.cancelled() {
         let error = sink.cancelled();
-        return Err(sink.condemn(error));
+        return Err(sink.leave(error));
     }
     match sink.drain(transfer.size, page) {
         Ok(()) => sink.finish(),
+        Err(error) if error.kind == Kind::Cancelled => Err(sink.leave(error)),
         Err(error) => Err(sink.condemn(error)),
     }
 }

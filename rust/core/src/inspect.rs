@@ -75,8 +75,24 @@ pub(crate) fn value(
     buffer: &mut [u8],
     page: &Page,
 ) -> Result<ChainingValue> {
-    let fault = |error: &io::Error| Error::io("read", path.to_vec(), error);
     let mut piece = Piece::at(from);
+    in_order(file, path, (from, to), buffer, page, &mut |bytes| piece.update(bytes))?;
+    if to % STEP == 0 {
+        platform::evict_range(file, to - STEP, STEP);
+    }
+    Ok(piece.finish())
+}
+
+/// Reads a range of a file that is there in order, and hands its bytes on.
+pub(crate) fn in_order(
+    file: &File,
+    path: &[u8],
+    (from, to): (u64, u64),
+    buffer: &mut [u8],
+    page: &Page,
+    hand_on: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
+    let fault = |error: &io::Error| Error::io("read", path.to_vec(), error);
     let (mut offset, mut aligned) = (from, true);
     while offset < to {
         if page.cancelled() {
@@ -87,7 +103,7 @@ pub(crate) fn value(
             Ok(0) => return Err(fault(&io::ErrorKind::UnexpectedEof.into())),
             Ok(read) => {
                 let read = usize::try_from(to - offset).map_or(read, |left| read.min(left));
-                piece.update(&buffer[..read]);
+                hand_on(&buffer[..read]);
                 page.verified(read);
                 offset += read as u64;
             }
@@ -100,8 +116,5 @@ pub(crate) fn value(
             Err(error) => return Err(fault(&error)),
         }
     }
-    if to % STEP == 0 {
-        platform::evict_range(file, to - STEP, STEP);
-    }
-    Ok(piece.finish())
+    Ok(())
 }

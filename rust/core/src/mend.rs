@@ -188,7 +188,7 @@ impl Mender<'_> {
     fn build(&mut self, root: &Root, staging: Option<&[u8]>) -> Result<Option<Build>> {
         let Some(staging) = staging else { return self.look().map(|()| None) };
         let (dir, name) = Parents::new(root).of_new(staging)?;
-        let place = sink::Place { dir, name: name.to_vec(), path: root.absolute(staging) };
+        let place = sink::Place { dir, name: name.to_vec(), path: root.absolute(staging), mark: None };
         // Blocks are reserved only where they will be needed.
         let sink = Sink::create(place, 0, None)?;
         let shared = self.own.as_ref().is_some_and(|own| sink.share(own.source.file()));

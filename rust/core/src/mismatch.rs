@@ -141,7 +141,7 @@ mod tests {
     fn a_source_that_cannot_be_read_again_speaks_against_the_copy_alone() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
-        let copy = Place { dir, name: b"part".to_vec(), path: b"/archive/part".to_vec() };
+        let copy = Place { dir, name: b"part".to_vec(), path: b"/archive/part".to_vec(), mark: None };
         let pulled = Error::refused("open", b"/card/clip.mov".to_vec(), libc::ENODEV, "no such device");
         let coldness = Coldness { evictable: false, direct: false };
 

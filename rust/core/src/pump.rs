@@ -4,6 +4,7 @@ use crate::content::{Content, Contents};
 use crate::error::{Error, Kind, Result};
 use crate::lanes::Summing;
 use crate::progress::Page;
+use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::Source;
 
@@ -14,10 +15,11 @@ pub(crate) fn pump(
     sinks: &mut [Result<Sink>],
     buffer: &mut [u8],
     mut summing: Summing<'_>,
+    start: &Start,
     bytes_read: &mut u64,
     page: &Page,
 ) -> Result<Option<Content>> {
-    let mut contents = Contents::new(source.stat().size);
+    let mut contents = Contents::new(source.stat().size, start);
     loop {
         if page.cancelled() {
             return Err(Error::cancelled("read", source.path().to_vec()));

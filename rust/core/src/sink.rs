@@ -1,7 +1,8 @@
-//! A staging file on one root: created exclusively, written once, flushed once, or removed.
+//! A staging file on one root: created exclusively, written once, flushed once, or removed; or left as it is, where a
+//! trail tells what it holds.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use crate::behind::{Behind, Wake};
@@ -9,6 +10,7 @@ use crate::clone::Strategy;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
+use crate::trail::Trail;
 
 /// Files below this size are small: they may be closed before their flush and flushed together (3,000 of 16 KiB on ext4:
 /// 0.05 s instead of 0.28 s). Larger ones get their blocks reserved, and go to the device while they are written; below,
@@ -18,10 +20,14 @@ pub(crate) const SMALL: u64 = 1 << 20;
 /// What is waited for at a time before a big file is flushed: 64 MiB take 2 s on a stick that writes 30 MB/s.
 const SLICE: u64 = 64 << 20;
 
-/// A file that is being written. [`Sink::finish`], [`Sink::close`] and [`Sink::condemn`] are its only ends.
+/// A file that is being written. [`Sink::finish`], [`Sink::close`], [`Sink::condemn`] and [`Sink::leave`] are its only
+/// ends.
 pub(crate) struct Sink {
     place: Place,
     file: Arc<File>,
+    /// Bytes that it held when it was gone on with, and how many of those are still to come and to be passed over.
+    had: u64,
+    skip: u64,
     /// None where pages go as the system pleases.
     wake: Option<Wake>,
     strategy: Strategy,
@@ -32,11 +38,21 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Dir>,
     pub(crate) name: Vec<u8>,
     pub(crate) path: Vec<u8>,
+    /// Who has to hear of its end.
+    pub(crate) mark: Option<Mark>,
+}
+
+/// The trail that speaks of a part, and the root's key in it.
+pub(crate) struct Mark {
+    pub(crate) trail: Arc<Trail>,
+    pub(crate) key: Vec<u8>,
 }
 
 /// A file that was written and closed.
 pub(crate) struct Written {
     pub(crate) place: Place,
+    /// Bytes that were there before, and proven.
+    pub(crate) had: u64,
     pub(crate) stat: Stat,
     pub(crate) strategy: Strategy,
 }
@@ -52,20 +68,42 @@ impl Sink {
                 return Err(place.remove(place.fault("fallocate", &error)));
             }
         }
-        let wake = behind.filter(|_| size >= SMALL).map(|behind| Wake::new(Arc::clone(behind)));
-        Ok(Self { place, file: Arc::new(file), wake, strategy: Strategy::Copy })
+        let wake = behind.filter(|_| size >= SMALL).map(|behind| Wake::new(Arc::clone(behind), 0));
+        Ok(Self { place, file: Arc::new(file), had: 0, skip: 0, wake, strategy: Strategy::Copy })
     }
 
     /// A file that shares what its source holds: there is nothing to write.
     pub(crate) fn shared(place: Place, file: File, strategy: Strategy) -> Self {
-        Self { place, file: Arc::new(file), wake: None, strategy }
+        Self { place, file: Arc::new(file), had: 0, skip: 0, wake: None, strategy }
     }
 
-    /// Appends bytes, all of them, unless the file has them already; says how many were written.
+    /// Goes on with a part that holds its first `had` bytes, and nothing else. If its blocks cannot be reserved it stays
+    /// as it is: no write has failed.
+    pub(crate) fn go_on(place: Place, file: File, had: u64, size: u64, behind: Option<&Arc<Behind>>) -> Result<Self> {
+        (&file).seek(SeekFrom::Start(had)).map_err(|error| place.fault("seek", &error))?;
+        platform::preallocate(&file, size).map_err(|error| place.fault("fallocate", &error))?;
+        let wake = behind.map(|behind| Wake::new(Arc::clone(behind), had));
+        Ok(Self { place, file: Arc::new(file), had, skip: 0, wake, strategy: Strategy::Copy })
+    }
+
+    /// Bytes that it held when it was gone on with.
+    pub(crate) fn had(&self) -> u64 {
+        self.had
+    }
+
+    /// The bytes to come begin at this offset, which is none behind those that it holds.
+    pub(crate) fn expect(&mut self, offset: u64) {
+        self.skip = self.had.saturating_sub(offset);
+    }
+
+    /// Appends bytes, all of them but those that the file has already; says how many were written.
     pub(crate) fn write(&mut self, bytes: &[u8], page: &Page) -> Result<usize> {
         if self.strategy != Strategy::Copy {
             return Ok(0);
         }
+        let held = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+        self.skip -= held as u64;
+        let bytes = &bytes[held..];
         let mut rest = bytes;
         while !rest.is_empty() {
             match (&*self.file).write(rest) {
@@ -160,9 +198,9 @@ impl Sink {
             return Err(self.condemn(error));
         }
         let stat = platform::stat_file(&self.file);
-        let Self { place, file, strategy, .. } = self;
+        let Self { place, file, had, strategy, .. } = self;
         match (close(file), stat) {
-            (Ok(()), Ok(stat)) => Ok(Written { place, stat, strategy }),
+            (Ok(()), Ok(stat)) => Ok(Written { place, had, stat, strategy }),
             (Err(error), _) => Err(place.remove(place.fault("close", &error))),
             (_, Err(error)) => Err(place.remove(place.fault("fstat", &error))),
         }
@@ -185,7 +223,7 @@ impl Sink {
     /// Flushes once and closes. After any error the file is removed and must be copied again from its source:
     /// the kernel marks pages clean after a failed flush, and a second flush would say that all is well.
     pub(crate) fn finish(self) -> Result<Written> {
-        let Self { place, file, strategy, .. } = self;
+        let Self { place, file, had, strategy, .. } = self;
         let stat = platform::stat_file(&file);
         let flushed = platform::sync_file(&file);
         let closed = close(file);
@@ -196,7 +234,7 @@ impl Sink {
             (Ok(()), Ok(()), Ok(stat)) => Ok(stat),
         };
         match outcome {
-            Ok(stat) => Ok(Written { place, stat, strategy }),
+            Ok(stat) => Ok(Written { place, had, stat, strategy }),
             Err(error) => Err(place.remove(error)),
         }
     }
@@ -209,17 +247,28 @@ impl Sink {
     /// Gives the file up, and removes it.
     pub(crate) fn condemn(self, why: Error) -> Error {
         let Self { place, file, wake, .. } = self;
-        if let Some(wake) = wake {
-            wake.abandon();
-        }
+        // What went wrong on the way to the device changes nothing any more.
+        let _outcome = wake.map(Wake::abandon);
         drop(file);
         place.remove(why)
     }
 
     /// Removes the file, which turned out not to be needed.
     pub(crate) fn discard(self) -> Result<()> {
-        drop(self.file);
         remove(&self.place.dir, &self.place.name).map_err(|error| self.place.fault("unlink", &error))
+    }
+
+    /// Gives the file up for now. It stays where a trail tells what it holds, unless something went wrong with it.
+    pub(crate) fn leave(self, why: Error) -> Error {
+        let Self { place, file, wake, .. } = self;
+        let failed = wake.is_some_and(|wake| wake.abandon().is_err());
+        // Where its last bytes are still on their way, who sends them has it open: the flush before it is gone on with
+        // then has the last word.
+        let closed = Arc::into_inner(file).map_or(Ok(()), platform::close);
+        if failed || closed.is_err() {
+            return place.remove(why);
+        }
+        place.leave(why)
     }
 }
 
@@ -253,11 +302,34 @@ impl Place {
         Error::cancelled("fsync", self.path.clone())
     }
 
-    /// Removes the file and hands the reason back, with a word if it could not be removed.
+    /// Removes the file and hands the reason back, with a word if it could not be removed. A trail is told before: it
+    /// is never gone on with.
     pub(crate) fn remove(&self, why: Error) -> Error {
+        let told = self.mark.as_ref().map_or(Ok(()), |mark| mark.trail.condemn(&mark.key));
+        let why = match told {
+            Ok(()) => why,
+            Err(error) => Error { detail: format!("{} (and its trail stays: {error})", why.detail), ..why },
+        };
         match remove(&self.dir, &self.name) {
             Ok(()) => why,
             Err(error) => Error { detail: format!("{} (and its staging file stays: {error})", why.detail), ..why },
+        }
+    }
+
+    /// Leaves the file where a trail tells enough of what it holds, and removes it elsewhere.
+    pub(crate) fn leave(&self, why: Error) -> Error {
+        match &self.mark {
+            Some(mark) if mark.trail.worth() => why,
+            _ => self.remove(why),
+        }
+    }
+
+    /// Ends a file that was written and flushed: nothing speaks against one that the caller merely had no time for.
+    pub(crate) fn give_up(&self, why: Error) -> Error {
+        if why.kind == Kind::Cancelled {
+            self.leave(why)
+        } else {
+            self.remove(why)
         }
     }
 }

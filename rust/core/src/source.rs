@@ -136,6 +136,16 @@ impl Source {
         Ok(&buffer[..want])
     }
 
+    /// What comes before this offset is not read: the first byte is the one there.
+    pub(crate) fn start_at(&mut self, offset: u64) -> Result<()> {
+        if offset > 0 {
+            self.file.seek(SeekFrom::Start(offset)).map_err(|error| self.fault("seek", &error))?;
+            self.offset = offset;
+            self.kept_from = self.kept_from.map(|_| offset);
+        }
+        Ok(())
+    }
+
     /// Reads one piece at its offset, whatever else is read at the same time; never in a map.
     pub(crate) fn read_at(&self, piece: &mut [u8], want: usize, offset: u64) -> Result<()> {
         let mut have = 0;

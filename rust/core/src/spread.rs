@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lanes::Summing;
 use crate::progress::Page;
 use crate::pump::write;
+use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::{Source, STEP};
 use crate::threads::side_by_side;
@@ -36,34 +37,43 @@ pub(crate) const TURN: u64 = 4 << 20;
 /// Files from this size on are worth the threads: a few turns for each of a few.
 pub(crate) const LEAST: u64 = 16 << 20;
 
+/// What is known of a file when its threads begin.
+pub(crate) struct Task<'a> {
+    pub(crate) item: u64,
+    pub(crate) start: &'a Start,
+    pub(crate) summing: Summing<'a>,
+}
+
 /// Moves the bytes of a file of at least [`LEAST`] with one thread per buffer, each at least as long as a turn; as
 /// [`crate::pump::pump`] does otherwise.
 pub(crate) fn spread(
     source: &Source,
     sinks: &mut [Result<Sink>],
     buffers: &mut [Buffer],
-    summing: Summing<'_>,
-    item: u64,
+    task: Task<'_>,
     bytes_read: &mut u64,
     page: &Page,
 ) -> Result<Option<Content>> {
+    let Task { item, start, summing } = task;
     let size = source.stat().size;
     if !sinks.is_empty() && sinks.iter().all(Result::is_err) {
         return Ok(None);
     }
     let summed = !summing.is_empty();
+    let first = start.offset / TURN;
     let work = Work {
         source,
         size,
+        start,
         alive: AtomicUsize::new(sinks.iter().filter(|slot| slot.is_ok()).count()),
-        turns: sinks.iter_mut().map(Turn::new).collect(),
-        summing: Turn::new(summing),
+        turns: sinks.iter_mut().map(|slot| Turn::new(slot, first)).collect(),
+        summing: Turn::new(summing, first),
         summed,
-        next: AtomicU64::new(0),
+        next: AtomicU64::new(first),
         read: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
         fault: Mutex::new(None),
-        gathered: Mutex::new(Gathered::new(size)),
+        gathered: Mutex::new(start.gathered(size)),
         item,
         page,
     };
@@ -91,8 +101,8 @@ struct Turn<T> {
 }
 
 impl<T> Turn<T> {
-    fn new(taker: T) -> Self {
-        Self { state: Mutex::new((0, taker)), moved: Condvar::new() }
+    fn new(taker: T, first: u64) -> Self {
+        Self { state: Mutex::new((first, taker)), moved: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, T)> {
@@ -109,6 +119,7 @@ impl<T> Turn<T> {
 struct Work<'a> {
     source: &'a Source,
     size: u64,
+    start: &'a Start,
     turns: Vec<Turn<&'a mut Result<Sink>>>,
     summing: Turn<Summing<'a>>,
     summed: bool,
@@ -143,8 +154,9 @@ impl Work<'_> {
 
     /// Reads and hashes what one turn writes, then writes it when the turn has come.
     fn turn(&self, index: u64, buffer: &mut Buffer) -> Result<()> {
-        let offset = index * TURN;
-        let end = self.size.min(offset + TURN);
+        // The first turn may begin within one.
+        let offset = self.start.offset.max(index * TURN);
+        let end = self.size.min((index + 1) * TURN);
         let want = usize::try_from(end - offset).unwrap_or(buffer.len());
         let map = self.source.map_at(want, offset)?;
         let mut have = 0;
@@ -163,7 +175,10 @@ impl Work<'_> {
             let mut piece = Piece::at(at);
             piece.update(bytes);
             let value = piece.finish();
-            self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(at, PIECE, value);
+            let whole = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(at, PIECE, value);
+            if let (Some(trail), Some((index, value))) = (&self.start.trail, whole) {
+                trail.note(index, value);
+            }
             self.read.fetch_add(length as u64, Ordering::Relaxed);
             self.page.read(length);
             have += length;

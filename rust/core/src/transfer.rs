@@ -23,9 +23,20 @@ pub struct Transfer<'a> {
     pub mtime_ns: i64,
 }
 
+/// Where half-made copies of big files leave their trails, so that the next attempt goes on from them.
+#[derive(Clone, Copy, Debug)]
+pub struct Partial<'a> {
+    /// A folder on a disk of this machine, absolute: `<item>.trail` is the trail of an item.
+    pub folder: &'a [u8],
+    /// How each root is known in a trail, wherever it is mounted.
+    pub keys: &'a [&'a [u8]],
+    /// What the source is stored on: a trail of another volume tells nothing.
+    pub volume: &'a [u8],
+}
+
 /// How a batch is copied.
 #[derive(Clone, Copy, Debug)]
-pub struct StageOptions {
+pub struct StageOptions<'a> {
     /// How source bytes are fetched.
     pub mode: Mode,
     /// Bytes moved at a time: a power of two from [`crate::BUFFER_MIN`] to [`crate::BUFFER_MAX`].
@@ -43,12 +54,14 @@ pub struct StageOptions {
     /// How copies come to be on roots of the source's own file system; elsewhere, and where the kernel refuses it, their
     /// bytes are written.
     pub strategy: Strategy,
+    /// Parts of files of at least [`crate::TRAIL_LEAST`] bytes are left and gone on with; none: each attempt starts anew.
+    pub partial: Option<Partial<'a>>,
 }
 
 /// Most threads of one call: each has a word of the page to say what it works on.
 pub const THREADS_MAX: usize = 32;
 
-impl Default for StageOptions {
+impl Default for StageOptions<'_> {
     fn default() -> Self {
         Self {
             mode: Mode::Read,
@@ -58,6 +71,7 @@ impl Default for StageOptions {
             keep_cache: false,
             hashes: Algorithms::NONE,
             strategy: Strategy::Copy,
+            partial: None,
         }
     }
 }
@@ -87,8 +101,10 @@ pub struct Spent {
 pub struct Staged {
     /// What was read from the source; none if it was not read to its end.
     pub content: Option<Content>,
-    /// Bytes read from the source.
+    /// Bytes read from the source, those included that were read again to know it.
     pub bytes_read: u64,
+    /// Bytes of half-made copies that were proven and not written again, summed over the copies that arrived.
+    pub resumed: u64,
     /// When work on this file began, in nanoseconds since the Unix epoch.
     pub started_ns: i64,
     /// When its last byte was hashed and written (and not yet flushed); 0 if that did not happen.

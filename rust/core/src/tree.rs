@@ -114,9 +114,16 @@ impl Gathered {
         Self { size, values: BTreeMap::new() }
     }
 
+    /// As after the file's first blocks, of which these are the values.
+    pub(crate) fn with(size: u64, first: Vec<ChainingValue>) -> Self {
+        let block = block_of(size);
+        let values = first.into_iter().enumerate().map(|(index, value)| (index as u64 * block, (block, value)));
+        Self { size, values: values.collect() }
+    }
+
     /// Takes the value of a piece of this length, a power of two of which the offset is a multiple; only the last
-    /// piece of the file may have fewer bytes.
-    pub(crate) fn add(&mut self, offset: u64, length: u64, value: ChainingValue) {
+    /// piece of the file may have fewer bytes. Gives back a block that is whole with it: which, and its value.
+    pub(crate) fn add(&mut self, offset: u64, length: u64, value: ChainingValue) -> Option<(u64, ChainingValue)> {
         let (mut offset, mut length, mut value) = (offset, length, value);
         let block = block_of(self.size);
         while length < block {
@@ -129,6 +136,7 @@ impl Gathered {
             length *= 2;
         }
         self.values.insert(offset, (length, value));
+        (length == block).then_some((offset / block, value))
     }
 
     /// The tree, once every piece is there.

@@ -21,6 +21,7 @@ mod publish;
 mod root;
 mod settle;
 mod stage;
+mod trail;
 
 #[pymodule]
 mod _native {
@@ -52,6 +53,8 @@ mod _native {
     use crate::settle::settle;
     #[pymodule_export]
     use crate::stage::stage;
+    #[pymodule_export]
+    use crate::trail::trail;
 
     #[pymodule_export]
     const PAGE_WORDS: usize = ingest_core::WORDS;
@@ -61,6 +64,8 @@ mod _native {
     const BUFFER_MAX: usize = ingest_core::BUFFER_MAX;
     #[pymodule_export]
     const THREADS_MAX: usize = ingest_core::THREADS_MAX;
+    #[pymodule_export]
+    const TRAIL_LEAST: u64 = ingest_core::TRAIL_LEAST;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

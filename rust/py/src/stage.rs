@@ -1,8 +1,9 @@
 //! `stage`: copy a batch, each file read once, and prove every copy.
 
-use ingest_core::{Algorithm, Batch, Mode, Spent, StageOptions, Strategy, Transfer, THREADS_MAX};
+use ingest_core::{Algorithm, Batch, Mode, Partial, Spent, StageOptions, Strategy, Transfer, THREADS_MAX};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::columns::{equal_lengths, valid_buffer, Paths};
@@ -24,16 +25,18 @@ type PyStaged<'py> = (
     PySpent,
     Bound<'py, PyDict>,
     Vec<Bound<'py, PyBytes>>,
+    Bound<'py, PyDict>,
 );
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
 #[pyfunction]
 #[pyo3(signature = (
     source, roots, items, paths, sizes, mtimes, staging, *,
-    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), strategy="copy", page=None
+    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), strategy="copy",
+    trails=None, keys=Vec::new(), volume=None, page=None
 ))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), strategy='copy', page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), strategy='copy', trails=None, keys=(), volume=b'', page=None)"
 )]
 // One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
@@ -53,6 +56,9 @@ pub fn stage<'py>(
     keep_cache: bool,
     hashes: Vec<String>,
     strategy: &str,
+    trails: Option<PyBackedBytes>,
+    keys: Paths,
+    volume: Option<PyBackedBytes>,
     page: Option<&Bound<'py, Page>>,
 ) -> PyResult<PyStaged<'py>> {
     let columns = [("items", items.len()), ("paths", paths.len()), ("sizes", sizes.len()), ("mtimes", mtimes.len())];
@@ -60,6 +66,9 @@ pub fn stage<'py>(
     equal_lengths(&[("roots", roots.len()), ("staging", staging.len())])?;
     for column in &staging {
         equal_lengths(&[("items", items.len()), ("a column of staging", column.len())])?;
+    }
+    if trails.is_some() {
+        equal_lengths(&[("roots", roots.len()), ("keys", keys.len())])?;
     }
     valid_buffer(buffer)?;
     if !(1..=THREADS_MAX).contains(&threads) {
@@ -76,7 +85,10 @@ pub fn stage<'py>(
     let strategy = Strategy::of(strategy).ok_or_else(|| {
         PyValueError::new_err(format!("strategy must be copy, reflink or hardlink, not {strategy:?}"))
     })?;
-    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted, strategy };
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+    let volume = volume.as_deref().unwrap_or_default();
+    let partial = trails.as_deref().map(|folder| Partial { folder, keys: &keys, volume });
+    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted, strategy, partial };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {
@@ -116,6 +128,12 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algor
             blocks.set_item(index, PyBytes::new(py, values))?;
         }
     }
+    let resumed = PyDict::new(py);
+    for (index, one) in staged.iter().enumerate() {
+        if one.resumed > 0 {
+            resumed.set_item(index, one.resumed)?;
+        }
+    }
     let copies = (0..roots).map(|root| copies_of(py, batch, root)).collect::<PyResult<_>>()?;
     let more = hashes.iter().map(|&algorithm| sums_of(py, batch, algorithm)).collect::<PyResult<_>>()?;
     let Spent { copying, flushing, reading_back } = batch.spent;
@@ -129,6 +147,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algor
         (copying, flushing, reading_back),
         blocks,
         more,
+        resumed,
     ))
 }
 

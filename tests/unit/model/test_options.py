@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.model.options import BUFFER_MAX, BUFFER_MIN, Cache, CopyOptions, Duplicates, Flush, ReadMode
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, Cache, CopyOptions, Duplicates, Flush, Partial, ReadMode
 
 globs = st.lists(st.text(max_size=10), max_size=3).map(tuple)
 options = st.builds(
@@ -24,6 +24,7 @@ options = st.builds(
     flush=st.sampled_from(Flush),
     cache=st.none() | st.sampled_from(Cache),
     batch=st.none() | st.integers(1, 10_000),
+    partial=st.sampled_from(Partial),
 )
 
 
@@ -35,6 +36,7 @@ def test_options_survive_being_stored(chosen):
     assert type(back.read_mode) is ReadMode
     assert type(back.duplicates) is Duplicates
     assert type(back.flush) is Flush
+    assert type(back.partial) is Partial
     assert type(back.exclude) is tuple
 
 

@@ -10,6 +10,7 @@ from ingest.model.states import ItemState, SessionState
 from ingest.pipeline import finalize
 from ingest.pipeline.finalize import final_state, look_again, manifest_failed, root_state
 from ingest.session.rows import Copy
+from ingest.session.trails import Trails
 from ingest.storage.roots import open_destination
 
 DONE, PART_DONE = SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS
@@ -107,7 +108,7 @@ def test_before_all_is_called_done_each_root_is_looked_at_again(ended):
     assert d.board.root_states == [SessionState.COPYING, NETWORK]
 
 
-def test_what_still_waits_for_its_name_is_kept_when_staging_is_cleared(ended):
+def test_what_still_waits_for_its_name_is_kept_when_staging_is_cleared(ended, tmp_path):
     d = ended(ItemState.DISCOVERED)
     roots = [open_destination(tree.name) for tree in d.session.roots]
     folder = b".ingest/staging/" + d.session.facts.short.encode()
@@ -116,7 +117,7 @@ def test_what_still_waits_for_its_name_is_kept_when_staging_is_cleared(ended):
         tree.put(folder + b"/2.part", b"half")
     d.session.put(Copy(1, 0, ItemState.VALIDATED, staging=folder + b"/1.part"))
 
-    finalize.clean_up(d.board, roots, USER, d.session.journal)
+    finalize.clean_up(d.board, roots, USER, d.session.journal, Trails(tmp_path, "none", wanted=True))
 
     assert d.session.roots[0].get(folder + b"/1.part") == b"proven"
     assert d.session.roots[0].get(folder + b"/2.part") is None

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from ingest import engine
 from ingest.model.item import Kind
-from ingest.model.options import CopyOptions, Duplicates
+from ingest.model.options import CopyOptions, Duplicates, Partial
 from ingest.model.states import ItemState, SessionState
+from ingest.session.report import report
 from ingest.session.rows import Copy
 from ingest.workers.messages import Adopt, Discard, Prove, Publish, Stage
 
@@ -542,6 +544,7 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
             (1, 1, 1),
             {},
             [],
+            {},
         ),
     )
     d.run()
@@ -719,6 +722,64 @@ def test_the_item_it_died_over_goes_alone(desk, item):
     d.run()
 
     assert [stage.items for stage in d.crew.sent if isinstance(stage, Stage)][1:] == [[2], [1, 3, 4]]
+
+
+BIG = engine.TRAIL_LEAST
+
+
+@pytest.mark.parametrize(("partial", "size", "left"), [
+    (Partial.VERIFIED, BIG, True), (Partial.VERIFIED, BIG - 1, False), (Partial.RESTART, BIG, False),
+])  # fmt: skip
+def test_what_a_dead_worker_has_made_of_a_big_file_is_left_to_be_gone_on_with(desk, item, partial, size, left):
+    d = desk(options=CopyOptions(partial=partial))
+    d.start(item(1, size=size))
+    stage = d.only(Stage)
+
+    d.die(stage, item=1)
+    d.run()
+
+    assert d.state(1) == "finalized"
+    assert (stage.staging[0][0] not in d.discarded()) == left
+    d.close_books()
+
+
+def test_what_is_left_of_a_big_file_goes_when_it_has_failed(desk, item, wrong):
+    d = desk()
+    d.start(item(1, size=BIG), item(2))
+    for _ in range(2):
+        (stage,) = [s for s in d.crew.all(Stage) if 1 in s.items]
+        d.staged(stage, source={1: wrong("io")})
+    d.run()
+
+    assert (d.state(1), d.state(2)) == ("failed", "finalized")
+    assert stage.staging[0][0] in d.discarded()
+    assert d.ledger.take_over() == [1], "its trail goes, too"
+    d.close_books()
+
+
+def test_the_trails_of_big_files_go_when_these_have_arrived_everywhere(desk, item, wrong):
+    d = desk(roots=2)
+    d.start(item(1, size=BIG), item(2, size=BIG), item(3))
+    for stage in d.crew.all(Stage):
+        d.staged(stage, copies={(2, 1): wrong("io", errno.ENOSPC, "write")})
+    d.run()
+
+    assert (d.state(1), d.state(2), d.state(3)) == ("finalized", "discovered", "finalized")
+    assert d.ledger.take_over() == [1]
+    assert d.ledger.take_over() == []
+
+
+def test_what_was_gone_on_with_is_counted(desk, item):
+    d = desk()
+    d.start(item(1, size=BIG))
+    stage = d.only(Stage)
+    columns = [(["evicted"], [4], list(stage.mtimes), {})]
+
+    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, {0: BIG - 1000}))
+    d.run()
+
+    told = report(d.session.journal, d.session.facts, SessionState.COMPLETED)
+    assert (told.bytes["read"], told.bytes["copied"], told.bytes["resumed"]) == (1000, BIG, BIG - 1000)
 
 
 @pytest.mark.parametrize(("stalled", "reason"), [(False, "crashed"), (True, "stalled")])

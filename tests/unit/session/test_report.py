@@ -140,7 +140,9 @@ def test_the_report_tells_it_all(session, ended):
     session.journal.choose_folder(0, b"CARD_2")
     with session.database.write() as connection:
         connection.execute(
-            update(sessions).values(bytes_read=1, bytes_copied=2, bytes_verified=3, seconds_total=1.23456, problem="p")
+            update(sessions).values(
+                bytes_read=1, bytes_copied=2, bytes_verified=3, bytes_resumed=4, seconds_total=1.23456, problem="p"
+            )
         )
     from ingest.session.register import session_facts
 
@@ -153,7 +155,7 @@ def test_the_report_tells_it_all(session, ended):
         1,
         1,
     )
-    assert told.bytes == {"discovered": 30, "read": 1, "copied": 2, "verified": 3}
+    assert told.bytes == {"discovered": 30, "read": 1, "copied": 2, "verified": 3, "resumed": 4}
     assert told.seconds["total"] == 1.235
     assert [f.path for f in told.failures] == [session.sources[0].name + b"/CLIP00002.MP4"]
     assert told.failures_total == 1

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ingest.storage.space import MARGIN, PER_FILE, Room, room_for
+from ingest.storage.space import MARGIN, PER_FILE, Room, room_for, taken_by
 
 
 @pytest.fixture
@@ -87,3 +87,19 @@ def test_a_real_folder_can_be_asked(tmp_path):
 
     assert 0 < room.free_bytes <= facts.f_blocks * facts.f_frsize
     assert room.enough
+
+
+def test_what_is_there_of_files_that_are_being_made_has_its_room_already(tree):
+    archive = tree("archive")
+    archive.put(b"s/half", bytes(1 << 20))
+    archive.put(b"s/whole", bytes(5000))
+    with archive.put(b"s/reserved").open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 20)
+        file.truncate(4096)
+    reserved = (archive.path / "s/reserved").stat().st_blocks * 512
+
+    number, room = taken_by(archive.root, {b"s/half": 1 << 30, b"s/whole": 5000, b"s/none": 7, b"gone/x": 7})
+
+    assert (number, room) == (2, (1 << 20) + 5000)
+    assert taken_by(archive.root, {b"s/reserved": 1 << 20}) == (1, max(4096, reserved))
+    assert taken_by(archive.root, {b"s/half": 1000}) == (1, 1000), "never more than the whole file will take"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.storage import volumes
 from ingest.storage.disks import Disk
-from ingest.storage.volumes import Mount, Storage, mount_of, mounts, place_of, volume_of
+from ingest.storage.volumes import NETWORK_TYPES, Mount, Storage, Volume, mount_of, mounts, place_of, volume_of
 
 
 @pytest.fixture
@@ -294,3 +294,21 @@ def test_what_the_disk_is_becomes_what_the_volume_is(
 )
 def test_what_a_daemon_hands_out_is_known(table, tmp_path, kind, daemon):
     assert volume_of(os.fsencode(tmp_path), table(line(b"/", kind, b"none"))).daemon is daemon
+
+
+@pytest.mark.parametrize(
+    ("kind", "origin", "uuid", "known"),
+    [
+        ("ext4", b"/dev/sda1", "12-34", b"uuid 12-34"),
+        ("nfs4", b"server:/films", None, b"nfs4 server:/films"),
+        ("fuse.sshfs", b"me@there:/films", None, b"fuse.sshfs me@there:/films"),
+        ("fuse.some", b"some", None, b"fuse.some some"),
+        ("tmpfs", b"tmpfs", None, b"device 77"),
+    ],
+)
+def test_a_volume_is_known_again_by_what_stays_when_it_is_mounted_anew(kind, origin, uuid, known):
+    storage = Storage.NETWORK if kind in NETWORK_TYPES else Storage.LOCAL
+    mount = Mount(77, b"/", b"/films", kind, origin, read_only=False)
+
+    assert Volume(mount, storage, kind, None, uuid).identity(77) == known
+    assert Volume(None, Storage.LOCAL, "", None, None).identity(77) == b"device 77"

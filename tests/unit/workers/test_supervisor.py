@@ -165,7 +165,7 @@ def test_a_fault_of_one_file_hides_no_other(floor):
     stage = f.stage(1, b"gone", b"good")
     os.unlink(f.card.path / "gone")
 
-    _, _, _, _, source_faults, copies, *_ = f.ask(stage).staged
+    *_, source_faults, copies = f.ask(stage).staged[:6]
 
     assert {at: (fault[0], fault[2]) for at, fault in source_faults.items()} == {0: ("io", 2)}
     assert [method is None for method in copies[0][0]] == [True, False]
@@ -555,7 +555,7 @@ def test_a_cancelled_copy_ends_within_a_buffer(floor):
     began = time.monotonic()
 
     f.supervisor.cancel()
-    _, _, _, _, source_faults, *_ = f.answer_to(stage).staged
+    source_faults = f.answer_to(stage).staged[4]
 
     assert time.monotonic() - began < 2.0
     assert source_faults[0][0] == "cancelled"
@@ -569,7 +569,7 @@ def test_what_comes_after_a_cancel_is_cancelled_too_and_names_are_still_given(fl
     f.ask(stage)
     f.supervisor.cancel()
 
-    _, _, _, _, source_faults, *_ = f.ask(replace(stage, id=2, staging=[[b".ingest/staging/x/9.part"]])).staged
+    source_faults = f.ask(replace(stage, id=2, staging=[[b".ingest/staging/x/9.part"]])).staged[4]
     assert source_faults[0][0] == "cancelled"
     assert f.ask(f.publish(3, stage)).published[1] == {}
     assert f.archives[0].get(b"CARD/a") == b"x"
@@ -582,7 +582,7 @@ def test_a_worker_that_is_replaced_after_a_cancel_is_cancelled_too(floor):
     os.kill(f.pids()[0], signal.SIGKILL)
     f.death()
 
-    _, _, _, _, source_faults, *_ = f.ask(f.stage(1, b"a")).staged
+    source_faults = f.ask(f.stage(1, b"a")).staged[4]
     assert source_faults[0][0] == "cancelled"
 
 

@@ -12,7 +12,17 @@ from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Source
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.digests import HASHES
-from ingest.model.options import Cache, CopyOptions, CopyRequest, Duplicates, Flush, Lists, ReadMode, Strategy
+from ingest.model.options import (
+    Cache,
+    CopyOptions,
+    CopyRequest,
+    Duplicates,
+    Flush,
+    Lists,
+    Partial,
+    ReadMode,
+    Strategy,
+)
 
 if TYPE_CHECKING:
     from ingest.model.session import SessionReport
@@ -100,6 +110,13 @@ def run(
             "who changes the one changes the other). Other destinations get copies.",
         ),
     ] = Strategy.AUTO,
+    partial: Annotated[
+        Partial,
+        typer.Option(
+            "--partial",
+            help="A big file that was copied half: what is there is proven and gone on with, or copied again.",
+        ),
+    ] = Partial.VERIFIED,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -131,6 +148,7 @@ def run(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
         flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()), sums=sums, strategy=strategy,
+        partial=partial,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

@@ -26,7 +26,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Complete interrupted and paused sessions, oldest first; what is proven is not copied again.
+    """Complete interrupted and paused sessions, oldest first; what is proven is not copied again, of a big file neither.
 
     A session that completed with errors is taken up when it is named: its failed files are tried again.
 

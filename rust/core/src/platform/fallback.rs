@@ -68,6 +68,14 @@ impl Dir {
         OpenOptions::new().write(true).create_new(true).open(self.path.join(name_of(name)?))
     }
 
+    pub(crate) fn open_existing(&self, name: &[u8]) -> io::Result<File> {
+        let path = self.path.join(name_of(name)?);
+        if !path.symlink_metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file"));
+        }
+        OpenOptions::new().write(true).open(path)
+    }
+
     pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         Ok(stat_of(&self.path.join(name_of(name)?).symlink_metadata()?))
     }
@@ -135,6 +143,22 @@ pub(crate) fn stat_file(file: &File) -> io::Result<Stat> {
 
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
+}
+
+#[cfg(unix)]
+pub(crate) fn lock(file: &File) -> io::Result<bool> {
+    use rustix::fs::{flock, FlockOperation};
+    match super::retry(|| Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Not done: nothing is gone on with there.
+#[cfg(not(unix))]
+pub(crate) fn lock(_file: &File) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {

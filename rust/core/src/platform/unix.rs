@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
 use super::{pieces, retry, Stat};
 
@@ -57,6 +57,12 @@ impl Dir {
         // The permissions of any new file: the umask decides.
         let fd = retry(|| Ok(fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666))?))?;
         Ok(fd.into())
+    }
+
+    /// Opens a file that exists for writing into it.
+    pub(crate) fn open_existing(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(super::open_at(self.fd.as_fd(), name, flags, self.cross)?.into())
     }
 
     /// What stands at a name: the link itself, if it is one.
@@ -135,6 +141,15 @@ pub(crate) fn stat_file(file: &File) -> io::Result<Stat> {
 /// Makes a file's bytes and metadata durable.
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     super::sync_fd(file.as_fd())
+}
+
+/// Locks a file for this process until it is closed; false if another one holds it.
+pub(crate) fn lock(file: &File) -> io::Result<bool> {
+    match retry(|| Ok(fs::flock(file, FlockOperation::NonBlockingLockExclusive)?)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sets a file's modification time, and leaves its access time alone.

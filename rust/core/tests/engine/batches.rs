@@ -6,7 +6,7 @@ use ingest_core::{digest, Algorithms, Kind, StageOptions};
 
 use crate::places::{Places, Tmpfs};
 
-const TOGETHER: StageOptions = StageOptions {
+const TOGETHER: StageOptions<'_> = StageOptions {
     mode: ingest_core::Mode::Read,
     buffer: 64 << 10,
     threads: 2,
@@ -14,6 +14,7 @@ const TOGETHER: StageOptions = StageOptions {
     keep_cache: false,
     hashes: Algorithms::NONE,
     strategy: ingest_core::Strategy::Copy,
+    partial: None,
 };
 
 #[test]

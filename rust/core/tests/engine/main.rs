@@ -15,5 +15,6 @@ mod places;
 mod proofs;
 mod properties;
 mod publishing;
+mod resuming;
 mod threads;
 mod vectors;

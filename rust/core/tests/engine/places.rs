@@ -42,7 +42,7 @@ impl Places {
     }
 
     /// Stages files to `.ingest/staging/<index>.part` on every archive.
-    pub fn stage_all(&self, transfers: &[Transfer<'_>], options: StageOptions) -> Vec<Staged> {
+    pub fn stage_all(&self, transfers: &[Transfer<'_>], options: StageOptions<'_>) -> Vec<Staged> {
         let roots: Vec<Root> = self.archives.iter().map(|archive| root(archive.path())).collect();
         let roots: Vec<&Root> = roots.iter().collect();
         let names: Vec<String> = (0..transfers.len()).map(part).collect();

@@ -11,11 +11,17 @@ const MIB: usize = 1 << 20;
 /// Large enough for the threads.
 const BIG: usize = 17 * MIB + 5;
 
-fn options(threads: usize) -> StageOptions {
+fn options(threads: usize) -> StageOptions<'static> {
     StageOptions { threads, ..StageOptions::default() }
 }
 
-fn into_part(card: &Root, archives: &[&Root], transfer: Transfer<'_>, options: StageOptions, page: &Page) -> Staged {
+fn into_part(
+    card: &Root,
+    archives: &[&Root],
+    transfer: Transfer<'_>,
+    options: StageOptions<'_>,
+    page: &Page,
+) -> Staged {
     let staging: Vec<&[u8]> = vec![b"part"];
     let columns = vec![staging; archives.len()];
     stage(card, archives, &[transfer], &columns, options, page).unwrap().staged.remove(0)

@@ -1,4 +1,4 @@
-"""What a file was read as besides its BLAKE3, what sum files on the card say of it, and how a copy was made."""
+"""What a file was read as besides its BLAKE3, what sum files say of it, how a copy was made, and how much gone on with."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make three tables and a column."""
+    """Make three tables and two columns."""
     op.create_table(
         "digests",
         sa.Column("session", sa.Integer(), nullable=False),
@@ -60,3 +60,5 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("copies") as table:
         table.add_column(sa.Column("strategy", sa.Text(), nullable=True))
+    with op.batch_alter_table("sessions") as table:
+        table.add_column(sa.Column("bytes_resumed", sa.BigInteger(), server_default="0", nullable=False))

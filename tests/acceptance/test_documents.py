@@ -54,7 +54,7 @@ def test_a_copys_document_has_the_keys_of_the_contract(copied):
     assert document["state"] == "completed"
     assert document["exit_code"] == copied.code == 0
     assert list(document["items"]) == ITEMS
-    assert set(document["bytes"]) == {"discovered", "read", "copied", "verified"}
+    assert set(document["bytes"]) == {"discovered", "read", "copied", "verified", "resumed"}
     assert set(document["seconds"]) == {"total", "scan", "copy", "validate", "finalize"}
     assert all(isinstance(value, float) and value >= 0 for value in document["seconds"].values())
     assert document["failures"] == []

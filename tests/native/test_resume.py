@@ -26,7 +26,7 @@ staged = _native.stage(
     [seen.st_size], [seen.st_mtime_ns], [[os.fsencode(attempt)] for _ in archives], trails=os.fsencode(trails),
     keys=[b"root %d" % at for at in range(len(archives))],
 )
-result = [(methods[0], faults.get(0)) for methods, _, _, faults in staged[5]], staged[8]
+result = [(methods[0], faults.get(0)) for methods, *_, faults in staged[5]], staged[9]
 """
 
 
@@ -64,7 +64,7 @@ def attempt(card, clip, trails, rows):
         )  # fmt: skip
         if watcher:
             watcher.join()
-        return rows(staged)[0], staged[8].get(0, 0)
+        return rows(staged)[0], staged[9].get(0, 0)
 
     return make
 

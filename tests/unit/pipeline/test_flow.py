@@ -773,9 +773,9 @@ def test_what_was_gone_on_with_is_counted(desk, item):
     d = desk()
     d.start(item(1, size=BIG))
     stage = d.only(Stage)
-    columns = [(["evicted"], [4], list(stage.mtimes), {})]
+    columns = [(["evicted"], [4], list(stage.mtimes), ["copy"], {})]
 
-    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, {0: BIG - 1000}))
+    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, [], {0: BIG - 1000}))
     d.run()
 
     told = report(d.session.journal, d.session.facts, SessionState.COMPLETED)

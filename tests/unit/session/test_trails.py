@@ -27,12 +27,12 @@ def copied(trails, tree):
 
     def copy(item: int, uuid: str = UUID) -> bytes:
         name = b".ingest/staging/x/%d.part" % item
-        *_, faults, copies, _, _, _ = engine.stage(
+        _, _, _, _, faults, copies, *_ = engine.stage(
             card.root, [archive.root], [item], [b"clip.mov"], [SIZE], [mtime], [[name]], trails=trails.open(),
             keys=[uuid.encode()],
         )  # fmt: skip
         assert not faults
-        assert not copies[0][3]
+        assert not copies[0][4]
         return name
 
     return copy

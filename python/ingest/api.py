@@ -112,12 +112,18 @@ def copy(
             return _run(database, facts, sources, destinations, monitor, stopped, state, warnings, sharing=sharing)
 
 
-def _sharing(options: CopyOptions, sources: Sequence[Opened], destinations: Sequence[Destination | None]) -> Sharing:
+def _sharing(
+    options: CopyOptions,
+    sources: Sequence[Opened],
+    destinations: Sequence[Destination | None],
+    *,
+    resumed: bool = False,
+) -> Sharing:
     """Which copies can be clones or links; asked of the destinations themselves."""
     seen = look(
         options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations]
     )
-    return probed(seen, [one.root if one else None for one in destinations])
+    return probed(seen, [one.root if one else None for one in destinations], resumed=resumed)
 
 
 def _remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
@@ -175,7 +181,7 @@ def _resume_one(
     sources = reopen_sources(journal, facts.sources)
     destinations, away = _reopen_destinations(facts)
     state = entry.state
-    sharing = _sharing(CopyOptions.from_json(facts.options), sources, destinations)
+    sharing = _sharing(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
     warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
     facts = take_up(database, entry.key, retry=named)
     if not state.paused:

@@ -186,6 +186,23 @@ def test_killed_again_and_again_it_is_finished_in_the_end(rounds, tally):
     assert tally["hits"] >= 3
 
 
+@pytest.mark.slow
+def test_where_names_change_in_turn_a_flush_that_fails_loses_neither_file(rounds, tally):
+    """Also one of the folders between the two names: the next repair finishes what was noted."""
+    flushes = counted(rounds, *LADDER)["fsync"]
+
+    def one(nth: int) -> None:
+        place = rounds.prepare()
+        fails = ("-e", "trace=fsync,renameat2", *LADDER, "-e", f"inject=fsync:error=EIO:when={nth}")
+        rounds.start(place, *fails).end()
+        tally["faults met"] += 1
+        rounds.nothing_lost(place)
+        rounds.repaired(place)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, spread(flushes, None if FULL else 8)))
+
+
 def test_without_exchange_and_links_the_names_change_in_turn(faulty_disk, rounds):
     """A file system that knows neither flags nor links: the last rung, still with nothing lost."""
     disk = faulty_disk(library="fuse")

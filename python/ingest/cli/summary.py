@@ -138,7 +138,7 @@ def _suspect(report: SessionReport) -> list[str]:
         lines += [f"    {shown(each.path)}, its {each.algorithm} in {shown(one.path)}:",
                   f"      listed {each.listed.hex()}", f"      read   {read}"]  # fmt: skip
     if total > _LISTED:
-        lines.append(f"    … and {total - _LISTED:,} more: ingest show {report.id[:8]} --json")
+        lines.append(f"    … and {total - _LISTED:,} more (the first 100: ingest show {report.id[:8]} --json)")
     return [*lines, "  The copies are what the card holds now. Keep the card; read it again with another reader."]
 
 

@@ -80,10 +80,13 @@ def encode_blocks(session: str, number: int, rows: Sequence[Blocks]) -> bytes:
     return seal(table, {"ingest.format": str(FORMAT_VERSION), "ingest.session": session, "ingest.part": str(number)})
 
 
-def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Blocks]) -> bytes:
+def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Blocks], *, named: bool = False) -> bytes:
     """Put the blocks of a part that is to be written under their name, durably; the BLAKE3 of the file.
 
     What stands there was left by a run that died before its part was written. No part names it, and it goes.
+
+    Args:
+        named: the part itself stands already: what it names is left as it is.
 
     Raises:
         IngestError: it could not be written.
@@ -92,7 +95,7 @@ def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Bl
     path = blocks_path(session, number)
     short = session.replace("-", "")[:8]
     staging = b"%s/blocks-%04d-%s.part" % (staging_folder(short), number, token_hex(4).encode("ascii"))
-    if not deposit(root, path, staging, data):
+    if not named and not deposit(root, path, staging, data):
         (fault,) = engine.discard(root, [path])
         if fault is not None or not deposit(root, path, staging, data):
             raise IngestError(

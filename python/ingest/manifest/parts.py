@@ -101,7 +101,9 @@ def write_part(
     if rows > PART_ROWS:
         raise ValueError(f"{rows} records: a part holds {PART_ROWS}")
     if blocks:
-        facts = replace(facts, blocks=write_blocks(root, facts.session, facts.number, blocks))
+        (stands,) = root.lstat([Listed(facts.session, facts.number).path])
+        kept = write_blocks(root, facts.session, facts.number, blocks, named=stands is not None)
+        facts = replace(facts, blocks=kept)
     data = encode(facts, root.path, records, texts)
     part = Part(facts, rows, engine.blake3(data))
     short = facts.session.replace("-", "")[:8]

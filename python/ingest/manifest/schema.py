@@ -76,7 +76,7 @@ SCHEMA: Final[pa.Schema] = pa.schema(
 `capture_time` is as the camera wrote it, `capture_offset` its distance from UTC in minutes, `capture_confidence`
 0 to 100. `path` is below the root, `destination_path` where that was when it was written; where a name is not
 UTF-8 it is shown backslash-escaped, and its bytes stand in the `_raw` column, which is null otherwise. The digests
-after `blake3_hex` are hexadecimal, big-endian (`c4` is base58), and null where they were not asked for; `strategy` is
+after `blake3_hex` are hexadecimal, big-endian (`c4` is SHA-512 in base58), and null where they were not computed; `strategy` is
 `copy`, `reflink` or `hardlink`."""
 
 READ_SCHEMA: Final[pa.Schema] = pa.schema([field.with_nullable(True) for field in SCHEMA])

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,9 @@ VERSION: Final = 1
 
 # Names of staging folders: no session of another kind has such a one.
 _STAGING: Final = b"repair-"
+_CLAIM: Final = re.compile(rb"repair-([0-9a-f]{8})")
+# What flock says where there are no locks.
+_LOCKLESS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,8 @@ def claimed(root: engine.Root) -> list[str]:
     Raises:
         IngestError: the staging folder cannot be read.
     """
-    names = [name for name in names_in(root, STAGING) if name.startswith(_STAGING) and name.isascii()]
-    return [name.removeprefix(_STAGING).decode("ascii") for name in names]
+    found = [_CLAIM.fullmatch(name) for name in names_in(root, STAGING)]
+    return [match[1].decode("ascii") for match in found if match]
 
 
 def claim_staging(root: engine.Root, session: str) -> None:
@@ -165,8 +169,8 @@ def claim_staging(root: engine.Root, session: str) -> None:
 def turn(root: engine.Root) -> Iterator[None]:
     """Be the only repair of a root while inside.
 
-    Where the file system locks no folders (some network shares) there is no turn to hold: two repairs then only waste
-    each other's work, since every step keeps to names of its own and replaces nothing.
+    Where the file system locks no folders (some network shares) there is no turn to hold: two repairs at once can then
+    undo each other's work, and both may fail. Nothing is lost by it, since no step replaces anything.
 
     Raises:
         PausedError: another process repairs it. IngestError: the root cannot be opened.
@@ -186,8 +190,9 @@ def turn(root: engine.Root) -> Iterator[None]:
                 "another process repairs this archive", path=root.path, operation="repair",
                 advice="Wait for it, then repair again",
             ) from error  # fmt: skip
-        except OSError:  # as said above
-            pass
+        except OSError as error:
+            if error.errno not in _LOCKLESS:
+                raise from_os_error(error, "flock", root.path + b"/" + INTERNAL) from error
         yield
     finally:
         os.close(descriptor)

@@ -97,7 +97,7 @@ class _Shelf:
             self.clear()
 
     def drop(self, one: Unread) -> None:
-        """A list could not be read to its end: what is in the journal of it goes when the next run begins."""
+        """A list could not be read to its end: what waits of it is not kept."""
         self._rows = [row for row in self._rows if row[1] != one.item]
 
     def clear(self) -> None:

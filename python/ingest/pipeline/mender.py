@@ -17,6 +17,7 @@ from ingest.errors import CancelledError, advice_for, from_os_error
 from ingest.manifest.recorded import Act
 from ingest.pipeline.intents import forget, intend, note
 from ingest.pipeline.spares import values_of
+from ingest.pipeline.unfinished import same_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,9 +171,11 @@ class Mender:
             fault = faults.get(0)
         else:
             how, fault = engine.exchange(self._root, intent.staging, intent.path, intent.slot, stood, page=self._page)
-        (left,) = self._root.lstat([intent.staging])
-        if fault is not None and isinstance(fresh, tuple) and isinstance(left, tuple) and fresh[3:5] == left[3:5]:
-            # Nothing has changed its name, or everything has it back: the new file has no use any more.
+        left, there = self._root.lstat([intent.staging, intent.path])
+        as_before = there is None if stood is None else same_file(stood, there)
+        if fault is not None and as_before and same_file(fresh, left):
+            # Nothing has changed its name, or everything has it back: the new file has no use any more. Where the name
+            # is empty now, both stay for whoever finishes what was noted.
             engine.discard(self._root, [intent.staging])
             forget(self._root, [intent])
         return how, fault

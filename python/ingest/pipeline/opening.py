@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.layouts.naming import label_of
+from ingest.model.digests import HASHES
 from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
 from ingest.session.recognise import require_same_source
@@ -42,6 +43,11 @@ def check_options(options: CopyOptions) -> CopyOptions:
     Raises:
         UsageError: one does not.
     """
+    if unknown := sorted(set(options.hashes).difference(HASHES)):
+        raise UsageError(
+            f"{unknown[0]!r} is no digest that can be computed", operation="--hash",
+            advice=f"Choose from {', '.join(HASHES)}; BLAKE3 is always computed",
+        )  # fmt: skip
     buffer = options.buffer
     if buffer is not None and (not BUFFER_MIN <= buffer <= BUFFER_MAX or buffer & (buffer - 1)):
         raise UsageError(

@@ -107,13 +107,13 @@ def _tidy(
     away: engine.Identity | None,
 ) -> engine.Fault | None:
     """The name is right: what else there is goes where it belongs, and the names are made durable."""
-    if new is not None and _same(new, here):
+    if new is not None and same_file(new, here):
         # A second name of the new file. With a single link a power cut has cut off the count: then it stays.
         if new[5] >= 2:
             (fault,) = engine.discard(root, [intent.staging])
             if fault is not None:
                 return fault
-    elif new is not None and (away is None or _same(new, away)):
+    elif new is not None and (away is None or same_file(new, away)):
         fault = engine.publish(root, [intent.staging], [intent.slot])[1].get(0)
         if fault is not None:
             return fault
@@ -141,7 +141,7 @@ def _undo(
 ) -> engine.Fault | None:
     """There is no new file: the damaged one, wherever it is, gets its name back, and the repair begins anew."""
     for path, stands in ((intent.slot, away), (intent.staging, new)):
-        if stands is None or _same(stands, here):
+        if stands is None or same_file(stands, here):
             continue
         to = intent.path if here is None else intent.slot
         if path == to:
@@ -154,5 +154,6 @@ def _undo(
     return None
 
 
-def _same(one: engine.Identity, other: engine.Identity | None) -> bool:
-    return other is not None and one[3:5] == other[3:5] and one[4] != 0
+def same_file(one: engine.Identity | OSError | None, other: engine.Identity | OSError | None) -> bool:
+    """Whether both were looked at and are one file; where a file system has no inode numbers nobody can tell."""
+    return isinstance(one, tuple) and isinstance(other, tuple) and one[3:5] == other[3:5] and one[4] != 0

@@ -178,9 +178,10 @@ class Sums:
                 ))  # fmt: skip
 
     def unreadable(self, item: int, problem: str) -> None:
-        """A list could not be read; the next run of the session tries again."""
+        """A list could not be read to its end, and half of it says nothing; the next run of the session tries again."""
         own = and_(lists.c.session == self._key, lists.c.item == item)
         with self._database.write() as connection:
+            connection.execute(delete(sums).where(sums.c.session == self._key, sums.c.list == item))
             connection.execute(update(lists).where(own).values(problems=1, problem=problem))
 
     def algorithms(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
-from ingest.errors import UsageError, from_os_error, shown
+from ingest.errors import IngestError, UsageError, from_os_error, shown
 from ingest.model.options import Strategy
 from ingest.storage.deposit import deposit
 from ingest.storage.marker import PROBE, STAGING
@@ -76,8 +76,11 @@ def _obstacle(asked: Strategy, source: Volume, root: Volume) -> str | None:
     return None
 
 
-def probed(sharing: Sharing, roots: Sequence[Root | None]) -> Sharing:
+def probed(sharing: Sharing, roots: Sequence[Root | None], *, resumed: bool = False) -> Sharing:
     """The same, after every destination that may share was tried.
+
+    Args:
+        resumed: a destination that cannot be written is an obstacle like others: the session goes on without it.
 
     Raises:
         IngestError: a destination cannot be written.
@@ -85,7 +88,12 @@ def probed(sharing: Sharing, roots: Sequence[Root | None]) -> Sharing:
     obstacles = dict(sharing.obstacles)
     for number in sorted({place for _, place in sharing.pairs}):
         root = roots[number]
-        why = "it is away" if root is None else _try(root, sharing.strategy)
+        try:
+            why = "it is away" if root is None else _try(root, sharing.strategy)
+        except IngestError as error:
+            if not resumed:
+                raise
+            why = error.cause
         if why is not None:
             obstacles |= {pair: why for pair in sharing.pairs if pair[1] == number}
     return replace(sharing, pairs=sharing.pairs - obstacles.keys(), obstacles=obstacles)

@@ -131,7 +131,7 @@ impl Three<'_> {
             }
         };
         self.unchanged(&self.slot_dir, self.slot_name).map_err(put_back)?;
-        flushed(folders, &[self.path, self.slot])?;
+        flushed(folders, &[self.path, self.slot]).map_err(put_back)?;
         let arrive = Names { from: &self.new_dir, old: self.new_name, to: &self.dir, new: self.name, stat: self.new };
         arrive.publish().map_err(|refusal| put_back(self.refused(refusal)))
     }

@@ -46,6 +46,10 @@ pub(crate) fn examine(source: Result<Source>, digest: &Digest, copy: &Place, col
             let why = "the copy does not read back as it was written, and its source cannot be read again";
             mismatch(format!("{why}: {}", error.detail), Vec::new())
         }
+        // That it did not read back as written was seen, whatever there was no time for.
+        Err(Blame::Copy(error)) if error.kind == Kind::Cancelled => {
+            mismatch("the copy does not read back as it was written".to_owned(), Vec::new())
+        }
         Err(blame) => blame,
     }
 }

@@ -141,15 +141,20 @@ impl Attempt<'_> {
         }
         let mut proofs: Vec<_> = parts.iter().map(|_| None).collect();
         if !values.is_empty() {
-            for (root, proof) in self.prove(&parts, &values, &head, buffers) {
-                proofs[root] = Some(proof?);
+            for (root, proof) in self.prove(&parts, &values, &head, trail.as_ref(), buffers) {
+                match proof {
+                    Err(error) if error.kind == Kind::Cancelled => return Err(error),
+                    proof => proofs[root] = Some(proof),
+                }
             }
         }
         let trail = trail.or_else(|| self.fresh(&head)).map(Arc::new);
         let mut sinks = Vec::with_capacity(places.len());
         for (root, (place, proof)) in places.into_iter().zip(proofs).enumerate() {
             let part = parts[root].take();
-            sinks.push(place.and_then(|place| self.sink(root, place, part, proof, trail.as_ref(), behind(root))));
+            // A part that could not be looked at stays as it is, and its root sits this attempt out.
+            let sink = |place| self.sink(root, place, part, proof.transpose()?, trail.as_ref(), behind(root));
+            sinks.push(place.and_then(sink));
         }
         Ok(together(sinks, &head, trail, self.whole))
     }
@@ -225,13 +230,26 @@ impl Attempt<'_> {
     }
 
     /// Looks into all parts, one device beside the other.
-    fn prove(&self, parts: &[Option<Part>], values: &[ChainingValue], head: &Head, buffers: &mut [Buffer]) -> Proofs {
+    fn prove(
+        &self,
+        parts: &[Option<Part>],
+        values: &[ChainingValue],
+        head: &Head,
+        trail: Option<&Trail>,
+        buffers: &mut [Buffer],
+    ) -> Proofs {
         let work: Vec<_> = self.devices.iter().zip(buffers).collect();
         let proofs = side_by_side(work, |thread, (roots, buffer)| {
             self.page.item(thread, Some(self.transfer.item));
             let one = |&root: &usize| {
                 let part = parts[root].as_ref()?;
-                Some((root, self.look(part, self.roots[root], values, head, buffer)))
+                let looked = self.look(part, self.roots[root], values, head, buffer);
+                if let (Ok(Proven::Failed), Some(trail)) = (&looked, trail) {
+                    // At once: whoever asks the kernel again hears that all is well. What cannot be noted now is noted
+                    // before the part is removed.
+                    let _noted = trail.condemn(self.trails.partial.keys[root]);
+                }
+                Some((root, looked))
             };
             let looked: Vec<_> = roots.iter().filter_map(one).collect();
             if thread > 0 {
@@ -253,7 +271,7 @@ impl Attempt<'_> {
     ) -> Result<Proven> {
         self.page.operation();
         let opened = part.dir.open_existing(&part.name).and_then(|file| Ok((file, part.dir.open_file(&part.name)?)));
-        let Ok((file, reading)) = opened else { return Ok(Proven::Failed) };
+        let (file, reading) = opened.map_err(|error| Error::io("open", part.path.clone(), &error))?;
         match sink::drained(&file, part.size, self.page) {
             Ok(false) => return Err(Error::cancelled("fsync", part.path.clone())),
             Ok(true) if platform::sync_file(&file).is_ok() => {}
@@ -261,16 +279,18 @@ impl Attempt<'_> {
         }
         verify::chill(&reading, root.coldness());
         platform::sequential(&reading);
+        let step = usize::try_from(PIECE).map_or(buffer.len(), |piece| piece.min(buffer.len()));
         let mut holds = 0;
         for value in values {
             let to = holds + head.block;
             if to > part.size {
                 break;
             }
-            match inspect::value(&reading, &part.path, (holds, to), buffer, self.page) {
+            match inspect::value(&reading, &part.path, (holds, to), &mut buffer[..step], self.page) {
                 Ok(found) if found == *value => holds = to,
                 Err(error) if error.kind == Kind::Cancelled => return Err(error),
-                // Damaged, or not to be read: copied again from here.
+                // The medium is bad: copied again from here. Where it is the root that is gone, nothing is said of it.
+                Err(error) if error.errno != libc::EIO || root.check().is_err() => return Err(error),
                 Ok(_) | Err(_) => break,
             }
         }

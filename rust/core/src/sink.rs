@@ -262,8 +262,8 @@ impl Sink {
     pub(crate) fn leave(self, why: Error) -> Error {
         let Self { place, file, wake, .. } = self;
         let failed = wake.is_some_and(|wake| wake.abandon().is_err());
-        // Where its last bytes are still on their way, who sends them has it open: the flush before it is gone on with
-        // then has the last word.
+        // Where its last bytes are still on their way, who sends them has it open. What goes wrong with them then is told
+        // to nobody: whoever goes on with the file reads every block of it from the device.
         let closed = Arc::into_inner(file).map_or(Ok(()), platform::close);
         if failed || closed.is_err() {
             return place.remove(why);

@@ -214,7 +214,9 @@ impl Trail {
         let Some(trail) = trail else { return work() };
         std::thread::scope(|scope| {
             let _end = End(trail);
-            scope.spawn(|| trail.keep(page));
+            // Where no thread is to be had what is told is written all the same, and flushed when it has to be.
+            let keeper = std::thread::Builder::new().name("trail".to_owned());
+            let _kept = keeper.spawn_scoped(scope, || trail.keep(page));
             work()
         })
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest import engine
+from ingest.errors import ManifestError
 from ingest.manifest.blocks import Blocks, blocks_path, find_blocks, write_blocks
 from ingest.manifest.chain import chain
 from ingest.manifest.parts import write_part
@@ -105,3 +106,16 @@ def test_a_part_names_its_blocks_and_verify_misses_them(kept, harm):
     found = report.missing if harm == "gone" else report.changed
     assert [finding.path for finding in found] == [blocks_path(LATER, 1)]
     assert not report.sound
+
+
+def test_a_part_that_stands_keeps_its_blocks_whatever_is_tried_again(kept):
+    """Its name was given, and then a folder could not be flushed: the next try has other rows."""
+    archive, row = kept
+    first = write_part(archive.root, archive.facts(LATER), [], [row])
+    other = blocks_of(archive, b"CARD/b.mov", content(4, 5 * MIB), item=2)
+
+    with pytest.raises(ManifestError, match="taken by another part"):
+        write_part(archive.root, archive.facts(LATER), [], [row, other])
+
+    stands = (archive.path / blocks_path(LATER, 1).decode()).read_bytes()
+    assert engine.blake3(stands) == first.facts.blocks

@@ -35,7 +35,8 @@ def run(
 
     Only damaged blocks are fetched, and each byte that is used is proven by the archive's own manifests, wherever it
     comes from. The whole new file is read back from the disk before it takes the damaged one's place, which is kept in
-    .ingest/quarantine. Needs no journal. Exit 3 if something could not be repaired.
+    .ingest/quarantine. Needs no journal. Exit 3 if something could not be repaired,
+    8 while another process repairs it.
 
     Examples:
     ingest repair /mnt/archive --from /mnt/backup

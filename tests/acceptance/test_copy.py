@@ -22,7 +22,7 @@ def test_one_run_fills_two_destinations_alike(tell, card, archive, backup, media
     assert media(archive / "EOS_DIGITAL") == media(backup / "EOS_DIGITAL") == media(card)
     amount = sum(file.stat().st_size for file in card.rglob("*") if file.is_file())
     assert told.document["bytes"] == {
-        "discovered": amount, "read": amount, "copied": 2 * amount, "verified": 2 * amount,
+        "discovered": amount, "read": amount, "copied": 2 * amount, "verified": 2 * amount, "resumed": 0,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ Source bytes are counted by the session's own document, whose count `test_source
 from __future__ import annotations
 
 import bisect
+import hashlib
 import os
 import random
 import shutil
@@ -155,6 +156,25 @@ def test_killed_again_and_again_it_gets_further_each_time(card, archive, shell, 
     assert ended.document["bytes"]["resumed"] >= 100 * MIB
     missing(ended)
     check(card, archive)
+
+
+def test_with_more_digests_no_more_is_read_from_the_source(card, archive, shell, check, halved):
+    """What was there is read from the archive for them."""
+    halved(card, 100 * MIB, "--hash", "md5", "--hash", "xxh64")
+
+    ended = shell.run("resume")
+
+    assert ended.code == 0
+    assert ended.document["bytes"]["resumed"] >= 64 * MIB
+    missing(ended)
+    check(card, archive)
+    import pyarrow.parquet as pq
+
+    (part,) = archive.glob(".ingest/manifests/session=*/items-*.parquet")
+    rows = pq.ParquetFile(part).read(columns=["path", "md5"]).to_pylist()
+    (kept,) = [row["md5"] for row in rows if row["path"].endswith(CLIP)]
+    whole = hashlib.md5((card.folder / CLIP).read_bytes())
+    assert kept == whole.hexdigest()
 
 
 # Other ends

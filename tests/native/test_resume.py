@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import threading
@@ -46,6 +47,8 @@ def clip(card):
 def attempt(card, clip, trails, rows):
     """One attempt at the clip under a name of its own; stopped when a word of the page has reached so much."""
 
+    made = []
+
     def make(name: bytes, *archives, stop: tuple[int, int] | None = None, **options):
         page, seen = _native.Page(), clip.stat()
 
@@ -64,8 +67,10 @@ def attempt(card, clip, trails, rows):
         )  # fmt: skip
         if watcher:
             watcher.join()
+        made.append(staged)
         return rows(staged)[0], staged[9].get(0, 0)
 
+    make.staged = made
     return make
 
 
@@ -94,6 +99,24 @@ def test_what_was_stopped_is_gone_on_with_and_read_once(attempt, archive, clip, 
     assert row.digest == _native.blake3(clip.read_bytes())
     assert archive.read("2.part") == clip.read_bytes()
     assert archive.files() == {"2.part"}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_other_digests_take_what_was_there_from_the_part_and_not_from_the_source(attempt, archive, disk, clip, threads):
+    wanted = ["md5", "sha256", "xxh128"]
+    attempt(b"1.part", archive, disk, stop=(2, 110 * MIB), threads=threads, hashes=wanted)
+
+    row, resumed = attempt(b"2.part", archive, disk, threads=threads, hashes=wanted)
+
+    assert (row.fault, row.copies[0].fault, row.copies[1].fault) == (None, None, None)
+    assert resumed >= 64 * MIB
+    # The two stopped a few blocks apart at most: each counts for half.
+    assert row.read <= SIZE - resumed // 2 + SAMPLE + 8 * MIB
+    more = attempt.staged[-1][8]
+    data = clip.read_bytes()
+    assert more[:2] == [hashlib.md5(data).digest(), hashlib.sha256(data).digest()]
+    attempt(b"3.part", archive, disk, trails=None, hashes=wanted)
+    assert attempt.staged[-1][8] == more, "as of one read from start to end"
 
 
 def test_the_time_of_the_source_is_kept_by_a_copy_that_was_gone_on_with(attempt, archive, clip):

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crate::algorithms::Algorithms;
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::clone::{Sharing, Strategy};
@@ -25,7 +24,7 @@ use crate::sink::{Place, Sink, Written, SMALL};
 use crate::source::Source;
 use crate::spread::{spread, Task, LEAST, TURN};
 use crate::threads::side_by_side;
-use crate::trail;
+use crate::trail::{self, Trail};
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::volume;
 
@@ -236,10 +235,10 @@ impl Work<'_> {
             copies: Vec::with_capacity(staging.len()),
         };
         let sinks = source.and_then(|mut source| {
-            let (mut sinks, start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
-            let moved = start.kept(self.page, || {
-                source.start_at(start.offset)?;
-                let content = self.pump(transfer, &mut source, &mut sinks, &start, &mut staged.bytes_read)?;
+            let (mut sinks, mut start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
+            let trail = start.trail.clone();
+            let moved = Trail::kept(trail.as_deref(), self.page, || {
+                let content = self.pump(transfer, &mut source, &mut sinks, &mut start, &mut staged.bytes_read)?;
                 start.agrees(source.path()).map(|()| content)
             });
             match moved.and_then(|content| content.is_some().then(|| source.finish()).transpose().map(|_| content)) {
@@ -317,9 +316,7 @@ impl Work<'_> {
             return Ok((places.into_iter().enumerate().map(&mut create).collect(), Start::default()));
         };
         let shared: Vec<&[usize]> = self.devices.iter().map(|device| device.roots.as_slice()).collect();
-        let whole = self.options.hashes != Algorithms::NONE;
-        let attempt =
-            Attempt { trails, transfer, roots: self.roots, staging, devices: &shared, whole, page: self.page };
+        let attempt = Attempt { trails, transfer, roots: self.roots, staging, devices: &shared, page: self.page };
         attempt.begin(source, places, &mut self.buffers, bytes_read, behind)
     }
 
@@ -337,14 +334,22 @@ impl Work<'_> {
         transfer: &Transfer<'_>,
         source: &mut Source,
         sinks: &mut [Result<Sink>],
-        start: &Start,
+        start: &mut Start,
         bytes_read: &mut u64,
     ) -> Result<Option<Content>> {
         let page = self.page;
         let count = if transfer.size >= LEAST { self.options.threads } else { 1 };
         self.buffers(count);
         let buffers = &mut self.buffers[..count];
-        let summing = self.lanes.begin(transfer.size);
+        let mut summing = self.lanes.begin(transfer.size);
+        // A digest that is no tree takes every byte in turn, those included that are not read from the source again.
+        let whole = summing.is_empty() || start.hand_on(sinks, &mut buffers[0], page, &mut |bytes| summing.update(bytes))?;
+        if !whole {
+            start.anew(sinks);
+            drop(summing);
+            summing = self.lanes.begin(transfer.size);
+        }
+        source.start_at(start.offset)?;
         if count > 1 {
             return spread(source, sinks, buffers, Task { item: transfer.item, start, summing }, bytes_read, page);
         }

@@ -71,12 +71,28 @@ fn look(
 pub(crate) fn value(
     file: &File,
     path: &[u8],
-    (from, to): (u64, u64),
+    range: (u64, u64),
     buffer: &mut [u8],
     page: &Page,
 ) -> Result<ChainingValue> {
+    handed_on(file, path, range, buffer, page, &mut |_| ())
+}
+
+/// The same, of bytes that are handed on as they are read: what they are worth is known afterwards.
+pub(crate) fn handed_on(
+    file: &File,
+    path: &[u8],
+    (from, to): (u64, u64),
+    buffer: &mut [u8],
+    page: &Page,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<ChainingValue> {
     let mut piece = Piece::at(from);
-    in_order(file, path, (from, to), buffer, page, &mut |bytes| piece.update(bytes))?;
+    let mut both = |bytes: &[u8]| {
+        piece.update(bytes);
+        take(bytes);
+    };
+    in_order(file, path, (from, to), buffer, page, &mut both)?;
     if to % STEP == 0 {
         platform::evict_range(file, to - STEP, STEP);
     }
@@ -84,7 +100,7 @@ pub(crate) fn value(
 }
 
 /// Reads a range of a file that is there in order, and hands its bytes on.
-pub(crate) fn in_order(
+fn in_order(
     file: &File,
     path: &[u8],
     (from, to): (u64, u64),

@@ -57,6 +57,7 @@ impl<'a> Trails<'a> {
 pub(crate) struct Start {
     /// A multiple of the file's block. Every sink has what comes before.
     pub(crate) offset: u64,
+    block: u64,
     pub(crate) trail: Option<Arc<Trail>>,
 }
 
@@ -68,9 +69,34 @@ impl Start {
         Gathered::with(size, known.unwrap_or_default())
     }
 
-    /// Does the work, while what is told of it reaches the disk.
-    pub(crate) fn kept<T>(&self, page: &Page, work: impl FnOnce() -> T) -> T {
-        Trail::kept(self.trail.as_deref(), page, work)
+    /// Hands on what comes before to whoever takes a file's bytes in order: read from a copy that holds it, and looked
+    /// at once more. False if it does not read as it should any more; what was handed on is void then.
+    pub(crate) fn hand_on(
+        &self,
+        sinks: &[Result<Sink>],
+        buffer: &mut [u8],
+        page: &Page,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        let (Some(trail), Some(sink)) = (&self.trail, sinks.iter().flatten().next()) else { return Ok(true) };
+        let place = sink.place();
+        let Ok(file) = place.dir.open_file(&place.name) else { return Ok(false) };
+        platform::sequential(&file);
+        for (index, value) in (0..).zip(trail.values(self.offset.checked_div(self.block).unwrap_or(0))) {
+            let range = (index * self.block, (index + 1) * self.block);
+            match inspect::handed_on(&file, &place.path, range, buffer, page, take) {
+                Ok(found) if found == value => {}
+                Err(error) if error.kind == Kind::Cancelled => return Err(error),
+                Ok(_) | Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The source is read from its first byte after all; every sink keeps what it has.
+    pub(crate) fn anew(&mut self, sinks: &mut [Result<Sink>]) {
+        self.offset = 0;
+        sinks.iter_mut().flatten().for_each(|sink| sink.expect(0));
     }
 
     /// Fails if the source read otherwise than when a part was made of it that was gone on with.
@@ -92,8 +118,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) staging: &'a [&'a [u8]],
     /// Roots that share a device, and are read in turn.
     pub(crate) devices: &'a [&'a [usize]],
-    /// The source is read whole all the same: a digest that is no tree takes every byte in turn.
-    pub(crate) whole: bool,
     pub(crate) page: &'a Page,
 }
 
@@ -156,7 +180,7 @@ impl Attempt<'_> {
             let sink = |place| self.sink(root, place, part, proof.transpose()?, trail.as_ref(), behind(root));
             sinks.push(place.and_then(sink));
         }
-        Ok(together(sinks, &head, trail, self.whole))
+        Ok(together(sinks, &head, trail))
     }
 
     /// The trail that tells of this file, locked, and what any trail in its place tells.
@@ -339,21 +363,15 @@ impl Attempt<'_> {
     }
 }
 
-/// Begins where the shortest part ends, or at the start if the source is read whole.
-fn together(
-    mut sinks: Vec<Result<Sink>>,
-    head: &Head,
-    trail: Option<Arc<Trail>>,
-    whole: bool,
-) -> (Vec<Result<Sink>>, Start) {
-    let shortest = sinks.iter().flatten().map(Sink::had).min().unwrap_or(0);
-    let offset = if whole { 0 } else { shortest };
+/// Begins where the shortest part ends.
+fn together(mut sinks: Vec<Result<Sink>>, head: &Head, trail: Option<Arc<Trail>>) -> (Vec<Result<Sink>>, Start) {
+    let offset = sinks.iter().flatten().map(Sink::had).min().unwrap_or(0);
     let longest = sinks.iter().flatten().map(Sink::had).max().unwrap_or(0);
     sinks.iter_mut().flatten().for_each(|sink| sink.expect(offset));
     if let Some(trail) = &trail {
         trail.rely(longest / head.block);
     }
-    (sinks, Start { offset, trail })
+    (sinks, Start { offset, block: head.block, trail })
 }
 
 impl Part {
@@ -386,4 +404,62 @@ fn chosen(blocks: u64) -> BTreeSet<u64> {
         turn += 1;
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const BLOCK: u64 = 1 << 20;
+
+    #[test]
+    fn blocks_to_be_read_again_are_the_first_the_last_and_others_each_once() {
+        for blocks in [WORTH, 33, 1000, 65_536] {
+            let some = chosen(blocks);
+            assert_eq!(some.len(), 18);
+            assert!(some.contains(&0) && some.contains(&(blocks - 1)) && some.iter().all(|&index| index < blocks));
+        }
+        assert_ne!(chosen(65_536), chosen(65_536), "nobody can know which");
+    }
+
+    #[test]
+    fn what_comes_before_is_handed_on_in_order_and_void_if_it_reads_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
+        let bytes: Vec<u8> = (0..=250).cycle().take(40 * (1 << 20)).collect();
+        let transfer = Transfer { item: 1, path: b"clip", size: 100 * BLOCK, mtime_ns: 0 };
+        let trail = Arc::new(Trail::begin(&dir, b"1.trail", b"/1.trail", &Head::of(&transfer, b"")).unwrap());
+        for (index, block) in (0..).zip(bytes.chunks(1 << 20)) {
+            let mut piece = Piece::at(index * BLOCK);
+            piece.update(block);
+            trail.note(index, piece.finish());
+        }
+        let mut part = dir.create_new(b"part").unwrap();
+        part.write_all(&bytes).unwrap();
+        let place = Place { dir: Arc::clone(&dir), name: b"part".to_vec(), path: b"/part".to_vec(), mark: None };
+        let had = bytes.len() as u64;
+        let mut sinks = [Ok(Sink::go_on(place, part, had, transfer.size, None).unwrap())];
+        sinks.iter_mut().flatten().for_each(|sink| sink.expect(had));
+        let mut start = Start { offset: had, block: BLOCK, trail: Some(trail) };
+        let (page, mut buffer) = (Page::private(), Buffer::new(300_000));
+        let mut handed = Vec::new();
+
+        let well = start.hand_on(&sinks, &mut buffer, &page, &mut |bytes| handed.extend_from_slice(bytes)).unwrap();
+
+        assert!(well && handed == bytes);
+        let damaged = std::fs::OpenOptions::new().write(true).open(folder.path().join("part")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&damaged, b"x", 39 * BLOCK).unwrap();
+        assert!(!start.hand_on(&sinks, &mut buffer, &page, &mut |_| ()).unwrap());
+        start.anew(&mut sinks);
+        assert_eq!(start.offset, 0);
+        let sink = sinks[0].as_mut().unwrap();
+        assert_eq!(sink.write(&bytes, &page), Ok(0), "it has them");
+        assert_eq!(sink.write(b"more", &page), Ok(4));
+        page.cancel();
+        assert_eq!(start.hand_on(&sinks, &mut buffer, &page, &mut |_| ()), Ok(true), "nothing comes before");
+        start.offset = had;
+        assert_eq!(start.hand_on(&sinks, &mut buffer, &page, &mut |_| ()).unwrap_err().kind, Kind::Cancelled);
+    }
 }

@@ -86,6 +86,11 @@ impl Sink {
         Ok(Self { place, file: Arc::new(file), had, skip: 0, wake, strategy: Strategy::Copy })
     }
 
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Bytes that it held when it was gone on with.
     pub(crate) fn had(&self) -> u64 {
         self.had

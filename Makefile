@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CARD ?=
 SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') Cargo.toml pyproject.toml
 
-.PHONY: install demo test lint bench wheel clean
+.PHONY: install demo test test-below test-above lint bench wheel clean
 
 install: $(VENV)/.installed
 
@@ -27,7 +27,14 @@ demo: install
 test: install
 	cargo test --quiet --workspace
 	cargo test --quiet --package ingest-core --features portable
-	$(BIN)/python -m pytest
+	+$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-below test-above
+
+# Two halves that take about as long, side by side.
+test-below:
+	$(BIN)/python -m pytest tests/faults tests/native
+
+test-above:
+	$(BIN)/python -m pytest tests/acceptance tests/golden tests/integration tests/unit
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

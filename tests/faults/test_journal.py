@@ -11,7 +11,8 @@ import subprocess
 import pytest
 
 BIG = 66 << 20  # alone in its batch
-FILES = {"A.MOV": BIG, **{f"D/{number:04}.JPG": 2000 for number in range(1500)}, "M.MOV": BIG}
+# The first is long enough to be caught in the middle by who looks from outside.
+FILES = {"A.MOV": 4 * BIG, **{f"D/{number:04}.JPG": 2000 for number in range(1500)}, "M.MOV": BIG}
 
 
 @pytest.fixture

@@ -343,7 +343,8 @@ impl Work<'_> {
         let buffers = &mut self.buffers[..count];
         let mut summing = self.lanes.begin(transfer.size);
         // A digest that is no tree takes every byte in turn, those included that are not read from the source again.
-        let whole = summing.is_empty() || start.hand_on(sinks, &mut buffers[0], page, &mut |bytes| summing.update(bytes))?;
+        let whole =
+            summing.is_empty() || start.hand_on(sinks, &mut buffers[0], page, &mut |bytes| summing.update(bytes))?;
         if !whole {
             start.anew(sinks);
             drop(summing);

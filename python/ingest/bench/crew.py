@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from ingest.workers.messages import Discard, Folders, Publish, Reply, Request, Setup, Stage
-from ingest.workers.supervisor import DEPTH, STALL_SECONDS, Answer
+from ingest.workers.supervisor import DEPTH, STALL_COPY, STALL_VALIDATE, Answer
 
 if TYPE_CHECKING:
     from ingest.engine import Copies, Staged
@@ -32,9 +32,12 @@ class Crew:
     staged = 0
     published = 0
 
-    def __init__(self, _setup: Setup, count: int, *, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(
+        self, setup: Setup, count: int, *, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
+    ) -> None:
+        del stall_copy, stall_validate  # it never stands still
         self.count = count
-        self._patience = stall_seconds
+        self._places = len(setup.places)
         self._waiting: list[Request] = []
         self._bytes = 0
 
@@ -80,6 +83,14 @@ class Crew:
 
     def current(self) -> list[int]:
         """Nothing is being worked on."""
+        return []
+
+    def moved(self) -> list[float]:
+        """Nothing moves anywhere."""
+        return [0.0] * self._places
+
+    def leave(self, _place: int) -> list[Answer | Died]:
+        """There is nobody to leave behind."""
         return []
 
     def cancel(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ingest.engine import TRAIL_LEAST
 from ingest.errors import shown
 from ingest.model.options import Partial, ReadMode
 from ingest.model.states import ItemState, SessionState, advance
+from ingest.pipeline.patience import Patience
 from ingest.storage.tuning import read_mode
 from ingest.workers.sharding import Key
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy
     from ingest.storage.volumes import Volume
 
+class Guard(Protocol):
+    """Who knows whether a place is still there; places are counted as in `ingest.workers.messages.Setup`."""
+
+    def blame(self, place: int) -> None:
+        """Something failed there, perhaps because of the place."""
+
+    def certain(self, place: int) -> bool:
+        """Whether it has answered since, so that the failure is the item's own."""
+
+
 # Each failed folder is a sentence of the summary, up to so many.
 FOLDERS_TOLD = 20
 # A root on which more workers than this died over names is left alone.
@@ -40,6 +51,7 @@ class Board:
         lost_sources: sources that are no longer there, with what was found.
         problems: one sentence for each of them.
         hashes: what is computed of each file besides BLAKE3.
+        patience: copies that failed and are tried again in a moment.
         stopping: the user asked to stop. folders_failed: folders that could not be made.
     """
 
@@ -51,10 +63,13 @@ class Board:
         ledger: Ledger,
         outbox: Outbox,
         warn: Callable[[str], None],
+        guard: Guard,
         hashes: tuple[str, ...] = (),
     ) -> None:
         self.facts = facts
+        self.guard = guard
         self.hashes = hashes
+        self.patience = Patience()
         self.ledger = ledger
         self.outbox = outbox
         self.warn = warn
@@ -96,6 +111,21 @@ class Board:
     def waits(self, source: int, root: int) -> bool:
         """Whether copies from a source to a root have to be left to a later run."""
         return self.stopping or self.root_states[root].paused or source in self.lost_sources
+
+    @property
+    def busy(self) -> bool:
+        """Something is to be sent, to be answered, or to be tried again."""
+        return self.outbox.busy or bool(len(self.patience))
+
+    def place_of(self, source: int | None, root: int | None) -> int:
+        """The number of a source or root among the places of a session."""
+        return source if source is not None else len(self.facts.sources) + (root or 0)
+
+    def away(self, source: int | None, root: int | None) -> bool:
+        """Whether a source or root is no longer there: whoever asks it anything may wait for ever."""
+        if source is not None:
+            return source in self.lost_sources
+        return root is not None and self.root_states[root] is SessionState.PAUSED_NETWORK
 
     def mode(self, source: int, size: int) -> ReadMode:
         """How a file of a source is read."""

@@ -17,6 +17,7 @@ from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane
 from ingest.pipeline.plan import MOST_NAMES, same_mtime
 from ingest.pipeline.setbacks import DEADLY, Setbacks
+from ingest.pipeline.watch import GONE
 from ingest.session.digests import digest_row
 from ingest.storage.marker import staging_folder
 from ingest.workers.messages import Adopt, Prove, Publish, Stage
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.pipeline.board import Board
     from ingest.pipeline.intake import Planned
+    from ingest.pipeline.outbox import Handler
     from ingest.pipeline.plan import Planner, Transfer
     from ingest.session.rows import Copy
+    from ingest.workers.messages import Gone
     from ingest.workers.sharding import Key
 
 # Transfers on their way at once; with what the intake holds it bounds memory.
@@ -65,16 +68,35 @@ class Flow:
             return
         handler = self._outbox.handler(event.request)
         for gone in event.reply.gone:
-            if gone.root is not None:
-                why = f"the destination is no longer there ({gone.detail})"
-                self._board.pause_root(gone.root, SessionState.PAUSED_NETWORK, why)
-            elif gone.source is not None:
-                self._board.lose_source(gone.source, gone.detail)
+            self.lose(gone)
         if event.reply.error is not None:
             self.lane.dissolve(event.request)
             self._setbacks.refused(event, handler)
         else:
             handler(event)
+
+    def lose(self, gone: Gone) -> None:
+        """A place was found not to be there; where that may pass in a moment, it is only looked at more closely."""
+        board = self._board
+        if gone.errno not in GONE:
+            board.guard.blame(board.place_of(gone.source, gone.root))
+        elif gone.root is not None:
+            why = f"the destination is no longer there ({gone.detail})"
+            board.pause_root(gone.root, SessionState.PAUSED_NETWORK, why)
+        elif gone.source is not None:
+            board.lose_source(gone.source, gone.detail)
+
+    def tend(self, now: float) -> None:
+        """Take up the copies that failed a moment ago; `now` is `time.monotonic`."""
+        self._setbacks.tend(now)
+
+    def away(self, source: int | None, root: int | None) -> bool:
+        """Whether a source or root is no longer there."""
+        return self._board.away(source, root)
+
+    def unasked(self, request: Prove, handler: Handler) -> None:
+        """A Prove that would have asked a place which is not there."""
+        self._setbacks.unasked(request, handler)
 
     # Admission: to be compared, copied, adopted, or only written down.
 

@@ -37,6 +37,12 @@ class Sender(Protocol):
     def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
         """The staging request for a shard, None if nothing of it is left to do."""
 
+    def away(self, source: int | None, root: int | None) -> bool:
+        """Whether a source or root is no longer there, and must not be asked anything."""
+
+    def unasked(self, request: Prove, handler: Handler) -> None:
+        """Tells who would have taken the answer to a Prove that nobody was asked."""
+
     @property
     def lane(self) -> Lane:
         """Who answers for lots."""
@@ -118,7 +124,8 @@ class Outbox:
     def flush(self, sender: Sender, *, stopping: bool) -> None:
         """Send what may be sent: names first, then proofs, then batches as long as workers want some."""
         for root, names in _drained(self._discard):
-            self.send(Discard(self.number(), root, names), _ignore)
+            if not sender.away(None, root):
+                self.send(Discard(self.number(), root, names), _ignore)
         while self.named:
             naming = sender.lane.publish(*self.named.popleft())
             if naming is not None:
@@ -135,7 +142,10 @@ class Outbox:
         for (source, from_root, handler), asked in _drained(self._prove):
             for some in self._slices(asked):
                 prove = Prove(self.number(), source, from_root, [item for item, _ in some], [path for _, path in some])
-                self.send(prove, handler)
+                if sender.away(source, from_root):
+                    sender.unasked(prove, handler)
+                else:
+                    self.send(prove, handler)
         while self._workers.hungry or stopping:
             shard = self._sharder.next(unfilled=not self.lots and (self._workers.idle or stopping))
             if shard is None:

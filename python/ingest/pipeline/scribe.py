@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ingest import engine
+from ingest.errors import IngestError
 from ingest.manifest.blocks import BLOCKS_BYTES, Blocks
 from ingest.manifest.facts import PartFacts
 from ingest.manifest.parts import PART_ROWS, Listed, list_parts, read_part, write_part
@@ -24,7 +25,7 @@ from ingest.model.states import ARRIVED
 from ingest.session.journal import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ingest.engine import Root
     from ingest.model.item import CopyRecord
@@ -42,7 +43,11 @@ _Told: TypeAlias = "tuple[int, CopyRecord | CopyColumns]"
 class Scribe:
     """Writes the manifest of one session on one root."""
 
-    def __init__(self, facts: SessionFacts, place: RootFacts, root: Root, journal: Journal) -> None:
+    def __init__(
+        self, facts: SessionFacts, place: RootFacts, root: Root, journal: Journal, away: Callable[[], str | None]
+    ) -> None:
+        """For a root of the session; `away` says why it is no longer there, None while it is."""
+        self._away = away
         self._facts = facts
         self._place = place
         self._root = root
@@ -178,10 +183,11 @@ class Scribe:
         """Until nothing is being written.
 
         Raises:
-            IngestError: as `poll`.
+            IngestError: as `poll`; or its root is no longer there, and may never let go of who writes to it.
         """
         while self._writing:
-            self.poll(timeout=0.5)
+            if not self.poll(timeout=0.2) and (why := self._away()) is not None:
+                raise IngestError(why, path=self._place.path, operation="write the manifest")
 
     def close(self, state: str, counts: Mapping[str, int]) -> None:
         """Write everything that waits, and with the last part how the session ended.

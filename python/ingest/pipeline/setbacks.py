@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed
 from ingest.errors import shown
 from ingest.model.states import ItemState, SessionState
-from ingest.pipeline.verdict import Judgement, Step, judge_root, judge_source
+from ingest.pipeline.verdict import FAILED, Judgement, Step, judge_root, judge_source
 from ingest.workers.messages import Adopt, Prove, Publish, Reply, Stage
 from ingest.workers.supervisor import Answer
 
 if TYPE_CHECKING:
     from ingest.pipeline.board import Board
     from ingest.pipeline.outbox import Handler
+    from ingest.pipeline.patience import Waiting
     from ingest.pipeline.plan import Transfer
     from ingest.session.rows import Copy
     from ingest.workers.messages import Request
@@ -37,15 +39,60 @@ class Setbacks:
         concerned = [
             transfer.copies[r] for r in (roots if roots is not None else tuple(transfer.copies)) if r in transfer.copies
         ]
-        again = []
+        again, wait = [], []
         for copy in concerned:
             if transfer.item.source in self._board.lost_sources:
                 self._board.hold(transfer, copy)
-            elif self._apply(transfer, copy, fault, judge_source(fault, max(1, copy.attempts))):
+                continue
+            judgement = judge_source(fault, max(1, copy.attempts))
+            if judgement.step is Step.WAIT_MOMENT:
+                wait.append(copy)
+            elif self._apply(transfer, copy, fault, judgement):
                 again.append(copy.root)
+        if wait:
+            self._wait(transfer, wait, fault, transfer.item.source)
         if again:
             self._board.queue(transfer, again)
         self._board.settle(transfer)
+
+    def _wait(self, transfer: Transfer, copies: list[Copy], fault: Failed, source: int | None) -> None:
+        """What befell these copies may pass: they are looked at again in a moment, when their place has been."""
+        board = self._board
+        place = board.place_of(source, copies[0].root)
+        for copy in copies:
+            copy.operation, copy.errno = fault.operation, fault.errno
+        board.guard.blame(place)
+        attempts = max(1, *(copy.attempts for copy in copies))
+        roots = tuple(copy.root for copy in copies)
+        board.patience.put(
+            time.monotonic(), attempts, place, transfer.item.number, roots, fault, source=source is not None
+        )
+
+    def tend(self, now: float) -> None:
+        """Take up the copies whose moment has passed: they are made again, have failed, or wait with their place."""
+        board = self._board
+        for one in board.patience.take(now, self._ripe):
+            transfer = board.alive[one.item]
+            copies = [transfer.copies[root] for root in one.roots if root in transfer.copies]
+            again = []
+            for copy in copies:
+                # A copy that is proven needs its source no more.
+                unfed = transfer.item.source in board.lost_sources and copy.state is not ItemState.VALIDATED
+                if board.stopping or board.root_states[copy.root].paused or unfed:
+                    board.hold(transfer, copy)
+                elif copy.attempts >= board.patience.tries:
+                    self._apply(transfer, copy, one.fault, FAILED)
+                else:
+                    board.plan_again(copy)
+                    again.append(copy.root)
+            if again:
+                board.queue(transfer, again)
+            board.settle(transfer)
+
+    def _ripe(self, one: Waiting) -> bool:
+        """Whether it can be said what a failure means: its place has answered since, or is known to be away."""
+        source = self._board.alive[one.item].item.source
+        return all(self._board.waits(source, root) for root in one.roots) or self._board.guard.certain(one.place)
 
     def root_fault(self, transfer: Transfer, copy: Copy, fault: Failed) -> None:
         """Something is wrong with one copy at one root."""
@@ -53,8 +100,12 @@ class Setbacks:
         unfed = transfer.item.source in self._board.lost_sources and copy.state is not ItemState.VALIDATED
         if self._board.root_states[copy.root].paused or unfed:
             self._board.hold(transfer, copy)
-        elif self._apply(transfer, copy, fault, judge_root(fault, max(1, copy.attempts))):
-            self._board.queue(transfer, (copy.root,))
+        else:
+            judgement = judge_root(fault, max(1, copy.attempts))
+            if judgement.step is Step.WAIT_MOMENT:
+                self._wait(transfer, [copy], fault, None)
+            elif self._apply(transfer, copy, fault, judgement):
+                self._board.queue(transfer, (copy.root,))
         self._board.settle(transfer)
 
     def _apply(self, transfer: Transfer, copy: Copy, fault: Failed, judgement: Judgement) -> bool:
@@ -99,14 +150,30 @@ class Setbacks:
                 if root in transfer.copies:
                     self.root_fault(transfer, transfer.copies[root], fault)
 
+    def unasked(self, request: Prove, handler: Handler) -> None:
+        """A place that is no longer there is asked nothing: whoever wanted to know hears that nobody has looked."""
+        handler(_unproven(0, request, Failed("cancelled", "prove", 0, b"", "its place is not there")))
+
     def bury(self, died: Died) -> None:
         """A worker died: what it worked on goes to another, and the item it died over is watched."""
         cause = "stalled" if died.stalled else "crashed"
-        self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
         asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
+        if died.place is None:
+            self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
+            self._suspect(died, [request for request, _ in asked])
+        for request, handler in asked:
+            if died.place is None and isinstance(request, (Publish, Adopt)):
+                self._board.count_death(request.root)
+            for column, item in enumerate(getattr(request, "items", [])):
+                transfer = self._board.alive.get(item)
+                if transfer is not None:
+                    self._requeue(transfer, request, column, handler, cause)
+
+    def _suspect(self, died: Died, asked: list[Request]) -> None:
+        """Note over which items a worker may have died."""
         # It died between two items, or before the first: every one of its oldest batch is suspect, and goes alone.
-        everywhere = {item for request, _ in asked for item in getattr(request, "items", [])}
-        oldest = getattr(asked[0][0], "items", []) if asked else []
+        everywhere = {item for request in asked for item in getattr(request, "items", [])}
+        oldest = getattr(asked[0], "items", []) if asked else []
         known = died.item in everywhere
         for item in {died.item} if known else set(oldest):
             transfer = self._board.alive.get(item or 0)
@@ -115,20 +182,15 @@ class Setbacks:
                 transfer.deaths += known or len(oldest) == 1
                 transfer.alone = True
                 transfer.mapped = transfer.mapped and not died.bus_error
-        for request, handler in asked:
-            if isinstance(request, (Publish, Adopt)):
-                self._board.count_death(request.root)
-            for column, item in enumerate(getattr(request, "items", [])):
-                transfer = self._board.alive.get(item)
-                if transfer is not None:
-                    self._requeue(transfer, request, column, handler, cause)
 
     def _requeue(self, transfer: Transfer, request: Request, column: int, handler: Handler, cause: str) -> None:
         board = self._board
         hopeless = transfer.deaths >= DEATHS
         if isinstance(request, Prove):
             path = request.paths[column]
-            if hopeless:
+            if board.away(request.source, request.root):
+                self.unasked(Prove(request.id, request.source, request.root, [transfer.item.number], [path]), handler)
+            elif hopeless:
                 one = Prove(request.id, request.source, request.root, [transfer.item.number], [path])
                 handler(_unproven(0, one, Failed(cause, "prove", 0, path, "a worker died over it twice")))
             else:

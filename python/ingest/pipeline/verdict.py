@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from ingest.errors import NO_SPACE
+from ingest.errors import NO_SPACE, TRANSIENT
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Step(Enum):
 
     END = auto()
     RETRY = auto()
+    WAIT_MOMENT = auto()
     WAIT_SPACE = auto()
     WAIT_ROOT = auto()
     CANCELLED = auto()
@@ -35,7 +36,7 @@ class Judgement:
 
 # Two mismatches of one copy are no accident (the specification's section 3).
 MISMATCHES: Final = 2
-# A device error may pass; a second one is the file's or the disk's.
+# What is not known to pass by itself gets one more chance, at once.
 TRIES: Final = 2
 
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -46,7 +47,11 @@ _OUTSIDE: Final = frozenset({errno.ELOOP, errno.EXDEV})
 
 
 def judge_source(fault: Failed, attempts: int) -> Judgement:
-    """What a fault on the source's side means for every copy of the item. `attempts` counts this one."""
+    """What a fault on the source's side means for every copy of the item. `attempts` counts this one.
+
+    An error that may pass is never an end here: how often it is tried again is for `pipeline.patience`, which first
+    hears whether the place itself is still there.
+    """
     match fault.kind:
         case "cancelled":
             return Judgement(Step.CANCELLED)
@@ -68,7 +73,7 @@ def judge_source(fault: Failed, attempts: int) -> Judgement:
     )
     if fault.errno in _OUTSIDE or another_thing:
         return Judgement(Step.END, ItemState.CHANGED, "no longer a file below the source")
-    return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
+    return _device(fault, attempts)
 
 
 def judge_root(fault: Failed, attempts: int) -> Judgement:
@@ -96,4 +101,14 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
         return Judgement(Step.END, ItemState.FAILED, "folder_is_a_file")
     if fault.errno == errno.EEXIST:
         return Judgement(Step.END, ItemState.FAILED, "taken")
-    return Judgement(Step.RETRY) if attempts < TRIES else Judgement(Step.END, ItemState.FAILED, "io")
+    return _device(fault, attempts)
+
+
+def _device(fault: Failed, attempts: int) -> Judgement:
+    """An error of a device, a connection, or nothing that is known."""
+    if fault.errno in TRANSIENT:
+        return Judgement(Step.WAIT_MOMENT)
+    return Judgement(Step.RETRY) if attempts < TRIES else FAILED
+
+
+FAILED: Final = Judgement(Step.END, ItemState.FAILED, "io")

@@ -48,6 +48,18 @@ class Setup:
     keys: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Sources, then roots: a place's number is its index here."""
+        return (*self.sources, *self.roots)
+
+    def touched(self, request: Request) -> frozenset[int]:
+        """The places that a request works at, by number."""
+        source = getattr(request, "source", None)
+        roots = request.roots if isinstance(request, Stage) else (getattr(request, "root", None),)
+        first = len(self.sources)
+        return frozenset(({source} if source is not None else set()) | {first + root for root in roots if root is not None})
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:

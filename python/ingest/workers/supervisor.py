@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-# No byte and no operation for so long means the worker hangs (seed 000: per-file limits of 300 s and 120 s; here
-# they bound standstill, never total time).
-STALL_SECONDS: Final = 300.0
+# No byte and no operation for so long means the worker hangs: while it copies, and while it reads back (seed 000 has
+# per-file limits of 300 s and 120 s; here they bound standstill, never total time).
+STALL_COPY: Final = 300.0
+STALL_VALIDATE: Final = 120.0
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
 DEPTH: Final = 2
 # So many workers in a row that end before their first answer are no accident.
@@ -45,6 +46,7 @@ class Died:
         requests: what it had not answered. item: what it was working on, None if it was idle, or if its threads
             worked on several.
         exit_code: as `multiprocessing` gives it (negative: the signal). stalled: it was killed for standing still.
+        place: it was left behind because this place (see `Setup.places`) does not answer: nothing that it worked on is to blame.
     """
 
     worker: int
@@ -52,6 +54,7 @@ class Died:
     item: int | None
     exit_code: int | None
     stalled: bool
+    place: int | None = None
 
     @property
     def bus_error(self) -> bool:
@@ -80,6 +83,7 @@ class _Slot:
     seen: tuple[int, ...] = ()
     settled: tuple[int, ...] = (0, 0, 0)
     moved: float = 0.0
+    proving: bool = False
     stalled: bool = False
 
     @property
@@ -117,9 +121,13 @@ def _deliver(pipe: Connection, outgoing: SimpleQueue[Setup | Request | None]) ->
 class Supervisor:
     """N workers. Use as a context manager: leaving it ends them."""
 
-    def __init__(self, setup: Setup, count: int, *, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(
+        self, setup: Setup, count: int, *, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
+    ) -> None:
+        """So many workers, each given up when it stands still for so long (seconds)."""
         self._setup = setup
-        self._stall_seconds = stall_seconds
+        self._stall_copy = stall_copy
+        self._stall_validate = stall_validate
         self._past = [0] * engine.PAGE_WORDS
         self._books = threading.Lock()
         self._cancelled = False
@@ -200,15 +208,41 @@ class Supervisor:
         now = time.monotonic()
         seen = tuple(slot.words[engine.READ :])
         if seen != slot.seen or not slot.waiting:
+            proven = engine.VERIFIED - engine.READ
+            slot.proving = bool(slot.seen) and seen[proven] != slot.seen[proven]
             slot.seen, slot.moved = seen, now
-        elif now - slot.moved > self._stall_seconds:
+        elif now - slot.moved > (self._stall_validate if slot.proving else self._stall_copy):
             slot.stalled = True
             slot.process.kill()  # may not reap it if it hangs in the kernel: it is left behind either way
             self._bury(slot, events)
 
-    def _bury(self, slot: _Slot, events: list[Answer | Died]) -> None:
+    def leave(self, place: int) -> list[Answer | Died]:
+        """Leave the workers behind that have something to do at a place which does not answer; what is lost with them."""
+        events: list[Answer | Died] = []
+        for slot in list(self._slots):
+            if any(place in self._setup.touched(request) for request in slot.waiting.values()):
+                slot.process.kill()
+                self._bury(slot, events, place)
+        return events
+
+    def moved(self) -> list[float]:
+        """When something last moved at each place, on the clock of `time.monotonic`; 0 where nobody works now.
+
+        May be asked from any thread.
+        """
+        times = [0.0] * len(self._setup.places)
+        with self._books:
+            slots = list(self._slots)
+        for slot in slots:
+            # The oldest is the one that it works on.
+            for request in list(slot.waiting.values())[:1]:
+                for place in self._setup.touched(request):
+                    times[place] = max(times[place], slot.moved)
+        return times
+
+    def _bury(self, slot: _Slot, events: list[Answer | Died], place: int | None = None) -> None:
         items = slot.items
-        self._stillborn += not slot.answered and not items
+        self._stillborn += not slot.answered and not items and place is None
         if self._stillborn > STILLBORN:
             raise IngestError(
                 f"worker processes end as soon as they start (exit {slot.process.exitcode})",
@@ -221,6 +255,7 @@ class Supervisor:
             items[0] if len(items) == 1 else None,
             slot.process.exitcode,
             slot.stalled,
+            place,
         )
         slot.outgoing.put(None)
         process.abandon(slot.process)

@@ -1,0 +1,80 @@
+"""The sentry: a thread that keeps watch over a session's places, while every other thread may hang in one of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from ingest.pipeline.watch import Down, Pinned, Watch
+from ingest.workers.prober import Prober, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# How often it looks around: a fraction of the seconds that it reckons in.
+TICK: Final = 0.1
+
+
+class Sentry:
+    """Asks, listens, and tells whoever wants to know. Use as a context manager: leaving it ends its process."""
+
+    def __init__(self, places: Sequence[tuple[Spot, Pinned]]) -> None:
+        """Over these places, in the order by which they are named from now on."""
+        self._prober = Prober([spot for spot, _ in places])
+        self._watch = Watch([pinned for _, pinned in places], time.monotonic())
+        self._lock = threading.Lock()
+        self._down: dict[int, Down] = {}
+        self._fresh: list[Down] = []
+        self._moved: Callable[[], Sequence[float]] = lambda: [0.0] * len(places)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="sentry", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def follow(self, moved: Callable[[], Sequence[float]]) -> None:
+        """From now on ask this for when the last byte moved at each place (`time.monotonic`)."""
+        self._moved = moved
+
+    def blame(self, place: int) -> None:
+        """An item failed there, perhaps because of the place: have it looked at now."""
+        with self._lock:
+            self._watch.blame(place, time.monotonic())
+
+    def certain(self, place: int) -> bool:
+        """Whether it answered after the last item failed there, so that a failure is the item's own."""
+        with self._lock:
+            return not self._watch.doubtful(place) and not self._watch.asking(place)
+
+    def down(self, place: int) -> Down | None:
+        """Why a place has to be waited for; None as long as it is there."""
+        with self._lock:
+            return self._down.get(place)
+
+    def fresh(self) -> list[Down]:
+        """The places that have gone down since this was last asked."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, []
+            return fresh
+
+    def _keep(self) -> None:
+        try:
+            while not self._over.wait(TICK):
+                moved = self._moved()
+                with self._lock:
+                    now = time.monotonic()
+                    for place, look in self._watch.due(now):
+                        self._prober.ask(place, look)
+                    for finding in self._prober.heard():
+                        self._watch.hear(finding, now)
+                    for down in self._watch.look(now, moved):
+                        self._down[down.place] = down
+                        self._fresh.append(down)
+        finally:
+            self._prober.stop()

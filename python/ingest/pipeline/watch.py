@@ -1,0 +1,154 @@
+"""The watch: which sources and roots of a session are still there. Judged by looks from another process, not by errnos alone.
+
+A dying card and a cut cable can give the same EIO, and a frozen server gives none. So every place is looked at every
+few seconds, and at once when an item has failed there; only when the place itself does not answer, or answers as
+another one, is it taken out of the session. No input or output here, and no clock of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.workers.prober import Finding
+
+# A look at every place so often, and each may take so long; two in a row that take longer trip it (the specification's
+# section 5: "a probe ... every 5 s", "two missed 10 s deadlines").
+EVERY: Final = 5.0
+DEADLINE: Final = 10.0
+MISSED: Final = 2
+# The same number of looks in a row that failed, by their own errno, which may pass: a share that reconnects says EIO for
+# a second or two.
+FAILED: Final = 2
+# So many failures of items in a row, each confirmed by a look that failed too (the specification's section 5).
+FAILURES: Final = 5
+# While bytes move at a place, late looks are queued behind them: a slow line is no dead one. But not for ever.
+PATIENCE: Final = 60.0
+# What only a place says that is not there any more: waiting a moment does not help.
+GONE: Final = frozenset({errno.ENOTCONN, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO})
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A place as the session knows it. `marker`: the UUID of a root, None for a source."""
+
+    device: int
+    inode: int
+    marker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A place that has to be waited for. `since`: when it last answered, on the caller's clock."""
+
+    place: int
+    why: str
+    since: float
+
+
+@dataclass(slots=True)
+class _State:
+    answered: float
+    due: float
+    asked: dict[int, float] = field(default_factory=dict)
+    missed: int = 0
+    failed: int = 0
+    blamed: int = 0
+    failures: int = 0
+    down: Down | None = None
+
+
+class Watch:
+    """The health of each place, from what was asked and heard. Times are seconds on any clock that only rises."""
+
+    def __init__(self, places: Sequence[Pinned], now: float) -> None:
+        self._places = tuple(places)
+        self._states = [_State(now, now + EVERY) for _ in places]
+        self._looks = 0
+        self._fresh: list[Down] = []
+
+    def due(self, now: float) -> list[tuple[int, int]]:
+        """The looks to be asked for now: place, and the number that the answer has to carry."""
+        asking = []
+        for place, state in enumerate(self._states):
+            if state.down is None and now >= state.due:
+                self._looks += 1
+                state.asked[self._looks] = now
+                state.due = now + EVERY
+                asking.append((place, self._looks))
+        return asking
+
+    def blame(self, place: int, now: float) -> None:
+        """An item failed there, in a way that may be the place's fault: have a look."""
+        state = self._states[place]
+        state.blamed += 1
+        if not state.asked:
+            state.due = now
+
+    def doubtful(self, place: int) -> bool:
+        """Whether failures there say nothing about the item: the last look failed, or an answer is late."""
+        state = self._states[place]
+        return state.down is not None or state.missed > 0 or state.failed > 0
+
+    def asking(self, place: int) -> bool:
+        """Whether a look is under way, or about to be."""
+        state = self._states[place]
+        return state.down is None and (bool(state.asked) or state.blamed > 0)
+
+    def hear(self, finding: Finding, now: float) -> None:
+        """Take an answer in, however late it is."""
+        place, state = self._places[finding.spot], self._states[finding.spot]
+        if state.asked.pop(finding.look, None) is None and finding.errno:
+            return  # a look that was given up; that it came to nothing is known
+        if finding.errno == 0 and (why := _another(place, finding)) is None:
+            state.answered, state.missed, state.failed, state.blamed, state.failures = now, 0, 0, 0, 0
+            # What was asked before and hangs in the kernel yet says nothing more.
+            state.asked = {look: when for look, when in state.asked.items() if look > finding.look}
+            return
+        if finding.errno == 0:
+            self._trip(finding.spot, why or "")
+            return
+        state.failed += 1
+        state.failures += state.blamed
+        state.blamed = 0
+        if finding.errno in GONE or state.failed >= FAILED or state.failures >= FAILURES:
+            self._trip(finding.spot, finding.detail)
+
+    def look(self, now: float, moved: Sequence[float]) -> list[Down]:
+        """The places that have gone down since the last call.
+
+        Args:
+            moved: per place, when the last byte moved there, or any time before the session if none did.
+        """
+        for place, state in enumerate(self._states):
+            for look, when in list(state.asked.items()):
+                if now - when < DEADLINE:
+                    continue
+                del state.asked[look]
+                state.missed += 1
+                moving = now - moved[place] < DEADLINE and now - state.answered < PATIENCE
+                if state.missed >= MISSED and not moving:
+                    self._trip(place, f"no answer for {now - state.answered:.0f} s")
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _trip(self, place: int, why: str) -> None:
+        state = self._states[place]
+        if state.down is None:
+            state.down = Down(place, why, state.answered)
+            self._fresh.append(state.down)
+
+
+def _another(place: Pinned, found: Finding) -> str | None:
+    """Why what answers is not the place; None if it is."""
+    if place.marker is not None and found.marker is None:
+        return "its marker is gone: another folder stands there"
+    if place.marker is not None and found.marker != place.marker:
+        return f"another archive stands there ({found.marker})"
+    if (found.device, found.inode) != (place.device, place.inode):
+        return "another folder has taken its place"
+    return None

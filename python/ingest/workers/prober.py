@@ -1,0 +1,166 @@
+"""The prober: a process that asks places whether they are still there, because asking may hang.
+
+A place whose server is frozen gives no errno: whoever looks at it stands in the kernel, perhaps for ever. So one
+process does nothing but look, with a thread for each look. Its pipe answers as soon as the kernel does; what does not
+come within its time is for `pipeline.watch` to judge. The process may be left behind, like any other.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ingest import engine
+from ingest.errors import IngestError
+from ingest.storage.marker import read_marker
+from ingest.workers import process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+# Looks at one place that the kernel has not answered: more of them would learn nothing more.
+MOST_HANGING: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place to be looked at. `archive`: it is a root and carries a marker; otherwise it is a source."""
+
+    path: bytes
+    archive: bool
+    served: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look found.
+
+    Attributes:
+        spot, look: which place, and which of the looks that were asked for.
+        errno: why it failed, 0 if it did not. detail: the same in words.
+        device, inode: of the folder that is there now. marker: the UUID that a root carries, None if it has none.
+        free_bytes, free_inodes: what the user may still write there (inodes None where they are made as needed).
+    """
+
+    spot: int
+    look: int
+    errno: int = 0
+    detail: str = ""
+    device: int = 0
+    inode: int = 0
+    marker: str | None = None
+    free_bytes: int = 0
+    free_inodes: int | None = None
+
+
+def look(spot: Spot, number: int, count: int) -> Finding:
+    """Look at a place anew: nothing that was opened earlier is asked, since it may answer from memory, or never again."""
+    try:
+        root = engine.Root(spot.path, cross=not spot.archive, served=spot.served)
+        marker = read_marker(root) if spot.archive else None
+        descriptor = root.open_folder(b"")
+        try:
+            # Listing asks a server where attributes may come from the kernel's memory.
+            with os.scandir(descriptor) as entries:
+                next(entries, None)
+            free = os.fstatvfs(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return Finding(number, count, error.errno or errno.EIO, str(error.strerror or error))
+    except IngestError as error:
+        return Finding(number, count, error.errno or errno.EIO, error.cause)
+    return Finding(
+        number, count, 0, "", root.dev, root.ino, marker.uuid if marker else None, free.f_bavail * free.f_frsize,
+        free.f_favail if free.f_files else None,
+    )  # fmt: skip
+
+
+class Prober:
+    """The supervisor's side. The process starts with the first question."""
+
+    def __init__(self, spots: Sequence[Spot]) -> None:
+        self._spots = tuple(spots)
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def ask(self, spot: int, number: int) -> None:
+        """Have a place looked at; the answer carries the number.
+
+        Raises:
+            OSError: there is no room for one more process.
+        """
+        if self._pipe is None:
+            self._start()
+        assert self._pipe is not None  # noqa: S101 - it was just started
+        try:
+            self._pipe.send((spot, number))
+        except OSError:
+            self.stop()  # it died (somebody's kill): the next question starts another one
+
+    def heard(self) -> list[Finding]:
+        """What was answered since; never waits."""
+        found: list[Finding] = []
+        try:
+            while self._pipe is not None and self._pipe.poll():
+                found.append(self._pipe.recv())
+        except (EOFError, OSError):
+            self.stop()
+        return found
+
+    def stop(self) -> None:
+        """End the process; one that the kernel keeps is left behind."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(0.2)
+            process.abandon(self._process)
+        self._process = self._pipe = None
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        prober = context.Process(target=_live, args=(theirs, self._spots, os.getpid()), name="ingest-prober", daemon=True)
+        try:
+            with process.quiet_start():
+                prober.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._process, self._pipe = prober, ours
+
+
+def _live(pipe: Connection, spots: tuple[Spot, ...], parent: int) -> None:
+    """The process: a thread for each look, until nobody listens any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    engine.die_with_parent()
+    if os.getppid() != parent:
+        os._exit(0)  # it died before the kernel knew
+    books = threading.Lock()
+    hanging = [0] * len(spots)
+
+    def answer(spot: int, number: int) -> None:
+        finding = look(spots[spot], spot, number)
+        with books, suppress(OSError):
+            hanging[spot] -= 1
+            pipe.send(finding)
+
+    with suppress(EOFError, OSError):
+        while True:
+            spot, number = pipe.recv()
+            with books:
+                wanted = hanging[spot] < MOST_HANGING
+                hanging[spot] += wanted
+            if wanted:
+                threading.Thread(target=answer, args=(spot, number), daemon=True).start()
+    os._exit(0)

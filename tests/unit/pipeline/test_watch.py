@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, PATIENCE, Pinned, Watch
+from ingest.workers.prober import Finding
+
+CARD, ARCHIVE = Pinned(1, 2), Pinned(3, 4, "0000")
+STILL = (0.0, 0.0)  # no byte has moved anywhere
+
+
+class Clock:
+    """A watch over a card (0) and an archive (1), the seconds, and what is asked meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.watch = Watch([CARD, ARCHIVE], self.now)
+        self.asked: list[tuple[int, int]] = []
+        self.down: list[tuple[int, str]] = []
+
+    def after(self, seconds: float, *, answering: tuple[int, ...] = (0, 1), moved=STILL) -> None:
+        """Let time pass, in steps of a tenth; these places answer at once, the others not at all."""
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            for place, look in self.watch.due(self.now):
+                self.asked.append((place, look))
+                if place in answering:
+                    self.well(place, look)
+            times = [self.now if when is None else when for when in moved]
+            self.down += [(one.place, one.why) for one in self.watch.look(self.now, times)]
+
+    def well(self, place: int, look: int) -> None:
+        pinned = (CARD, ARCHIVE)[place]
+        self.watch.hear(Finding(place, look, device=pinned.device, inode=pinned.inode, marker=pinned.marker), self.now)
+
+    def ill(self, place: int, number: int = errno.EIO) -> None:
+        """The look that is under way fails."""
+        look = [look for asked, look in self.asked if asked == place][-1]
+        self.watch.hear(Finding(place, look, errno=number, detail="why"), self.now)
+        self.down += [(one.place, one.why) for one in self.watch.look(self.now, STILL)]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_every_place_is_looked_at_every_few_seconds(clock):
+    clock.after(EVERY - 0.2)
+    assert not clock.asked
+
+    clock.after(4 * EVERY)
+
+    assert [place for place, _ in clock.asked] == [0, 1] * 4
+    assert len({look for _, look in clock.asked}) == 8
+    assert not clock.down
+
+
+def test_a_place_that_never_answers_is_down_after_two_deadlines(clock):
+    clock.after(EVERY + DEADLINE + 0.5, answering=(0,))
+    assert not clock.down
+    assert clock.watch.doubtful(1)
+
+    clock.after(EVERY, answering=(0,))
+
+    assert [place for place, _ in clock.down] == [1]
+    assert not clock.watch.doubtful(0)
+
+
+def test_a_late_answer_is_an_answer(clock):
+    clock.after(EVERY + DEADLINE + 0.5, answering=(0,))
+    clock.well(1, next(look for place, look in clock.asked if place == 1))
+    assert not clock.watch.doubtful(1)
+
+    clock.after(DEADLINE - 0.2, answering=(0,))
+
+    assert not clock.down
+
+
+def test_a_slow_line_is_no_dead_one(clock):
+    clock.after(PATIENCE - 5, answering=(0,), moved=(0.0, None))
+    assert not clock.down
+
+    clock.after(2 * DEADLINE, answering=(0,), moved=(0.0, None))
+    assert [place for place, _ in clock.down] == [1]  # but not for ever
+
+
+@pytest.mark.parametrize("number", sorted(GONE))
+def test_what_only_an_absent_place_says_is_believed_at_once(clock, number):
+    clock.watch.blame(1, clock.now)
+    clock.after(0.1, answering=())
+    clock.ill(1, number)
+
+    assert clock.down == [(1, "why")]
+
+
+def test_an_error_that_may_pass_is_believed_the_second_time(clock):
+    clock.after(EVERY + 0.2, answering=())
+    clock.ill(1)
+    assert not clock.down
+    assert clock.watch.doubtful(1)
+
+    clock.after(EVERY, answering=())
+    clock.ill(1)
+
+    assert clock.down == [(1, "why")]
+
+
+def test_an_error_that_passed_is_forgotten(clock):
+    for _ in range(5):
+        clock.after(EVERY + 0.2, answering=(0,))
+        clock.ill(1)
+        clock.after(EVERY + 0.2)
+        assert not clock.watch.doubtful(1)
+    assert not clock.down
+
+
+def test_failures_count_only_if_the_place_fails_too(clock):
+    for _ in range(50):
+        clock.watch.blame(1, clock.now)
+        clock.after(0.2)
+    assert not clock.down
+
+    for _ in range(FAILURES):
+        clock.watch.blame(1, clock.now)
+    clock.after(0.1, answering=())
+    clock.ill(1)
+    assert clock.down == [(1, "why")]
+
+
+def test_a_place_is_looked_at_at_once_where_something_failed(clock):
+    clock.watch.blame(0, clock.now)
+    assert clock.watch.asking(0)
+    assert not clock.watch.asking(1)
+    clock.after(0.1)
+
+    assert [place for place, _ in clock.asked] == [0]
+    assert not clock.watch.asking(0)
+    assert not clock.watch.doubtful(0)
+
+
+@pytest.mark.parametrize(
+    ("place", "found", "why"),
+    [
+        (0, {"device": 9, "inode": 2}, "another folder"),
+        (0, {"device": 1, "inode": 9}, "another folder"),
+        (1, {"device": 3, "inode": 4, "marker": None}, "marker is gone"),
+        (1, {"device": 3, "inode": 4, "marker": "1111"}, "another archive"),
+        (1, {"device": 9, "inode": 4, "marker": "0000"}, "another folder"),
+    ],
+)
+def test_what_answers_has_to_be_the_place(clock, place, found, why):
+    clock.watch.blame(place, clock.now)
+    clock.after(0.1, answering=())
+    clock.watch.hear(Finding(place, clock.asked[-1][1], **found), clock.now)
+
+    ((number, said),) = [(one.place, one.why) for one in clock.watch.look(clock.now, STILL)]
+    assert number == place
+    assert why in said
+
+
+def test_who_is_down_stays_down_and_is_told_once(clock):
+    clock.after(60, answering=(0,))
+    assert len(clock.down) == 1
+    asked = len([place for place, _ in clock.asked if place == 1])
+
+    clock.after(60, answering=(0,))
+    clock.watch.hear(replace(Finding(1, 99), device=3, inode=4, marker="0000"), clock.now)
+
+    assert len(clock.down) == 1
+    assert len([place for place, _ in clock.asked if place == 1]) == asked
+    assert clock.watch.doubtful(1)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 60), st.sampled_from([(0, 1), (0,), (1,), ()]), st.integers(-1, 1)), max_size=12))
+def test_a_place_that_answers_is_never_down(steps):
+    clock = Clock()
+    for seconds, answering, blamed in steps:
+        if blamed >= 0:
+            clock.watch.blame(blamed, clock.now)
+        # The card always answers; the archive when it likes.
+        clock.after(seconds, answering=(0, *answering))
+
+    assert {place for place, _ in clock.down} <= {1}
+    silent = max((seconds for seconds, answering, _ in steps if 1 not in answering), default=0)
+    if silent > EVERY + 2 * DEADLINE + EVERY:
+        assert clock.down

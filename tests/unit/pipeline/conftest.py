@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -20,6 +21,7 @@ from ingest.pipeline.flow import UNREAD, Flow
 from ingest.pipeline.intake import Intake, Sight
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.outbox import Outbox
+from ingest.pipeline.patience import Patience
 from ingest.pipeline.plan import Planner, Transfer
 from ingest.session.rows import Copy
 from ingest.storage.volumes import Storage, Volume
@@ -78,6 +80,20 @@ class Crew:
         return [request for request in self.pending if isinstance(request, kind)]
 
 
+@dataclass
+class Guard:
+    """The sentry's twin: every place is there, unless it is said to be in `doubt`."""
+
+    blamed: list[int] = field(default_factory=list)
+    doubt: set[int] = field(default_factory=set)
+
+    def blame(self, place: int) -> None:
+        self.blamed.append(place)
+
+    def certain(self, place: int) -> bool:
+        return place not in self.doubt
+
+
 class Desk:
     """One run of a session, step by step."""
 
@@ -96,9 +112,11 @@ class Desk:
             facts.roots,
             self._told,
         )
+        self.guard = Guard()
         self.board = Board(
-            facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append
+            facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append, self.guard
         )
+        self.board.patience = Patience(random=Random(0))  # examples have to come out the same twice
         self.planner = Planner(
             session.database, roots, [place.key for place in facts.roots], lambda source: facts.sources[source].label,
             options.duplicates, lambda source, path: self._sources[source].lstat([path])[0] is not None,
@@ -138,6 +156,11 @@ class Desk:
     def tick(self) -> None:
         self.ledger.commit()
         self.board.outbox.flush(self.flow, stopping=self.board.stopping)
+
+    def later(self, seconds: float = 10.0) -> None:
+        """So much later, what failed a moment ago is taken up."""
+        self.flow.tend(time.monotonic() + seconds)
+        self.tick()
 
     # Out
 
@@ -234,8 +257,10 @@ class Desk:
         """From here on all is well: answer until nothing is asked any more."""
         for _ in range(10_000):
             if not self.crew.pending:
-                assert not self.board.outbox.busy
-                return
+                if not self.board.busy:
+                    return
+                self.later()
+                continue
             match self.crew.pending[0]:
                 case Stage() as request:
                     self.staged(request)
@@ -337,8 +362,8 @@ def wrong() -> Callable[..., Fault]:
 def away() -> Callable[..., tuple[Gone, ...]]:
     """Says that a root or source is no longer there."""
 
-    def make(*, root: int | None = None, source: int | None = None) -> tuple[Gone, ...]:
-        return (Gone(source, root, errno.ENOENT, os.strerror(errno.ENOENT)),)
+    def make(*, root: int | None = None, source: int | None = None, number: int = errno.ENOENT) -> tuple[Gone, ...]:
+        return (Gone(source, root, number, os.strerror(number)),)
 
     return make
 

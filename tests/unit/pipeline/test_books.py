@@ -54,7 +54,13 @@ class Chance:
         desk, crew = self.desk, self.desk.crew
         for _ in range(3000):
             if not crew.pending:
-                return
+                if not desk.board.busy:
+                    return
+                # What doubt there was is over by the time that something is taken up.
+                self.left -= 1
+                desk.guard.doubt = {0} if self.often() else set()
+                desk.later()
+                continue
             self.left -= 1
             if not self.calm and self.left > 0 and not self.draw(st.integers(0, 30)):
                 desk.board.stopping = True

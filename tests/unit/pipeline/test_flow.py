@@ -13,6 +13,7 @@ from ingest.model.states import ItemState, SessionState
 from ingest.session.report import report
 from ingest.session.rows import Copy
 from ingest.workers.messages import Adopt, Discard, Prove, Publish, Stage
+from ingest.workers.supervisor import Died
 
 CLIP = b"CLIP00001.MP4"
 OTHER = b"\xee" * 32
@@ -217,6 +218,7 @@ def test_a_source_that_cannot_be_hashed_is_tried_by_copying(standing, wrong):
     d = standing(0)
     for request in d.crew.all(Prove):
         d.proved(request, faults={1: wrong()} if request.root is None else {})
+    d.later()
 
     stage = d.only(Stage)
     d.staged(stage)
@@ -468,11 +470,13 @@ def test_a_source_that_stutters_is_read_again(desk, item, wrong):
     assert (d.state(1), d.copy(1).attempts) == ("finalized", 2)
 
 
-def test_a_source_that_fails_twice_has_failed(desk, item, wrong):
+def test_a_source_that_fails_four_times_has_failed(desk, item, wrong):
     d = desk()
     d.start(item(1))
-    for _ in range(2):
+    for _ in range(4):
         d.staged(d.only(Stage), source={1: wrong()})
+        assert d.state(1) == "discovered"
+        d.later()
 
     assert (d.state(1), d.copy(1).reason, d.copy(1).errno, d.copy(1).operation) == ("failed", "io", errno.EIO, "read")
     d.close_books()
@@ -746,9 +750,10 @@ def test_what_a_dead_worker_has_made_of_a_big_file_is_left_to_be_gone_on_with(de
 def test_what_is_left_of_a_big_file_goes_when_it_has_failed(desk, item, wrong):
     d = desk()
     d.start(item(1, size=BIG), item(2))
-    for _ in range(2):
+    for _ in range(4):
         (stage,) = [s for s in d.crew.all(Stage) if 1 in s.items]
         d.staged(stage, source={1: wrong("io")})
+        d.later()
     d.run()
 
     assert (d.state(1), d.state(2)) == ("failed", "finalized")
@@ -1161,3 +1166,118 @@ def test_what_is_worked_on_is_told_by_its_path(desk, item):
     d.start(item(1), item(2))
 
     assert d.board.current([2, 99]) == (replace(item(2)).path,)
+
+
+# What may pass
+
+
+def test_what_failed_waits_for_its_moment(desk, item, wrong):
+    d = desk()
+    d.start(item(1), item(2))
+    d.staged(d.only(Stage), source={1: wrong()})
+
+    d.later(0.5)
+    assert not d.crew.all(Stage)
+    assert d.board.busy
+
+    d.later(1.5)
+    assert d.only(Stage).items == [1]
+    d.run()
+    assert (d.state(1), d.state(2)) == ("finalized", "finalized")
+    d.close_books()
+
+
+def test_nothing_is_judged_before_its_place_has_answered(desk, item, wrong):
+    d = desk(roots=2)
+    d.start(item(1))
+    d.guard.doubt = {1}  # the first root
+    d.staged(d.only(Stage), copies={(1, 0): wrong("io", errno.ETIMEDOUT, "write"), (1, 1): wrong("io", errno.EIO)})
+    d.later(100)
+    assert d.only(Stage).roots == (1,), "the other root is none the worse for it"
+    assert d.guard.blamed == [1, 2]
+
+    d.staged(d.only(Stage))
+    d.published(d.only(Publish))
+    assert d.state(1) == "discovered"
+    d.guard.doubt = set()
+    d.later(100)
+    d.run()
+    assert d.state(1) == "finalized"
+    d.close_books()
+
+
+def test_a_root_that_goes_down_takes_what_waits_along(desk, again, item, wrong, away):
+    d = desk(roots=2)
+    d.start(item(1))
+    d.guard.doubt = {1, 2}
+    d.staged(d.only(Stage), copies={(1, 0): wrong("io", errno.EIO, "write"), (1, 1): wrong("io", errno.EIO, "write")})
+    d.flow.lose(*away(root=0))
+    d.later(100)
+    assert d.board.busy, "of the other root nothing is known yet"
+
+    d.guard.doubt = set()
+    d.later(100)
+    d.run()
+    assert d.state(1) == "discovered"
+    assert d.copy(1, 1).state == "finalized"
+
+    later = again(d)
+    later.take_in()
+    later.run()
+    assert later.state(1) == "finalized"
+    later.close_books()
+
+
+def test_a_place_that_is_only_doubtful_is_looked_at_and_stays(desk, item, wrong, away):
+    d = desk()
+    d.start(item(1))
+    d.staged(d.only(Stage), source={1: wrong()}, gone=away(source=0, number=errno.EIO))
+
+    assert not d.board.lost_sources
+    assert d.guard.blamed == [0, 0]
+    d.run()
+    assert d.state(1) == "finalized"
+
+
+def test_who_stops_waits_for_nothing(desk, item, wrong):
+    d = desk()
+    d.start(item(1))
+    d.guard.doubt = {0}
+    d.staged(d.only(Stage), source={1: wrong()})
+    d.board.stopping = True
+    d.later(2)
+
+    assert not d.board.busy
+    assert d.state(1) == "discovered"
+
+
+def test_a_place_that_is_gone_is_asked_nothing_more(standing, away):
+    d = standing(0)
+    d.crew.pending.clear()
+    d.board.outbox.discard(0, b".ingest/staging/x.part")
+    transfer = d.transfer(1)
+    answers = []
+    d.board.outbox.prove(transfer, None, 0, b"CARD/x", answers.append)
+    d.flow.lose(*away(root=0))
+    d.tick()
+
+    assert d.crew.pending == []
+    (told,) = answers
+    assert told.reply.proofs[0][4][0] == "cancelled"
+
+
+def test_who_is_left_behind_at_a_dead_place_is_to_blame_for_nothing(desk, item, away):
+    d = desk(roots=2)
+    d.start(item(1), item(2))
+    d.flow.lose(*away(root=0))
+    for _ in range(3):
+        stage = d.only(Stage)
+        d.crew.pending.remove(stage)
+        d.flow.handle(Died(0, (stage,), 1, None, stalled=False, place=1))
+        d.tick()
+
+    assert d.only(Stage).roots == (1,)
+    d.run()
+    assert d.copy(1, 1).state == d.copy(2, 1).state == "finalized"
+    assert not [text for text in d.warnings if "crashed" in text]
+    d.close_books()

@@ -309,10 +309,15 @@ def test_after_a_flush_for_all_has_failed_each_has_its_own(lots, wrong):
     first = d.only(Stage)
     assert not first.single
     d.staged(first, copies={(number, 0): wrong("io", errno.EIO, "syncfs") for number in (1, 2, 3)})
+    d.later()
 
     again = d.only(Stage)
     assert (again.items, again.single) == ([1, 2, 3], True)
     d.staged(again, copies={(2, 0): wrong("io", errno.EIO, "fsync")})
+    for _ in range(2):
+        d.later()
+        (alone,) = [request for request in d.crew.all(Stage) if request.items == [2]]
+        d.staged(alone, copies={(2, 0): wrong("io", errno.EIO, "fsync")})
     d.run()
 
     assert ends(d) == {1: "finalized", 2: "failed", 3: "finalized"}

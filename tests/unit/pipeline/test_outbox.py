@@ -23,6 +23,9 @@ class Sender:
         columns = [item.size for item in items], [item.mtime_ns for item in items], [paths]
         return Stage(number, key.source, key.roots, [item.number for item in items], paths, *columns, key.mode)
 
+    def away(self, _source, _root) -> bool:
+        return False
+
     def published(self, _answer) -> None:
         raise AssertionError
 

@@ -28,7 +28,7 @@ def write(session):
     """A scribe for the session, as a run would have it."""
 
     def make() -> Scribe:
-        return Scribe(session.facts, session.facts.roots[0], session.roots[0].root, session.journal)
+        return Scribe(session.facts, session.facts.roots[0], session.roots[0].root, session.journal, lambda: None)
 
     return make
 

@@ -10,6 +10,7 @@ from ingest.model.states import ENDED, ItemState
 from ingest.pipeline.verdict import Judgement, Step, judge_root, judge_source
 
 RETRY, CANCELLED = Judgement(Step.RETRY), Judgement(Step.CANCELLED)
+MOMENT = Judgement(Step.WAIT_MOMENT)
 WAIT, AWAY = Judgement(Step.WAIT_SPACE), Judgement(Step.WAIT_ROOT)
 
 
@@ -44,10 +45,10 @@ def fault(kind: str, number: int = 0, operation: str = "read") -> Failed:
         ("io", errno.EXDEV, REPLACED, REPLACED),
         ("io", errno.ENOTDIR, REPLACED, REPLACED),
         ("io", errno.EISDIR, REPLACED, REPLACED),
-        ("io", errno.EIO, RETRY, end("io")),
-        ("io", errno.ENOTCONN, RETRY, end("io")),
-        ("io", errno.ESTALE, RETRY, end("io")),
-        ("io", errno.ETIMEDOUT, RETRY, end("io")),
+        ("io", errno.EIO, MOMENT, MOMENT),
+        ("io", errno.ENOTCONN, MOMENT, MOMENT),
+        ("io", errno.ESTALE, MOMENT, MOMENT),
+        ("io", errno.ETIMEDOUT, MOMENT, MOMENT),
         ("io", errno.ENOMEM, RETRY, end("io")),
     ],
 )
@@ -82,10 +83,10 @@ def test_what_is_no_file_any_more_when_it_is_opened_was_replaced():
         ("io", errno.EXDEV, [end("outside_root")] * 3),
         ("io", errno.ENOTDIR, [end("folder_is_a_file")] * 3),
         ("io", errno.EEXIST, [end("taken")] * 3),
-        ("io", errno.EIO, [RETRY, end("io"), end("io")]),
-        ("io", errno.ESTALE, [RETRY, end("io"), end("io")]),
+        ("io", errno.EIO, [MOMENT] * 3),
+        ("io", errno.ESTALE, [MOMENT] * 3),
         ("io", errno.ENOENT, [RETRY, end("io"), end("io")]),
-        ("io", errno.EBUSY, [RETRY, end("io"), end("io")]),
+        ("io", errno.EBUSY, [MOMENT] * 3),
     ],
 )
 def test_a_fault_of_a_root(kind, number, judgements):
@@ -106,4 +107,4 @@ def test_no_fault_is_tried_for_ever(judge, kind):
 @pytest.mark.parametrize("judge", [judge_source, judge_root])
 @pytest.mark.parametrize("number", sorted(TRANSIENT))
 def test_what_may_pass_is_tried_again(judge, number):
-    assert judge(fault("io", number), 1).step is Step.RETRY
+    assert judge(fault("io", number), 1).step is Step.WAIT_MOMENT

@@ -499,7 +499,7 @@ def test_workers_that_cannot_even_start_end_the_session(tree, monkeypatch):
 
 
 def test_a_worker_that_stands_still_is_replaced(floor):
-    f = floor(stall_seconds=0.3)
+    f = floor(stall_copy=0.3)
     f.card.put(b"a", b"x")
     f.ask(f.stage(1, b"a"))
     (pid,) = f.pids()
@@ -518,7 +518,7 @@ def test_a_worker_that_stands_still_is_replaced(floor):
 def test_a_worker_with_nothing_to_do_may_stand_still(floor):
     f = floor()
     f.ask(f.discard(1))
-    f.supervisor._stall_seconds = 0.05
+    f.supervisor._stall_copy = 0.05
     for _ in range(10):
         f.events += f.supervisor.poll(0.03)
 
@@ -526,7 +526,7 @@ def test_a_worker_with_nothing_to_do_may_stand_still(floor):
 
 
 def test_a_worker_that_stands_still_never_blocks_the_supervisor(floor):
-    f = floor(stall_seconds=0.5)
+    f = floor(stall_copy=0.5)
     f.ask(f.discard(1))
     os.kill(f.pids()[0], signal.SIGSTOP)
     paths = [b"CARD/" + b"x" * 100 + b"%d" % n for n in range(256)]

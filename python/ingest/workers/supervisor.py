@@ -198,7 +198,7 @@ class Supervisor:
             slot.process.join(REAP_SECONDS)  # its pipe is closed: only its end is still to be seen
             self._bury(slot, events)
             return
-        slot.moved, slot.answered, self._stillborn = time.monotonic(), True, 0
+        slot.moved, slot.answered, slot.proving, self._stillborn = time.monotonic(), True, False, 0
         request = slot.waiting.pop(reply.id)
         if isinstance(request, (Stage, Prove, Adopt)):
             slot.settled = tuple(slot.words[word] for word in _COUNTED)
@@ -209,7 +209,7 @@ class Supervisor:
         seen = tuple(slot.words[engine.READ :])
         if seen != slot.seen or not slot.waiting:
             proven = engine.VERIFIED - engine.READ
-            slot.proving = bool(slot.seen) and seen[proven] != slot.seen[proven]
+            slot.proving = bool(slot.waiting and slot.seen) and seen[proven] != slot.seen[proven]
             slot.seen, slot.moved = seen, now
         elif now - slot.moved > (self._stall_validate if slot.proving else self._stall_copy):
             slot.stalled = True

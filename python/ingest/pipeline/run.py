@@ -32,9 +32,10 @@ from ingest.pipeline.scribe import Scribe
 from ingest.pipeline.sources import Sources
 from ingest.pipeline.survey import Absent, Card, Look, survey
 from ingest.session.journal import Journal
+from ingest.session.judged import differs
 from ingest.session.register import let_go, move_session
 from ingest.session.report import exit_code
-from ingest.session.sums import Sums, differs
+from ingest.session.sums import Sums
 from ingest.session.trails import Trails
 from ingest.storage.roots import clear_staging
 from ingest.storage.sharing import Sharing

@@ -10,7 +10,7 @@ from ingest.db.schema import session_roots, sessions
 from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
-from ingest.session.sums import differs, sums_report
+from ingest.session.judged import differs, sums_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Repair: an archive is verified, and what is damaged or missing is made whole from another place. No database is asked.
+"""Repair: an archive is verified, and what is damaged or missing is made whole from another place, without a database.
 
 For each damaged file a new one is built beside it, of its own blocks that are right and of those that the other place
 has right; it is flushed, read back whole from the device, compared with the manifest's digest, and takes the damaged
@@ -237,7 +237,7 @@ class _Repair:
             self._failed.append(outcome)
 
     def _tick(self) -> None:
-        """Tell how far it is: the page counts what is read back, of files that are checked as of those that are built."""
+        """Tell how far it is: the page counts what is read back, of checked files as of those that are built."""
         words = self._page.words()
         done = len(self._repaired) + len(self._failed)
         self._progress(self._checked + done, words[engine.VERIFIED] + words[engine.READ])

@@ -1,8 +1,8 @@
 """The journal of one session: every item and copy, and how far each got, in the order that makes a crash safe.
 
 Durable steps are `validated` (with final path, digest and size, before the name is given) and the ends; what lies
-between lives in memory, and so does `planned`, unless an attempt came to nothing: an item without a row is planned. Rows are written whole: the last one counts. Each method is one short
-transaction, or takes the connection of one.
+between lives in memory, and so does `planned`, unless an attempt came to nothing: an item without a row is planned.
+Rows are written whole: the last one counts. Each method is one short transaction, or takes the connection of one.
 """
 
 from __future__ import annotations

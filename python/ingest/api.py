@@ -235,7 +235,8 @@ def _run(
     retry: bool = False,
     away: dict[int, str] | None = None,
 ) -> SessionReport:
-    from ingest.pipeline.run import Work, run
+    from ingest.pipeline.context import Work
+    from ingest.pipeline.run import run
 
     monitor = OneAtATime(monitor or Silent())
     monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))

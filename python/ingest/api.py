@@ -33,6 +33,7 @@ from ingest.pipeline.opening import (
 )
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
+from ingest.session.judged import differences
 from ingest.session.register import find, open_session, register, session_facts, take_up
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from ingest.engine import Root
     from ingest.manifest.query import Answer
     from ingest.model.options import CopyRequest
-    from ingest.model.session import Failure, SessionFacts, SessionReport
+    from ingest.model.session import Difference, Failure, SessionFacts, SessionReport
     from ingest.model.states import ItemState
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
@@ -234,7 +235,8 @@ def _run(
     retry: bool = False,
     away: dict[int, str] | None = None,
 ) -> SessionReport:
-    from ingest.pipeline.run import Work, run
+    from ingest.pipeline.context import Work
+    from ingest.pipeline.run import run
 
     monitor = OneAtATime(monitor or Silent())
     monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))
@@ -269,6 +271,20 @@ def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[Se
         listed = journal.unfinished(SHOWN, states) if states else []
         told = [failure(item, copy, facts.sources[item.source].path) for item, copy in listed]
         return report(journal, facts, entry.state), told
+
+
+def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:
+    """Every file of a session that is not what a sum file on its card says of it, with that list's absolute path.
+
+    They are read from the journal while they are asked for; closing the iterator closes the journal.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        key = find(database, session).key
+        yield from differences(Journal(database, key), session_facts(database, key).sources)
 
 
 def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, home: Path) -> Preview:

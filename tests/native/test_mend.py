@@ -62,8 +62,8 @@ def test_arguments_that_make_no_sense_are_refused(archive, card):
 @pytest.mark.parametrize(
     ("kind", "strategy"), [("xfs", "reflink"), ("btrfs", "reflink"), ("ext4", "copy"), ("tmpfs", "copy")]
 )
-def test_what_is_right_is_shared_where_the_file_system_can(disk_of, card, kind, strategy):
-    disk = type(card)(disk_of(kind))
+def test_what_is_right_is_shared_where_the_file_system_can(make_disk, card, kind, strategy):
+    disk = type(card)(make_disk(kind))
     card.write("clip", RIGHT)
     for wrong in (flipped(RIGHT, 5), RIGHT[: MIB + 9], RIGHT + b"more"):
         disk.write("clip", wrong)

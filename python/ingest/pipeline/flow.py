@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
-from ingest.model.columns import DIGEST
+from ingest.model.digests import DIGEST
 from ingest.model.states import ItemState, SessionState, advance
 from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane

@@ -3,7 +3,7 @@
 Promises: every file that a manifest says has arrived is looked at, read from the device as far as the file system
 allows, and compared by BLAKE3; the manifests and the root's marker are checked themselves. Nothing is written. A
 disk that goes away is an error, never a list of missing files. Memory grows with what is found wrong, not with
-the number of files.
+the number of files (but by four bytes for each big one, once there is damage to be located).
 
 Not promised: that missing last parts of a session are noticed (see :mod:`ingest.manifest.chain`), nor which bytes
 within a damaged block differ. Times of files are not compared: a copy whose mtime changed is whole.
@@ -25,6 +25,7 @@ from ingest.errors import CancelledError, IngestError, MissingError, UsageError,
 from ingest.manifest.blocks import blocks_path
 from ingest.manifest.chain import Damage, walk_chain
 from ingest.manifest.expected import Expected, expected, strays
+from ingest.manifest.lookup import BlockLookup
 from ingest.manifest.parts import list_parts
 from ingest.manifest.reader import no_manifest, of_parts
 from ingest.manifest.sandbox import sandbox
@@ -250,10 +251,11 @@ def _checked(
 ) -> Iterator[list[_Verdict]]:
     """The verdicts of each batch, in order; a few batches are under way at a time."""
     running: deque[Future[list[_Verdict]]] = deque()
+    kept = [BlockLookup(root) for root in roots]
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="verify") as pool:
         try:
             for index, batch in batches:
-                running.append(pool.submit(_check, roots[index], batch, buffer, page))
+                running.append(pool.submit(_check, roots[index], kept[index], batch, buffer, page))
                 if len(running) > threads:
                     yield running.popleft().result()
             while running:
@@ -266,13 +268,15 @@ def _checked(
             raise
 
 
-def _check(root: engine.Root, files: list[Expected], buffer: int, page: engine.Page) -> list[_Verdict]:
+def _check(
+    root: engine.Root, kept: BlockLookup, files: list[Expected], buffer: int, page: engine.Page
+) -> list[_Verdict]:
     """Look at some files, and read those whose size is right."""
     verdicts: dict[bytes, _Verdict] = {}
     for file, stands in zip(files, root.lstat([file.path for file in files]), strict=True):
         verdict = _look(root, file, stands)
         if verdict is not None:
-            verdicts[file.path] = _located(root, file, verdict, page)
+            verdicts[file.path] = _located(root, kept, file, verdict, page)
     readable = [file for file in files if file.path not in verdicts]
     proofs = engine.prove(root, [file.path for file in readable], cold=True, buffer=buffer, page=page)
     for file, (digest, size, _, method, fault) in zip(readable, proofs, strict=True):
@@ -280,7 +284,7 @@ def _check(root: engine.Root, files: list[Expected], buffer: int, page: engine.P
             verdicts[file.path] = _refused(root, file, engine.failed(fault))
         elif digest != file.blake3:
             finding = Finding(root.path, file.path, "its content is not what was copied", size, file.size)
-            verdicts[file.path] = _located(root, file, _Verdict(size, method, finding), page)
+            verdicts[file.path] = _located(root, kept, file, _Verdict(size, method, finding), page)
         else:
             verdicts[file.path] = _Verdict(size, method)
     return [verdicts[file.path] for file in files]
@@ -310,12 +314,12 @@ def _bytes(count: int) -> str:
     return "1 byte is" if count == 1 else f"{count:,} bytes are"
 
 
-def _located(root: engine.Root, file: Expected, verdict: _Verdict, page: engine.Page) -> _Verdict:
+def _located(root: engine.Root, kept: BlockLookup, file: Expected, verdict: _Verdict, page: engine.Page) -> _Verdict:
     """The verdict with the ranges that are damaged, where its file is there and holds something else."""
     finding = verdict.finding
     if finding is None or finding.size is None or file.blake3 is None:
         return verdict
-    found = examine(root, file.path, blake3=file.blake3, expected=file.size, size=finding.size, page=page)
+    found = examine(root, kept, file, file.blake3, finding.size, page)
     if isinstance(found, engine.Failed):
         return _refused(root, file, found)
     return replace(

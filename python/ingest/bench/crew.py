@@ -10,8 +10,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from ingest.model.options import STALL_COPY, STALL_VALIDATE
 from ingest.workers.messages import Discard, Folders, Publish, Reply, Request, Setup, Stage
-from ingest.workers.supervisor import DEPTH, STALL_COPY, STALL_VALIDATE, Answer
+from ingest.workers.supervisor import DEPTH, Answer
 
 if TYPE_CHECKING:
     from ingest.engine import Copies, Staged

@@ -39,7 +39,16 @@ class Database:
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._given_up = False
         self.path = path
+
+    def handle(self) -> Database:
+        """Another handle on the same database, which can be given up by itself."""
+        return Database(self._engine, self.path)
+
+    def give_up(self) -> None:
+        """Refuse whatever else is asked of this handle: who holds it may come back from a dead disk at any time."""
+        self._given_up = True
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -67,6 +76,8 @@ class Database:
 
     @contextmanager
     def _translated(self, operation: str) -> Iterator[None]:
+        if self._given_up:
+            raise JournalError("this run was given up", path=os.fsencode(self.path), operation=operation)
         try:
             yield
         except DatabaseError as error:

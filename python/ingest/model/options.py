@@ -65,6 +65,12 @@ class Strategy(StrEnum):
     HARDLINK = "hardlink"
 
 
+# No byte and no operation for so many seconds means that a worker hangs: while it copies, and while it reads back. Seed
+# 000 has limits of 300 s and 120 s for each file; here they bound standstill, never total time.
+STALL_COPY: Final = 300.0
+STALL_VALIDATE: Final = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """The choices of one session. None means: decided from the storage (`storage.tuning`).
@@ -78,6 +84,7 @@ class CopyOptions:
         hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
         sums: whether the card's own sum files are checked.
         strategy: `auto` writes every copy's bytes.
+        stall_copy, stall_validate: seconds without a byte after which a worker is given up.
     """
 
     label: str | None = None
@@ -96,6 +103,8 @@ class CopyOptions:
     sums: Lists = Lists.CHECK
     strategy: Strategy = Strategy.AUTO
     partial: Partial = Partial.VERIFIED
+    stall_copy: float = STALL_COPY
+    stall_validate: float = STALL_VALIDATE
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -123,6 +132,8 @@ class CopyOptions:
             sums=Lists(stored.get("sums", "check")),
             strategy=Strategy(stored.get("strategy", "auto")),
             partial=Partial(stored.get("partial", "verified")),
+            stall_copy=stored.get("stall_copy", STALL_COPY),
+            stall_validate=stored.get("stall_validate", STALL_VALIDATE),
         )
 
 

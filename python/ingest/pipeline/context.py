@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ingest.model.session import SessionFacts
     from ingest.monitor import Monitor
     from ingest.pipeline.meter import Meter
+    from ingest.pipeline.sentry import Sentry
     from ingest.session.journal import Journal
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
@@ -38,6 +40,7 @@ class Work:
         stopped: whether the user has asked to stop.
         retry: failed items of earlier runs are to be tried again.
         sharing: which copies are clones or links of their source.
+        beat: when the run last made a step (`time.monotonic`).
     """
 
     database: Database
@@ -53,6 +56,11 @@ class Work:
     away: dict[int, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     sharing: Sharing = field(default_factory=Sharing)
+    beat: float = 0.0
+
+    def alive(self) -> None:
+        """The run makes a step."""
+        self.beat = time.monotonic()
 
     def warn(self, text: str) -> None:
         """Tell the monitor, and remember it for the report."""
@@ -75,11 +83,12 @@ class Context:
     Attributes:
         state: the session's, as the journal has it. out: destinations that take no part any more, and why.
         hashes: what every file is read for besides its BLAKE3. folders: the card folder of each source, once chosen.
-        trails_at: where trails are kept, None if there are to be none.
+        trails_at: where trails are kept, None if there are to be none. sentry: who watches over the places.
     """
 
-    def __init__(self, work: Work, journal: Journal, meter: Meter) -> None:
+    def __init__(self, work: Work, journal: Journal, meter: Meter, sentry: Sentry) -> None:
         self.work = work
+        self.sentry = sentry
         self.meter = meter
         self.facts = work.facts
         self.journal = journal
@@ -102,6 +111,7 @@ class Context:
         with self.work.database.write() as connection:
             self.state = move_session(connection, self.facts.key, self.state, state)
         self.meter.enter(state)
+        self.work.alive()
 
     def heed_stop(self) -> None:
         """Pause if the user has asked to stop.
@@ -109,6 +119,7 @@ class Context:
         Raises:
             PauseError: so it is.
         """
+        self.work.alive()
         if self.work.stopped():
             raise PauseError(SessionState.PAUSED_USER, "stopped by the user")
 

@@ -19,7 +19,7 @@ from ingest.session.rows import Copy, ItemRow, item_of
 from ingest.storage.tuning import SHARD_BYTES, SHARD_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ingest.model.item import Item
     from ingest.pipeline.plan import Planner
@@ -33,10 +33,14 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A page of items, planned: lots of plain ones, and a transfer for each that needs a closer look."""
+    """A page of items, planned: lots of plain ones, and a transfer for each that needs a closer look.
+
+    `last`: the number of the last item that was planned or needs nothing.
+    """
 
     lots: list[Lot] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
+    last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,12 @@ class Sight:
 class Intake:
     """Items, planned, in order, for the `standing` of so many roots; what is for others is left to a later run."""
 
-    def __init__(self, journal: Journal, planner: Planner, standing: Sequence[int], roots: int, sight: Sight) -> None:
+    def __init__(
+        self, journal: Journal, planner: Planner, standing: Sequence[int], roots: int, sight: Sight, after: int = 0
+    ) -> None:
+        """All items after the one of this number."""
         self._journal = journal
+        self._last = after
         self._planner = planner
         self._standing = frozenset(standing)
         self._sight = sight
@@ -93,7 +101,21 @@ class Intake:
         if taken is None:
             self.exhausted = True
             return Planned()
+        self._last = max(self._last, taken.last)
         return taken
+
+    def without(self, roots: Collection[int]) -> Intake:
+        """One that goes on behind what was taken from this, and looks at these roots no more; this one ends.
+
+        Its thread may stand in the kernel, before a root that does not answer: it is left there.
+        """
+        was_exhausted = self.exhausted
+        self.stop()
+        standing = sorted(self._standing.difference(roots))
+        heir = Intake(self._journal, self._planner, standing, len(self._roots), self._sight, self._last)
+        if was_exhausted:
+            heir.stop()
+        return heir
 
     def stop(self) -> None:
         """Take in nothing more."""
@@ -104,7 +126,7 @@ class Intake:
         try:
             # A lot is cut from one page.
             files, _ = self._sight.limits
-            for page in self._journal.pages(page=PAGE if files <= SHARD_FILES else files):
+            for page in self._journal.pages(page=PAGE if files <= SHARD_FILES else files, after=self._last):
                 if self._stop.is_set():
                     return
                 planned = self._plan(page)
@@ -140,7 +162,7 @@ class Intake:
         ready = [both for both, empty in zip(zip(plain, targets, strict=True), free, strict=True) if empty]
         roots, held = tuple(sorted(self._standing)), len(self._standing) < len(self._roots)
         lots = cut(ready, self._sight.mode, roots, self._sight.limits, held=held)
-        return Planned(lots, self._look(self._sight.renew([item_of(row) for row in odd]), earlier))
+        return Planned(lots, self._look(self._sight.renew([item_of(row) for row in odd]), earlier), page[-1][0])
 
     def _look(self, page: list[Item], earlier: dict[int, list[Copy]]) -> list[Transfer]:
         """Transfers for items that an earlier run met, or whose name may be taken."""

@@ -109,6 +109,10 @@ class Planner:
         self._duplicates = duplicates
         self._source_has = source_has
 
+    def forget(self, root: int) -> None:
+        """Ask a root nothing more: it is no longer there. Who stands in the middle of asking it may stand there for ever."""
+        self._roots = [None if number == root else one for number, one in enumerate(self._roots)]
+
     def place(self, transfers: Sequence[Transfer]) -> None:
         """Give each transfer its path, what is to be compared there, and the troubles met on the way."""
         todo = list(transfers)

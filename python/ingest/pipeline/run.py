@@ -7,6 +7,7 @@ pipeline; each step is a page of its own.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError
@@ -18,6 +19,7 @@ from ingest.pipeline.context import Context, PauseError
 from ingest.pipeline.crew import crew, tuned, workload
 from ingest.pipeline.flow import Flow
 from ingest.pipeline.intake import Intake, Sight
+from ingest.pipeline.leaving import leave
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
@@ -34,6 +36,7 @@ from ingest.workers.supervisor import Supervisor
 if TYPE_CHECKING:
     from ingest.model.item import CopyRecord
     from ingest.pipeline.context import Work
+    from ingest.pipeline.sentry import Sentry
     from ingest.pipeline.survey import Absent
 
 # How long the supervisor waits for news before it looks around: well below the promised heartbeat of 0.5 s.
@@ -42,7 +45,7 @@ TICK: Final = 0.2
 MOMENT: Final = 0.005
 
 
-def run(work: Work) -> SessionState:
+def run(work: Work, sentry: Sentry) -> SessionState:
     """Do what is left of a session and let go of it; its state after this run.
 
     Raises:
@@ -53,7 +56,7 @@ def run(work: Work) -> SessionState:
     state, code, problem = SessionState.INTERRUPTED, ExitCode.ERROR, None
     try:
         with Meter(work.monitor) as meter:
-            state, problem = _go(Context(work, journal, meter))
+            state, problem = _go(Context(work, journal, meter, sentry))
         code = exit_code(journal, state)
     except PauseError as pause:
         state, problem = pause.state, pause.problem
@@ -95,7 +98,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
     scribes: dict[int, Scribe] = {}
     for number, one in context.standing:
         try:
-            scribes[number] = Scribe(context.facts, places[number], one.root, journal)
+            scribes[number] = Scribe(context.facts, places[number], one.root, journal, partial(_away, context, number))
         except IngestError as error:
             context.out[number] = (SessionState.PAUSED_NETWORK, f"its manifest cannot be gone on with: {error}")
 
@@ -106,10 +109,13 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
                 work.monitor.ended(record, places[root].path)
 
     tuning, sources = tuned(context, absent), Sources(work.sources, later=context.facts.run > 1)
-    with Supervisor(*crew(context, tuning)) as workers:
+    stalls = {"stall_copy": work.options.stall_copy, "stall_validate": work.options.stall_validate}
+    with Supervisor(*crew(context, tuning), **stalls) as workers, context.sentry.follow(workers.moved):
         ledger = Ledger(journal, context.facts.sources, places, feed)
         outbox = Outbox(workers, tuning.shard_files)
-        board = Board(context.facts, work.options, work.volumes, ledger, outbox, work.warn, context.hashes)
+        board = Board(
+            context.facts, work.options, work.volumes, ledger, outbox, work.warn, context.sentry, context.hashes
+        )
         for number, (state, why) in context.out.items():
             board.pause_root(number, state, why)
         named = context.folders.__getitem__
@@ -122,6 +128,10 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         context.meter.plan(ledger.counts["discovered"], *workload(list(absent.values()), workers.counters))
         try:
             while True:
+                work.alive()
+                if downs := context.sentry.fresh():
+                    intake = leave(downs, board, flow, intake, planner, sources, workers)
+                flow.tend(time.monotonic())
                 if flow.room:
                     flow.take_in(intake.take())
                 if work.stopped() and not board.stopping:
@@ -134,7 +144,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
                 board.outbox.flush(flow, stopping=board.stopping)
                 _record(context, scribes, board, ledger)
                 context.meter.show(ledger.items_ended, board.current(workers.current()))
-                if intake.exhausted and not board.outbox.busy:
+                if intake.exhausted and not board.busy:
                     break
                 wait = MOMENT if workers.idle and not intake.exhausted else TICK
                 for event in workers.poll(0.0 if flow.room and intake.ready else wait):
@@ -151,6 +161,13 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
     for number in range(len(places)):
         journal.root_state(number, finalize.root_state(board, journal, number))
     return board
+
+
+def _away(context: Context, root: int) -> str | None:
+    """Why a root is no longer there; None while it is. Asked while something is waited for."""
+    context.work.alive()
+    down = context.sentry.down(len(context.facts.sources) + root)
+    return None if down is None else down.why
 
 
 def _record(context: Context, scribes: dict[int, Scribe], board: Board, ledger: Ledger) -> None:

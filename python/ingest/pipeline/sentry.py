@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from ingest.pipeline.watch import Down, Pinned, Watch
 from ingest.workers.prober import Prober, Spot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ingest.pipeline.context import Work
+    from ingest.storage.volumes import Volume
 
 # How often it looks around: a fraction of the seconds that it reckons in.
 TICK: Final = 0.1
@@ -19,8 +23,8 @@ TICK: Final = 0.1
 class Sentry:
     """Asks, listens, and tells whoever wants to know. Use as a context manager: leaving it ends its process."""
 
-    def __init__(self, places: Sequence[tuple[Spot, Pinned]]) -> None:
-        """Over these places, in the order by which they are named from now on."""
+    def __init__(self, places: Sequence[tuple[Spot, Pinned | None]]) -> None:
+        """Over these places, in the order by which they are named from now on; None: it takes no part."""
         self._prober = Prober([spot for spot, _ in places])
         self._watch = Watch([pinned for _, pinned in places], time.monotonic())
         self._lock = threading.Lock()
@@ -30,6 +34,21 @@ class Sentry:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="sentry", daemon=True)
 
+    @classmethod
+    def over(cls, work: Work) -> Self:
+        """Over the sources and then the roots of a session, as `ingest.workers.messages.Setup` counts them."""
+        places: list[tuple[Spot, Pinned | None]] = [
+            (Spot(root.path, archive=False, origin=_disk(volume)), Pinned(root.dev, root.ino))
+            for root, volume in zip(work.sources, work.volumes, strict=True)
+        ]
+        for place, one in zip(work.facts.roots, work.destinations, strict=True):
+            if one is None:
+                places.append((Spot(place.path, archive=True), None))
+            else:
+                spot = Spot(place.path, archive=True, served=one.volume.served, origin=_disk(one.volume))
+                places.append((spot, Pinned(one.root.dev, one.root.ino, one.marker.uuid)))
+        return cls(places)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -38,9 +57,14 @@ class Sentry:
         self._over.set()
         self._thread.join()
 
-    def follow(self, moved: Callable[[], Sequence[float]]) -> None:
-        """From now on ask this for when the last byte moved at each place (`time.monotonic`)."""
-        self._moved = moved
+    @contextmanager
+    def follow(self, moved: Callable[[], Sequence[float]]) -> Iterator[None]:
+        """While inside, ask this for when the last byte moved at each place (`time.monotonic`)."""
+        before, self._moved = self._moved, moved
+        try:
+            yield
+        finally:
+            self._moved = before
 
     def blame(self, place: int) -> None:
         """An item failed there, perhaps because of the place: have it looked at now."""
@@ -56,6 +80,11 @@ class Sentry:
         """Why a place has to be waited for; None as long as it is there."""
         with self._lock:
             return self._down.get(place)
+
+    def downs(self) -> list[Down]:
+        """Every place that has gone down so far."""
+        with self._lock:
+            return list(self._down.values())
 
     def fresh(self) -> list[Down]:
         """The places that have gone down since this was last asked."""
@@ -78,3 +107,9 @@ class Sentry:
                         self._fresh.append(down)
         finally:
             self._prober.stop()
+
+
+def _disk(volume: Volume) -> bytes | None:
+    """The device file of the disk that a place lies on, where it has one."""
+    origin = volume.mount.origin if volume.mount is not None else b""
+    return origin if volume.block and origin.startswith(b"/dev/") else None

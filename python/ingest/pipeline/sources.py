@@ -19,8 +19,12 @@ class Sources:
     """The pinned sources of a run; `later`: a run before this one has looked at them, too."""
 
     def __init__(self, roots: Sequence[Root], *, later: bool) -> None:
-        self._roots = roots
+        self._roots: Sequence[Root | None] = roots
         self._later = later
+
+    def forget(self, source: int) -> None:
+        """Ask a source nothing more: it is no longer there, and its items wait as they are."""
+        self._roots = [None if number == source else one for number, one in enumerate(self._roots)]
 
     def renewed(self, page: list[Item]) -> list[Item]:
         """Items as they are on the source now, where that can have become something else since they were looked at.
@@ -30,6 +34,8 @@ class Sources:
         """
         renewed = {item.number: item for item in page}
         for source, root in enumerate(self._roots):
+            if root is None:
+                continue
             own = [
                 item for item in page
                 if item.source == source and not item.state.ended and (self._later or item.blake3 is not None)
@@ -47,11 +53,13 @@ class Sources:
         same = [False] * len(rows)
         for source, root in enumerate(self._roots):
             own = [at for at, row in enumerate(rows) if row[1] == source]
+            if root is None:
+                continue
             for at, seen in zip(own, root.lstat([rows[at][2] for at in own]), strict=True):
                 same[at] = isinstance(seen, tuple) and (seen[1], seen[2]) == (rows[at][3], rows[at][4])
         return same
 
     def has(self, source: int, path: bytes) -> bool:
         """Whether a file is there; where it cannot be told, it cannot be read either, and will be named for that."""
-        (seen,) = self._roots[source].lstat([path])
-        return isinstance(seen, tuple)
+        root = self._roots[source]
+        return root is not None and isinstance(root.lstat([path])[0], tuple)

@@ -43,11 +43,12 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A place that has to be waited for. `since`: when it last answered, on the caller's clock."""
+    """A place that has to be waited for. On the caller's clock, `since`: when it last answered, `told`: now."""
 
     place: int
     why: str
     since: float
+    told: float
 
 
 @dataclass(slots=True)
@@ -65,7 +66,8 @@ class _State:
 class Watch:
     """The health of each place, from what was asked and heard. Times are seconds on any clock that only rises."""
 
-    def __init__(self, places: Sequence[Pinned], now: float) -> None:
+    def __init__(self, places: Sequence[Pinned | None], now: float) -> None:
+        """Over these places; None stands for one that takes no part."""
         self._places = tuple(places)
         self._states = [_State(now, now + EVERY) for _ in places]
         self._looks = 0
@@ -75,7 +77,7 @@ class Watch:
         """The looks to be asked for now: place, and the number that the answer has to carry."""
         asking = []
         for place, state in enumerate(self._states):
-            if state.down is None and now >= state.due:
+            if self._places[place] is not None and state.down is None and now >= state.due:
                 self._looks += 1
                 state.asked[self._looks] = now
                 state.due = now + EVERY
@@ -102,6 +104,8 @@ class Watch:
     def hear(self, finding: Finding, now: float) -> None:
         """Take an answer in, however late it is."""
         place, state = self._places[finding.spot], self._states[finding.spot]
+        if place is None:
+            return
         if state.asked.pop(finding.look, None) is None and finding.errno:
             return  # a look that was given up; that it came to nothing is known
         if finding.errno == 0 and (why := _another(place, finding)) is None:
@@ -110,13 +114,13 @@ class Watch:
             state.asked = {look: when for look, when in state.asked.items() if look > finding.look}
             return
         if finding.errno == 0:
-            self._trip(finding.spot, why or "")
+            self._trip(finding.spot, why or "", now)
             return
         state.failed += 1
         state.failures += state.blamed
         state.blamed = 0
         if finding.errno in GONE or state.failed >= FAILED or state.failures >= FAILURES:
-            self._trip(finding.spot, finding.detail)
+            self._trip(finding.spot, finding.detail, now)
 
     def look(self, now: float, moved: Sequence[float]) -> list[Down]:
         """The places that have gone down since the last call.
@@ -132,14 +136,14 @@ class Watch:
                 state.missed += 1
                 moving = now - moved[place] < DEADLINE and now - state.answered < PATIENCE
                 if state.missed >= MISSED and not moving:
-                    self._trip(place, f"no answer for {now - state.answered:.0f} s")
+                    self._trip(place, f"no answer for {now - state.answered:.0f} s", now)
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def _trip(self, place: int, why: str) -> None:
+    def _trip(self, place: int, why: str, now: float) -> None:
         state = self._states[place]
         if state.down is None:
-            state.down = Down(place, why, state.answered)
+            state.down = Down(place, why, state.answered, now)
             self._fresh.append(state.down)
 
 

@@ -130,9 +130,9 @@ class Journal(Tally):
         for rows in self.pages(source=source, page=page):
             yield [item_of(row) for row in rows]
 
-    def pages(self, *, source: int | None = None, page: int = 1000) -> Iterator[list[ItemRow]]:
-        """As `items`, as rows."""
-        last = 0
+    def pages(self, *, source: int | None = None, page: int = 1000, after: int = 0) -> Iterator[list[ItemRow]]:
+        """As `items`, as rows, from behind the item of this number."""
+        last = after
         while True:
             query = ITEMS.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
             if source is not None:

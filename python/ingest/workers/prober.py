@@ -31,11 +31,17 @@ MOST_HANGING: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place to be looked at. `archive`: it is a root and carries a marker; otherwise it is a source."""
+    """A place to be looked at.
+
+    Attributes:
+        archive: it is a root and carries a marker; otherwise it is a source.
+        origin: the device file of the disk that it lies on, if it has one.
+    """
 
     path: bytes
     archive: bool
     served: bool = False
+    origin: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,9 @@ class Finding:
 def look(spot: Spot, number: int, count: int) -> Finding:
     """Look at a place anew: nothing that was opened earlier is asked, since it may answer from memory, or never again."""
     try:
+        if spot.origin is not None and not os.path.exists(spot.origin):
+            # What the kernel remembers of a disk that was pulled out would still answer for it.
+            return Finding(number, count, errno.ENODEV, "its disk was taken out")
         root = engine.Root(spot.path, cross=not spot.archive, served=spot.served)
         marker = read_marker(root) if spot.archive else None
         descriptor = root.open_folder(b"")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ingest import engine
 from ingest.errors import IngestError
+from ingest.model.options import STALL_COPY, STALL_VALIDATE
 from ingest.workers import process
 from ingest.workers.messages import Adopt, Prove, Reply, Request, Setup, Stage
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-# No byte and no operation for so long means the worker hangs: while it copies, and while it reads back (seed 000 has
-# per-file limits of 300 s and 120 s; here they bound standstill, never total time).
-STALL_COPY: Final = 300.0
-STALL_VALIDATE: Final = 120.0
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
 DEPTH: Final = 2
 # So many workers in a row that end before their first answer are no accident.

@@ -1,0 +1,91 @@
+"""Attendance: a run goes on in a thread of its own, and whoever waits for it can give it up.
+
+Whoever looks at a disk may stand in the kernel for as long as the disk likes: a frozen server, a cable that was pulled
+from a share that is mounted hard. That must never be the thread that the user, or a program, waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import shown
+from ingest.model.states import SessionState
+from ingest.pipeline.run import run
+from ingest.pipeline.sentry import Sentry
+from ingest.session.journal import Journal
+from ingest.session.register import let_go
+from ingest.session.report import exit_code
+
+if TYPE_CHECKING:
+    from ingest.db.engine import Database
+    from ingest.pipeline.context import Work
+
+# How often it looks whether the run still moves (seconds).
+TICK: Final = 0.2
+# A run that makes no step for so long, while a place is known not to answer, stands before that place. Beside the 20 s
+# that it takes to know (`pipeline.watch`), it stays below the half minute in which a session has to pause.
+STUCK: Final = 8.0
+
+
+def attend(work: Work, database: Database) -> SessionState:
+    """Do a run of a session; its state after it. The journal's handle in `work` is the run's own.
+
+    Where the run stands before a place that does not answer it is given up, and the session is `paused(network)`.
+
+    Raises:
+        IngestError: as `pipeline.run.run`.
+    """
+    began = time.monotonic()
+    outcome: SimpleQueue[SessionState | BaseException] = SimpleQueue()
+
+    def work_on() -> None:
+        try:
+            outcome.put(run(work, sentry))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            outcome.put(error)
+
+    with Sentry.over(work) as sentry:
+        threading.Thread(target=work_on, name="run", daemon=True).start()
+        try:
+            while True:
+                try:
+                    end = outcome.get(timeout=TICK)
+                except Empty:
+                    if (why := _stuck(work, sentry)) is not None:
+                        break
+                    continue
+                if isinstance(end, BaseException):
+                    raise end
+                return end
+        except BaseException:
+            # The user's second Ctrl-C, or the run's own error, which has let go already.
+            work.database.give_up()
+            raise
+    work.database.give_up()
+    journal = Journal(database, work.facts.key)
+    state = SessionState.PAUSED_NETWORK
+    places = len(work.facts.sources)
+    for number in range(len(work.facts.roots)):
+        if sentry.down(places + number) is not None:
+            journal.root_state(number, state)
+    work.warn(why)
+    with database.write() as connection:
+        let_go(connection, work.facts.key, state, exit_code(journal, state), why, time.monotonic() - began)
+    return state
+
+
+def _stuck(work: Work, sentry: Sentry) -> str | None:
+    """Why the run cannot go on; None as long as it moves, or everything answers."""
+    downs = sentry.downs()
+    now = time.monotonic()
+    if not downs or now - max(work.beat, *(down.told for down in downs)) < STUCK:
+        return None
+    sources = work.facts.sources
+    paths = [
+        (sources[one.place].path if one.place < len(sources) else work.facts.roots[one.place - len(sources)].path)
+        for one in downs
+    ]
+    return "; ".join(f"{shown(path)} does not answer ({one.why})" for path, one in zip(paths, downs, strict=True))

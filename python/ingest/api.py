@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from ingest.model.states import ItemState
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
+    from ingest.pipeline.findings import VerifyReport
     from ingest.pipeline.opening import Opened
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
-    from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
 

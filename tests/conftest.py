@@ -76,7 +76,7 @@ _MAKERS = {
     "btrfs": (320, ["mkfs.btrfs", "-q", "-f"]),
     "ext4": (128, ["mkfs.ext4", "-q", "-F", "-m", "0"]),
     "vfat": (320, ["mkfs.vfat"]),
-    "exfat": (320, ["mkfs.exfat", "-q"]),
+    "exfat": (320, ["mkfs.exfat"]),
 }
 
 

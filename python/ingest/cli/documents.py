@@ -9,8 +9,8 @@ from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from ingest.model.session import Difference, Failure, ListReport, SessionReport
+    from ingest.pipeline.findings import Finding, VerifyReport
     from ingest.pipeline.repair import RepairReport
-    from ingest.pipeline.verify import Finding, VerifyReport
     from ingest.session.register import Entry
 
 # Every end a copy can meet, always there, as for items.

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ingest.manifest.recorded import Recorded
     from ingest.pipeline.addendum import Addendum
+    from ingest.pipeline.findings import Finding
     from ingest.pipeline.intents import Intent
     from ingest.pipeline.spares import Spares
-    from ingest.pipeline.verify import Finding
 
 # How often progress is told while one file is mended, in seconds.
 _GLANCE: Final = 0.25

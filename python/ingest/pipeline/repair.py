@@ -31,7 +31,7 @@ from ingest.pipeline.intents import forget, pending, turn
 from ingest.pipeline.mender import Mender, Repaired, Unrepaired, exchange_word
 from ingest.pipeline.spares import offers
 from ingest.pipeline.unfinished import clear, finish
-from ingest.pipeline.verify import MEMORY, Finding, verify
+from ingest.pipeline.verify import MEMORY, verify
 from ingest.storage.marker import INTERNAL, read_marker
 from ingest.storage.roots import require_writable
 from ingest.storage.volumes import volume_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.manifest.recorded import Recorded
+    from ingest.pipeline.findings import Finding
     from ingest.pipeline.spares import Spares
     from ingest.pipeline.unfinished import Finished
 

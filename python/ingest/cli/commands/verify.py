@@ -12,7 +12,7 @@ from ingest.cli.output import number, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
-    from ingest.pipeline.verify import VerifyReport
+    from ingest.pipeline.findings import VerifyReport
 
 
 def run(

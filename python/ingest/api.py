@@ -11,6 +11,7 @@ import os
 import uuid
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import engine
@@ -18,6 +19,7 @@ from ingest.catalog.holdings import all_roots, key_of_root
 from ingest.db.engine import NAME, open_database, read_database
 from ingest.errors import IngestError, MissingError
 from ingest.model.states import SessionState
+from ingest.monitor import Silent
 from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
 from ingest.pipeline.opening import (
     check_destinations,
@@ -27,6 +29,7 @@ from ingest.pipeline.opening import (
     open_sources,
     refuse_clones,
 )
+from ingest.pipeline.rollcall import require_answers
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.judged import differences
@@ -76,18 +79,25 @@ def _never() -> bool:
 
 
 def copy(
-    request: CopyRequest, home: Path, monitor: Monitor | None = None, stopped: Callable[[], bool] = _never
+    request: CopyRequest,
+    home: Path,
+    monitor: Monitor | None = None,
+    stopped: Callable[[], bool] = _never,
+    *,
+    wait: bool = False,
 ) -> SessionReport:
     """Bring sources home: the command ``ingest copy``.
 
     Args:
         request: what, whereto and how. home: of the journal.
         stopped: asked several times a second; True ends the session cleanly, to be resumed.
+        wait: where it pauses because a disk is away or full, stay, and go on when that is mended.
 
     Raises:
         IngestError: it could not begin, or not go on; nothing is lost, and what began can be resumed.
     """
     options = check_options(request.options)
+    require_answers((*request.sources, *request.destinations))
     sources = open_sources(request.sources, options.label)
     paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources], create=request.create)
     require_on(options.strategy, [volume for *_, volume in sources], paths)
@@ -103,18 +113,50 @@ def copy(
         with hold(home, identity):
             given_sources = [source for source, _, _ in sources]
             facts = open_session(database, identity, options, given_sources, places, engine.__version__)
-            state = SessionState.PENDING
-            return launch(database, facts, sources, destinations, monitor, stopped, state, warnings, sharing=sharing)
+            begin = partial(
+                launch, database, facts, sources, destinations, monitor, stopped, SessionState.PENDING, warnings,
+                sharing=sharing,
+            )  # fmt: skip
+            if not wait:
+                return begin()
+            # Whoever waits for a disk must not keep it from being unmounted: the pinned folders are the run's alone.
+            del sources, destinations, sharing
+            held = [begin]
+            del begin
+            return _seen_through(database, facts.key, lambda: held.pop()(), monitor, stopped)  # noqa: PLW0108 - it is popped when called
+
+
+def _seen_through(
+    database: Database,
+    key: int,
+    first: Callable[[], SessionReport],
+    monitor: Monitor | None,
+    stopped: Callable[[], bool],
+) -> SessionReport:
+    """A session's run, and those that follow when what it waits for has come back."""
+    from ingest.pipeline.waiting import see_through
+
+    def again() -> SessionReport:
+        entry = find(database, session_facts(database, key).id)
+        return take_up_again(database, entry, monitor, stopped, named=False)
+
+    return see_through(database, key, first, again, monitor or Silent(), stopped)
 
 
 def resume(
-    home: Path, session: str | None = None, monitor: Monitor | None = None, stopped: Callable[[], bool] = _never
+    home: Path,
+    session: str | None = None,
+    monitor: Monitor | None = None,
+    stopped: Callable[[], bool] = _never,
+    *,
+    wait: bool = False,
 ) -> list[SessionReport]:
     """Complete what was interrupted or paused: the command ``ingest resume``.
 
     Args:
         session: the beginning of an id; that one's failed items are tried again, also if it completed with errors.
             None takes up every session that can be, oldest first; an empty list if there is none.
+        wait: as for `copy`; the sessions still come one after the other.
 
     Raises:
         MissingError: no such session. PausedError: somebody works on it. IngestError: as `copy`.
@@ -130,7 +172,10 @@ def resume(
                     fresh = find(database, entry.id)
                     if session is None and fresh.over:
                         continue  # another process was quicker
-                    reports.append(take_up_again(database, fresh, monitor, stopped, named=session is not None))
+                    named = session is not None
+                    once = partial(take_up_again, database, fresh, monitor, stopped, named=named)
+                    done = _seen_through(database, fresh.key, once, monitor, stopped) if wait else once()
+                    reports.append(done)
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:

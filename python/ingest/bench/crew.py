@@ -34,7 +34,7 @@ class Crew:
     published = 0
 
     def __init__(
-        self, setup: Setup, count: int, *, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
+        self, setup: Setup, count: int, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
     ) -> None:
         del stall_copy, stall_validate  # it never stands still
         self.count = count

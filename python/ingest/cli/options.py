@@ -36,6 +36,10 @@ Only = Annotated[
     list[str] | None,
     typer.Option("--only", metavar="GLOB", help="Take only names or paths that match. Repeatable."),
 ]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Where a disk is away or full: stay, and go on as soon as it is back."),
+]
 Sources = Annotated[
     list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)
 ]

@@ -55,6 +55,10 @@ class Lines(Silent):
             f"{size(progress.work_done)} of {size(progress.work)} written and read back, {size(progress.rate)}/s{rest}"
         )
 
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """At once."""
+        complain(_waiting(places, since, why))
+
     def warning(self, text: str) -> None:
         """At once."""
         complain(f"ingest: warning: {text}")
@@ -98,6 +102,10 @@ class Bars(Silent):
             rate=f"{size(progress.rate)}/s" if progress.rate else "",
             eta=f"{duration(progress.eta)} left" if progress.eta is not None else "", current=current, refresh=True,
         )  # fmt: skip
+
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """A line of its own: the bar has gone."""
+        complain(_waiting(places, since, why))
 
     def warning(self, text: str) -> None:
         """Above the bar."""
@@ -161,9 +169,18 @@ class Events(Silent):
         """`warning`."""
         self._write("warning", text=text)
 
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """`waiting`."""
+        self._write("waiting", places=_texts(places), since=since, why=why)
+
     def finished(self, report: SessionReport) -> None:
         """`finished`, with the session's document."""
         self._write("finished", **session_document(report))
+
+
+def _waiting(places: tuple[bytes, ...], since: float, why: str) -> str:
+    names = ", ".join(shown(path) for path in places) or "everything to be at rest"
+    return f"waiting for {names} since {time.strftime('%H:%M:%S', time.localtime(since))} ({why})"
 
 
 def _texts(paths: Sequence[bytes]) -> list[str]:
@@ -200,6 +217,11 @@ class Both:
         """To all."""
         for monitor in self._monitors:
             monitor.warning(text)
+
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """To all."""
+        for monitor in self._monitors:
+            monitor.waiting(places, since, why)
 
     def finished(self, report: SessionReport) -> None:
         """To all."""

@@ -55,6 +55,9 @@ class Monitor(Protocol):
     def warning(self, text: str) -> None:
         """Something the user should know, that stops nothing."""
 
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """The session waits for these sources and destinations, since this time (seconds since the epoch)."""
+
     def finished(self, report: SessionReport) -> None:
         """The session is over, for this run."""
 
@@ -77,6 +80,9 @@ class Silent:
         """Nothing."""
 
     def warning(self, text: str) -> None:
+        """Nothing."""
+
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
         """Nothing."""
 
     def finished(self, report: SessionReport) -> None:
@@ -114,6 +120,11 @@ class OneAtATime:
         """Handed on."""
         with self._turn:
             self._monitor.warning(text)
+
+    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.waiting(places, since, why)
 
     def finished(self, report: SessionReport) -> None:
         """Handed on."""

@@ -47,45 +47,56 @@ def attend(work: Work, database: Database) -> SessionState:
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             outcome.put(error)
 
+    work.alive()
     with Sentry.over(work) as sentry:
         threading.Thread(target=work_on, name="run", daemon=True).start()
         try:
-            while True:
-                try:
-                    end = outcome.get(timeout=TICK)
-                except Empty:
-                    if (why := _stuck(work, sentry)) is not None:
-                        break
-                    continue
-                if isinstance(end, BaseException):
-                    raise end
-                return end
+            end = _await(outcome, work, sentry)
         except BaseException:
-            # The user's second Ctrl-C, or the run's own error, which has let go already.
-            work.database.give_up()
+            work.database.give_up()  # the user's second Ctrl-C
             raise
+    if isinstance(end, BaseException):
+        raise end
+    if isinstance(end, SessionState):
+        return end
     work.database.give_up()
     journal = Journal(database, work.facts.key)
-    state = SessionState.PAUSED_NETWORK
+    state, why = end
     places = len(work.facts.sources)
     for number in range(len(work.facts.roots)):
         if sentry.down(places + number) is not None:
-            journal.root_state(number, state)
+            journal.root_state(number, SessionState.PAUSED_NETWORK)
     work.warn(why)
     with database.write() as connection:
         let_go(connection, work.facts.key, state, exit_code(journal, state), why, time.monotonic() - began)
     return state
 
 
-def _stuck(work: Work, sentry: Sentry) -> str | None:
-    """Why the run cannot go on; None as long as it moves, or everything answers."""
+def _await(
+    outcome: SimpleQueue[SessionState | BaseException], work: Work, sentry: Sentry
+) -> SessionState | BaseException | tuple[SessionState, str]:
+    """How the run ends, or how it is ended for it."""
+    while True:
+        try:
+            return outcome.get(timeout=TICK)
+        except Empty:
+            given_up = _stuck(work, sentry)
+            if given_up is not None:
+                return given_up
+
+
+def _stuck(work: Work, sentry: Sentry) -> tuple[SessionState, str] | None:
+    """How a session ends whose run cannot go on, and why; None as long as it moves, or everything answers."""
+    still = time.monotonic() - work.beat
+    if still > STUCK and work.stopped():
+        return SessionState.PAUSED_USER, "stopped by the user, while a disk did not answer"
     downs = sentry.downs()
-    now = time.monotonic()
-    if not downs or now - max(work.beat, *(down.told for down in downs)) < STUCK:
+    if not downs or min(still, time.monotonic() - max(down.told for down in downs)) < STUCK:
         return None
     sources = work.facts.sources
     paths = [
         (sources[one.place].path if one.place < len(sources) else work.facts.roots[one.place - len(sources)].path)
         for one in downs
     ]
-    return "; ".join(f"{shown(path)} does not answer ({one.why})" for path, one in zip(paths, downs, strict=True))
+    told = [f"{shown(path)} does not answer ({one.why})" for path, one in zip(paths, downs, strict=True)]
+    return SessionState.PAUSED_NETWORK, "; ".join(told)

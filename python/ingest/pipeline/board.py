@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy
     from ingest.storage.volumes import Volume
 
+
 class Guard(Protocol):
     """Who knows whether a place is still there; places are counted as in `ingest.workers.messages.Setup`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.errors import shown
 from ingest.model.digests import computed
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ingest.session.journal import Journal
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
+
+
+# Between two questions whether a place has answered (seconds).
+MOMENT: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -122,6 +126,20 @@ class Context:
         self.work.alive()
         if self.work.stopped():
             raise PauseError(SessionState.PAUSED_USER, "stopped by the user")
+
+    def require(self, source: int) -> None:
+        """Require that a source is there, after something could not be read: a dead share is no card without folders.
+
+        Raises:
+            PauseError: it is not, or the user has asked to stop.
+        """
+        self.sentry.blame(source)
+        while not self.sentry.certain(source):
+            self.heed_stop()
+            if (down := self.sentry.down(source)) is not None:
+                where = shown(self.facts.sources[source].path)
+                raise PauseError(SessionState.PAUSED_NETWORK, f"{where} is no longer there ({down.why})")
+            time.sleep(MOMENT)
 
     def trouble(self, root: Root, error: IngestError) -> Exception:
         """An error that met a source or root as a whole: a pause if it is no longer there."""

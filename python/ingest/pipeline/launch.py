@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.catalog.holdings import remember_root, roots_known_at
-from ingest.errors import IngestError, shown
+from ingest.errors import IngestError, PausedError, shown
 from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
 from ingest.model.states import SessionState
 from ingest.monitor import OneAtATime, Silent
 from ingest.pipeline.opening import given, reopen_destination, reopen_sources
+from ingest.pipeline.rollcall import silent
 from ingest.session.journal import Journal
 from ingest.session.register import session_facts, take_up
 from ingest.session.report import report
 from ingest.storage.sharing import Sharing, cautions, look, probed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ingest.db.engine import Database
     from ingest.model.session import SessionFacts, SessionReport
@@ -69,9 +70,14 @@ def take_up_again(
     """
     facts = session_facts(database, entry.key)
     journal = Journal(database, entry.key)
+    dead = silent([*(given(source) for source in facts.sources), *(place.path for place in facts.roots)])
+    first = len(facts.sources)
+    if (number := min(dead, default=first)) < first:
+        raise PausedError(f"the share does not answer ({dead[number]})", path=facts.sources[number].path, operation="open",
+                          advice="Check the server and the way to it, then: ingest resume")  # fmt: skip
     # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
     sources = reopen_sources(journal, facts.sources)
-    destinations, away = _reopen_destinations(facts)
+    destinations, away = _reopen_destinations(facts, {number - first: why for number, why in dead.items()})
     state = entry.state
     sharing = sharing_of(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
     warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
@@ -93,8 +99,10 @@ def take_up_again(
     )
 
 
-def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None], dict[int, str]]:
-    """The session's roots; None, and why, for those that are away.
+def _reopen_destinations(
+    facts: SessionFacts, dead: Mapping[int, str]
+) -> tuple[list[Destination | None], dict[int, str]]:
+    """The session's roots; None, and why, for those that are away. Those that are `dead` are not looked at.
 
     Raises:
         IngestError: all of them are.
@@ -103,6 +111,9 @@ def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None],
     errors: dict[int, IngestError] = {}
     for number, place in enumerate(facts.roots):
         try:
+            if number in dead:
+                raise PausedError(f"the share does not answer ({dead[number]})", path=place.path, operation="open",
+                                  advice="Check the server and the way to it, then: ingest resume")  # fmt: skip
             found.append(reopen_destination(place))
         except IngestError as error:
             found.append(None)
@@ -136,18 +147,18 @@ def launch(
         IngestError: it could not go on; what began can be resumed.
     """
     # With Arrow, and so only where a session really runs.
+    from ingest.pipeline.attend import attend
     from ingest.pipeline.context import Work
-    from ingest.pipeline.run import run
 
     monitor = OneAtATime(monitor or Silent())
     monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))
     for text in warnings:
         monitor.warning(text)
     work = Work(
-        database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
+        database.handle(), facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
         [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings, sharing,
     )  # fmt: skip
-    final = run(work)
+    final = attend(work, database)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)
     monitor.finished(told)
     return told

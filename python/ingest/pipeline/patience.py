@@ -43,7 +43,7 @@ class Patience:
 
     def __init__(self, delays: tuple[float, ...] = DELAYS, random: Random | None = None) -> None:
         self._delays = delays
-        self._random = random or Random()
+        self._random = random or Random()  # noqa: S311 - it spreads, it hides nothing
         self._heap: list[Waiting] = []
         self._count = 0
 
@@ -66,7 +66,8 @@ class Patience:
 
     def take(self, now: float, ripe: Callable[[Waiting], bool]) -> list[Waiting]:
         """Those whose time has come and for whom `ripe` says that they can be judged."""
-        taken, kept = [], []
+        taken: list[Waiting] = []
+        kept: list[Waiting] = []
         while self._heap and self._heap[0].due <= now:
             one = heapq.heappop(self._heap)
             (taken if ripe(one) else kept).append(one)

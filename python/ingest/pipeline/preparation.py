@@ -6,12 +6,13 @@ what earlier runs left unproven is cleared. Each step can be interrupted, and is
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.errors import IngestError, from_os_error, shown
+from ingest.errors import TRANSIENT, IngestError, from_os_error, shown
 from ingest.model.digests import computed
 from ingest.model.options import Lists
 from ingest.model.states import SessionState
@@ -62,6 +63,8 @@ def scan(context: Context) -> None:
     for facts, root in zip(context.facts.sources, context.work.sources, strict=True):
         try:
             for found in scan_source(root, facts, number, chosen):
+                if any(item.errno in TRANSIENT or item.errno == errno.ENOENT for item in found.items):
+                    context.require(facts.number)
                 context.journal.add(found.items, found.folders)
                 _found(context, found.items)
                 number += len(found.items)

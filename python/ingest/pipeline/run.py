@@ -109,8 +109,9 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
                 work.monitor.ended(record, places[root].path)
 
     tuning, sources = tuned(context, absent), Sources(work.sources, later=context.facts.run > 1)
-    stalls = {"stall_copy": work.options.stall_copy, "stall_validate": work.options.stall_validate}
-    with Supervisor(*crew(context, tuning), **stalls) as workers, context.sentry.follow(workers.moved):
+    setup, count = crew(context, tuning)
+    stalls = work.options.stall_copy, work.options.stall_validate
+    with Supervisor(setup, count, *stalls) as workers, context.sentry.follow(workers.moved):
         ledger = Ledger(journal, context.facts.sources, places, feed)
         outbox = Outbox(workers, tuning.shard_files)
         board = Board(

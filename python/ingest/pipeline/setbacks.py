@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed
-from ingest.errors import shown
+from ingest.errors import TRANSIENT, shown
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.verdict import FAILED, Judgement, Step, judge_root, judge_source
 from ingest.workers.messages import Adopt, Prove, Publish, Reply, Stage
@@ -45,7 +45,7 @@ class Setbacks:
                 self._board.hold(transfer, copy)
                 continue
             judgement = judge_source(fault, max(1, copy.attempts))
-            if judgement.step is Step.WAIT_MOMENT:
+            if judgement.step is Step.WAIT_MOMENT or _perhaps_its_source(judgement, fault):
                 wait.append(copy)
             elif self._apply(transfer, copy, fault, judgement):
                 again.append(copy.root)
@@ -63,6 +63,8 @@ class Setbacks:
             copy.operation, copy.errno = fault.operation, fault.errno
         board.guard.blame(place)
         attempts = max(1, *(copy.attempts for copy in copies))
+        if fault.errno not in TRANSIENT:
+            attempts = board.patience.tries  # another try would tell the same: it waits only for the word on its source
         roots = tuple(copy.root for copy in copies)
         board.patience.put(
             time.monotonic(), attempts, place, transfer.item.number, roots, fault, source=source is not None
@@ -80,11 +82,13 @@ class Setbacks:
                 unfed = transfer.item.source in board.lost_sources and copy.state is not ItemState.VALIDATED
                 if board.stopping or board.root_states[copy.root].paused or unfed:
                     board.hold(transfer, copy)
-                elif copy.attempts >= board.patience.tries:
-                    self._apply(transfer, copy, one.fault, FAILED)
-                else:
+                    continue
+                judgement = judge_source(one.fault, 1) if one.source else judge_root(one.fault, 1)
+                if judgement.step is Step.WAIT_MOMENT and copy.attempts < board.patience.tries:
                     board.plan_again(copy)
                     again.append(copy.root)
+                else:
+                    self._apply(transfer, copy, one.fault, judgement if judgement.step is Step.END else FAILED)
             if again:
                 board.queue(transfer, again)
             board.settle(transfer)
@@ -211,6 +215,14 @@ class Setbacks:
         if again:
             board.queue(transfer, again, alone=transfer.alone)
         board.settle(transfer)
+
+
+def _perhaps_its_source(judgement: Judgement, fault: Failed) -> bool:
+    """Whether a file that seems to have gone or changed may only be on a source that is going away.
+
+    A share whose server dies may give the end of a file before its end, or no file where one was.
+    """
+    return judgement.state is ItemState.REMOVED or (judgement.state is ItemState.CHANGED and fault.operation == "read")
 
 
 def _unproven(worker: int, request: Prove, fault: Failed) -> Answer:

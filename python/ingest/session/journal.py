@@ -26,7 +26,7 @@ from ingest.db.schema import (
     sums,
 )
 from ingest.model.item import Folder
-from ingest.model.states import ARRIVED, ItemState
+from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.session.columns import add_items
 from ingest.session.digests import digests_of
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ingest.model.digests import Digests
     from ingest.model.item import CopyRecord, Item
     from ingest.model.session import SourceFacts
-    from ingest.model.states import SessionState
     from ingest.session.rows import Copy, ItemRow
 
 
@@ -239,6 +238,12 @@ class Journal(Tally):
                 .where(session_roots.c.session == self.key, session_roots.c.number == root)
                 .values(state=state)
             )
+
+    def root_states(self) -> dict[int, SessionState]:
+        """How each destination stood when this was last written down, by its number in the session."""
+        query = select(session_roots.c.number, session_roots.c.state).where(session_roots.c.session == self.key)
+        with self.database.read() as connection:
+            return {number: SessionState(state) for number, state in connection.execute(query)}
 
     def reopen(self, seen: Sequence[tuple[int, int, int]]) -> None:
         """Give items that did not arrive another chance, as they are now: ``(item, size, mtime_ns)``.

@@ -58,7 +58,9 @@ class Setup:
         source = getattr(request, "source", None)
         roots = request.roots if isinstance(request, Stage) else (getattr(request, "root", None),)
         first = len(self.sources)
-        return frozenset(({source} if source is not None else set()) | {first + root for root in roots if root is not None})
+        return frozenset(
+            ({source} if source is not None else set()) | {first + root for root in roots if root is not None}
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from ingest.workers import process
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
 # Looks at one place that the kernel has not answered: more of them would learn nothing more.
 MOST_HANGING: Final = 3
@@ -52,6 +53,7 @@ class Finding:
         spot, look: which place, and which of the looks that were asked for.
         errno: why it failed, 0 if it did not. detail: the same in words.
         device, inode: of the folder that is there now. marker: the UUID that a root carries, None if it has none.
+        read_only: nothing can be written there.
         free_bytes, free_inodes: what the user may still write there (inodes None where they are made as needed).
     """
 
@@ -64,6 +66,7 @@ class Finding:
     marker: str | None = None
     free_bytes: int = 0
     free_inodes: int | None = None
+    read_only: bool = False
 
 
 def look(spot: Spot, number: int, count: int) -> Finding:
@@ -88,7 +91,7 @@ def look(spot: Spot, number: int, count: int) -> Finding:
         return Finding(number, count, error.errno or errno.EIO, error.cause)
     return Finding(
         number, count, 0, "", root.dev, root.ino, marker.uuid if marker else None, free.f_bavail * free.f_frsize,
-        free.f_favail if free.f_files else None,
+        free.f_favail if free.f_files else None, bool(free.f_flag & os.ST_RDONLY),
     )  # fmt: skip
 
 
@@ -97,7 +100,7 @@ class Prober:
 
     def __init__(self, spots: Sequence[Spot]) -> None:
         self._spots = tuple(spots)
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
 
     def ask(self, spot: int, number: int) -> None:
@@ -137,7 +140,9 @@ class Prober:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        prober = context.Process(target=_live, args=(theirs, self._spots, os.getpid()), name="ingest-prober", daemon=True)
+        prober = context.Process(
+            target=_live, args=(theirs, self._spots, os.getpid()), name="ingest-prober", daemon=True
+        )
         try:
             with process.quiet_start():
                 prober.start()

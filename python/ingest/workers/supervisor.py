@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
 DEPTH: Final = 2
+# The same for one that was asked to stop (seconds): it may still be in the flush of one file.
+STALL_CANCELLED: Final = 15.0
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
 # Words of the page that count bytes.
@@ -119,7 +121,7 @@ class Supervisor:
     """N workers. Use as a context manager: leaving it ends them."""
 
     def __init__(
-        self, setup: Setup, count: int, *, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
+        self, setup: Setup, count: int, stall_copy: float = STALL_COPY, stall_validate: float = STALL_VALIDATE
     ) -> None:
         """So many workers, each given up when it stands still for so long (seconds)."""
         self._setup = setup
@@ -281,6 +283,9 @@ class Supervisor:
     def cancel(self) -> None:
         """Ask every worker to stop within one buffer; unfinished files are answered as cancelled."""
         self._cancelled = True
+        # Whoever does not heed it within so long stands in the kernel, and is not waited for.
+        self._stall_copy = min(self._stall_copy, STALL_CANCELLED)
+        self._stall_validate = min(self._stall_validate, STALL_CANCELLED)
         for slot in self._slots:
             slot.words[engine.CANCEL] = 1
 

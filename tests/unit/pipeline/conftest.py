@@ -114,7 +114,13 @@ class Desk:
         )
         self.guard = Guard()
         self.board = Board(
-            facts, options, [volume] * len(self._sources), self.ledger, Outbox(self.crew), self.warnings.append, self.guard
+            facts,
+            options,
+            [volume] * len(self._sources),
+            self.ledger,
+            Outbox(self.crew),
+            self.warnings.append,
+            self.guard,
         )
         self.board.patience = Patience(random=Random(0))  # examples have to come out the same twice
         self.planner = Planner(

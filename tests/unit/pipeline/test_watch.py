@@ -177,7 +177,9 @@ def test_who_is_down_stays_down_and_is_told_once(clock):
     assert clock.watch.doubtful(1)
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 60), st.sampled_from([(0, 1), (0,), (1,), ()]), st.integers(-1, 1)), max_size=12))
+@given(
+    st.lists(st.tuples(st.floats(0.1, 60), st.sampled_from([(0, 1), (0,), (1,), ()]), st.integers(-1, 1)), max_size=12)
+)
 def test_a_place_that_answers_is_never_down(steps):
     clock = Clock()
     for seconds, answering, blamed in steps:

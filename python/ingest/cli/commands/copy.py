@@ -8,11 +8,13 @@ import typer
 
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, byte_size, digest_names, raw
+from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, Wait, byte_size, digest_names, raw
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.digests import HASHES
 from ingest.model.options import (
+    STALL_COPY,
+    STALL_VALIDATE,
     Cache,
     CopyOptions,
     CopyRequest,
@@ -117,6 +119,17 @@ def run(
             help="A big file that was copied half: what is there is proven and gone on with, or copied again.",
         ),
     ] = Partial.VERIFIED,
+    stall_copy: Annotated[
+        float,
+        typer.Option(
+            "--stall-copy", metavar="SECONDS", min=1, help="No byte copied for so long: its worker is given up."
+        ),
+    ] = STALL_COPY,
+    stall_validate: Annotated[
+        float,
+        typer.Option("--stall-validate", metavar="SECONDS", min=1, help="The same while copies are read back."),
+    ] = STALL_VALIDATE,
+    wait: Wait = False,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
         bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
@@ -129,7 +142,8 @@ def run(
     """Copy sources to one or more archives, each file read once, every copy read back from the disk.
 
     Nothing is ever replaced. What arrived before is compared and not copied again. Stop it, kill it, pull the
-    cable: `ingest resume` completes it.
+    cable: `ingest resume` completes it. A share that stops answering pauses the session within half a minute (exit 8);
+    with --wait it goes on by itself when the share is back.
 
     On one file system a copy need not take room: with --strategy reflink (xfs, btrfs) it shares the source's blocks, with
     --strategy hardlink (ext4 and most others) it is the source's own file under a second name, and no second copy of it.
@@ -148,7 +162,7 @@ def run(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
         flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()), sums=sums, strategy=strategy,
-        partial=partial,
+        partial=partial, stall_copy=stall_copy, stall_validate=stall_validate,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root
@@ -166,7 +180,7 @@ def run(
         from ingest.cli.stop import stoppable
 
         with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
-            report = api.copy(request, config.home(), monitor, stopped)
+            report = api.copy(request, config.home(), monitor, stopped, wait=wait)
     try:
         print_report(report, as_json=as_json, quiet=quiet or events == "-")
     except UnheardError:

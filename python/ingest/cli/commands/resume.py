@@ -8,7 +8,7 @@ import typer
 
 from ingest.cli.commands.copy import print_report
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Json, Quiet
+from ingest.cli.options import Events, Json, Quiet, Wait
 from ingest.cli.output import print_document, say
 from ingest.errors import UsageError, worst_exit
 
@@ -22,6 +22,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    wait: Wait = False,
     events: Events = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -34,6 +35,8 @@ def run(
     ingest resume
 
     ingest resume 3f2a
+
+    ingest resume --wait
     """
     if events == "-" and as_json:
         raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
@@ -42,7 +45,7 @@ def run(
     from ingest.cli.stop import stoppable
 
     with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
-        reports = api.resume(config.home(), session, monitor, stopped)
+        reports = api.resume(config.home(), session, monitor, stopped, wait=wait)
     silent = quiet or events == "-"
     if len(reports) == 1:
         print_report(reports[0], as_json=as_json, quiet=silent)

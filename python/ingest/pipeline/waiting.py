@@ -1,0 +1,167 @@
+"""Waiting (`--wait`): a session that paused because a disk was away or full goes on by itself when it is back.
+
+The session stays this process's own. Its places are looked at from another process, so that a frozen server holds up
+nothing here; once one of those that were missed is back, the session is taken up as `ingest resume` does it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import ExitCode, IngestError
+from ingest.model.states import SessionState
+from ingest.session.journal import Journal
+from ingest.session.register import session_facts
+from ingest.workers.prober import Prober, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ingest.db.engine import Database
+    from ingest.model.session import SessionReport
+    from ingest.monitor import Monitor
+    from ingest.workers.prober import Finding
+
+# Every place is looked at so often (the specification's section 5): what is back is gone on with within twice that.
+EVERY: Final = 5.0
+TICK: Final = 0.1
+# Who answers at all does so long before this.
+SILENCE: Final = EVERY + 1.5
+# A place that answers, and fails as soon as it is used, is tried again after 5, 10, 20 … seconds, at most after a minute.
+MOST_APART: Final = 60.0
+# On a full disk so much has to have become free before it is worth another look.
+SPACE_STEP: Final = 1 << 20
+WAITED_FOR: Final = frozenset({SessionState.PAUSED_NETWORK, SessionState.PAUSED_SPACE})
+
+
+def see_through(
+    database: Database,
+    key: int,
+    first: Callable[[], SessionReport],
+    again: Callable[[], SessionReport],
+    monitor: Monitor,
+    stopped: Callable[[], bool],
+) -> SessionReport:
+    """Do a session's run, and as often as it pauses for a disk, wait for that and do another.
+
+    Args:
+        first, again: do a run; its report. They raise IngestError with exit code 8 where it could not even begin.
+        stopped: the user asked to stop: then it stays paused, as it is.
+
+    Raises:
+        IngestError: whatever `first` and `again` raise that waiting does not mend.
+    """
+    apart, step = EVERY, first
+    while True:
+        told, why = None, ""
+        began = time.monotonic()
+        try:
+            told = step()
+            if told.state not in WAITED_FOR:
+                return told
+            why = told.problem or ""
+        except IngestError as error:
+            if error.exit_code is not ExitCode.PAUSED or stopped():
+                raise
+            why = str(error)
+            trouble = error
+        # What had just come back and is away again at once is not tried at every look.
+        apart = min(2 * apart, MOST_APART) if step is again and time.monotonic() - began < apart else EVERY
+        if not _wait(database, key, why, apart, monitor, stopped):
+            if told is None:
+                raise trouble
+            return told
+        step = again
+
+
+def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor, stopped: Callable[[], bool]) -> bool:
+    """Wait for one of the session's places to come back; False if the user has asked to stop."""
+    facts = session_facts(database, key)
+    spots = [Spot(source.path, archive=False) for source in facts.sources]
+    spots += [Spot(place.path, archive=True) for place in facts.roots]
+    absent = _Absent(len(facts.sources), Journal(database, key).root_states(), [place.uuid for place in facts.roots])
+    since = time.time()
+    told: frozenset[int] | None = None
+    prober, table, look = Prober(spots), _table(), 0
+    try:
+        while not stopped():
+            now = time.monotonic()
+            if now >= absent.due:
+                look, absent.due = look + 1, now + EVERY
+                if (fresh := _table()) != table:
+                    # Something was mounted or unmounted: whoever hangs in a mount that is gone would hang for ever.
+                    prober.stop()
+                    prober, table = Prober(spots), fresh
+                for spot in range(len(spots)):
+                    prober.ask(spot, look)
+            for found in prober.heard():
+                absent.hear(found, now)
+            if absent.ready(now, apart):
+                return True
+            if absent.places != told:
+                told = absent.places
+                monitor.waiting(tuple(spots[spot].path for spot in sorted(told)), since, why)
+            time.sleep(TICK)
+    finally:
+        prober.stop()
+    return False
+
+
+class _Absent:
+    """What is waited for: the roots that the journal has as paused, and whatever does not answer."""
+
+    def __init__(self, first: int, states: Mapping[int, SessionState], uuids: Sequence[str]) -> None:
+        """`first`: the number of the first root, behind the sources. uuids: of the roots' markers."""
+        self.began = self.due = time.monotonic()
+        self._first = first
+        self._uuids = uuids
+        self._full = {first + root for root, state in states.items() if state is SessionState.PAUSED_SPACE}
+        # Where a source was lost every root waits; which of the two it was shows when they are looked at.
+        self._paused = {first + root for root, state in states.items() if state is SessionState.PAUSED_NETWORK}
+        self._missed: set[int] = set()
+        self._well: dict[int, float] = {}
+        self._room: dict[int, tuple[int, int]] = {}
+        self._roomier = False
+
+    @property
+    def places(self) -> frozenset[int]:
+        """By their numbers."""
+        return frozenset(self._missed | self._full)
+
+    def hear(self, found: Finding, now: float) -> None:
+        """Take in what a look found."""
+        spot = found.spot
+        there = found.errno == 0
+        if there and spot >= self._first:
+            there = found.marker == self._uuids[spot - self._first] and not found.read_only
+        if not there:
+            self._missed.add(spot)
+            return
+        self._well[spot] = now
+        if spot in self._full:
+            room = (found.free_bytes, found.free_inodes or 0)
+            before = self._room.setdefault(spot, room)
+            self._roomier |= room[0] >= before[0] + SPACE_STEP or room[1] > before[1]
+
+    def ready(self, now: float, apart: float) -> bool:
+        """Whether another run is worth its while; not before so many seconds have passed since the last one."""
+        well = {spot for spot, when in self._well.items() if now - when <= SILENCE}
+        everybody = range(self._first + len(self._uuids))
+        # Who says nothing for longer than a look takes is missed, too.
+        self._missed.update(spot for spot in everybody if now - self._well.get(spot, self.began) > SILENCE)
+        if now - self.began < apart or not well.issuperset(range(self._first)):
+            return False
+        if self._roomier or self._missed & well or (self._paused - self._missed) & well:
+            return True
+        # Whatever it was is over: everything answers.
+        return not self.places and well.issuperset(everybody)
+
+
+def _table() -> bytes:
+    """The mount table, to see whether it has changed; empty where there is none."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            return table.read()
+    except OSError:
+        return b""

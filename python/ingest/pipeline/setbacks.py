@@ -163,7 +163,8 @@ class Setbacks:
         cause = "stalled" if died.stalled else "crashed"
         asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
         if died.place is None:
-            self._board.warn(f"worker {died.worker} {cause} (exit {died.exit_code}) and was replaced")
+            what = died.said or f"exit {died.exit_code}"
+            self._board.warn(f"worker {died.worker} {cause} ({what}) and was replaced")
             self._suspect(died, [request for request, _ in asked])
         for request, handler in asked:
             if died.place is None and isinstance(request, (Publish, Adopt)):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Every place is looked at so often (the specification's section 5): what is back is gone on with within twice that.
 EVERY: Final = 5.0
 TICK: Final = 0.1
+MOMENT: Final = 1.0
 # Who answers at all does so long before this.
 SILENCE: Final = EVERY + 1.5
 # A place that answers, and fails as soon as it is used, is tried again after 5, 10, 20 … seconds, at most after a minute.
@@ -99,7 +100,8 @@ def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor
                 absent.hear(found, now)
             if absent.ready(now, apart):
                 return True
-            if absent.places != told:
+            # Not before whoever answers has had the time to.
+            if now - absent.began > MOMENT and absent.places != told:
                 told = absent.places
                 monitor.waiting(tuple(spots[spot].path for spot in sorted(told)), since, why)
             time.sleep(TICK)
@@ -127,7 +129,7 @@ class _Absent:
     @property
     def places(self) -> frozenset[int]:
         """By their numbers."""
-        return frozenset(self._missed | self._full)
+        return frozenset(self._missed | self._full | (self._paused - self._well.keys()))
 
     def hear(self, found: Finding, now: float) -> None:
         """Take in what a look found."""
@@ -155,7 +157,7 @@ class _Absent:
         if self._roomier or self._missed & well or (self._paused - self._missed) & well:
             return True
         # Whatever it was is over: everything answers.
-        return not self.places and well.issuperset(everybody)
+        return not (self._missed or self._full) and well.issuperset(everybody)
 
 
 def _table() -> bytes:

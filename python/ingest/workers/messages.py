@@ -154,6 +154,13 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a worker says that met a bug of its own, and ends."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to one request; only the field of its kind is filled.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,10 +155,7 @@ class Prober:
 
 def _live(pipe: Connection, spots: tuple[Spot, ...], parent: int) -> None:
     """The process: a thread for each look, until nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    engine.die_with_parent()
-    if os.getppid() != parent:
-        os._exit(0)  # it died before the kernel knew
+    process.settle_in(parent)
     books = threading.Lock()
     hanging = [0] * len(spots)
 

@@ -112,11 +112,11 @@ def ahead() -> Iterator[None]:
             newborn.dismiss()
 
 
-def live(pipe: Connection, words: Any, parent: int) -> None:
-    """The entry point of the process: wait for the Setup, then work; never returns once it was told.
+def settle_in(parent: int) -> None:
+    """The first thing that a process of ours does: it dies with its parent, and holds nothing that others wait for.
 
-    It leaves without the interpreter's own farewell: a worker keeps nothing that would need it, and the supervisor
-    waits for its end.
+    One that hangs in the kernel stays behind when its parent ends. Whoever reads that one's output would wait for the
+    end of it until the kernel lets go; so would the helper process of `multiprocessing`, which has it open, too.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -124,6 +124,24 @@ def live(pipe: Connection, words: Any, parent: int) -> None:
     engine.die_with_parent()
     if os.getppid() != parent:
         os._exit(0)  # it died before the kernel knew
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(2 if os.environ.get("INGEST_DEBUG") else 3):
+        os.dup2(nothing, stream)
+    os.close(nothing)
+    # There is no public way to do without it.
+    tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
+    if (inherited := getattr(tracker, "_fd", None)) is not None:
+        os.close(inherited)
+        tracker._fd = None
+
+
+def live(pipe: Connection, words: Any, parent: int) -> None:
+    """The entry point of the process: wait for the Setup, then work; never returns once it was told.
+
+    It leaves without the interpreter's own farewell: a worker keeps nothing that would need it, and the supervisor
+    waits for its end.
+    """
+    settle_in(parent)
     try:
         setup = pipe.recv()
     except (EOFError, OSError):

@@ -19,7 +19,7 @@ from ingest import engine
 from ingest.errors import IngestError
 from ingest.model.options import STALL_COPY, STALL_VALIDATE
 from ingest.workers import process
-from ingest.workers.messages import Adopt, Prove, Reply, Request, Setup, Stage
+from ingest.workers.messages import Adopt, LastWords, Prove, Reply, Request, Setup, Stage
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -45,6 +45,7 @@ class Died:
         requests: what it had not answered. item: what it was working on, None if it was idle, or if its threads
             worked on several.
         exit_code: as `multiprocessing` gives it (negative: the signal). stalled: it was killed for standing still.
+        said: what it said of a bug of its own.
         place: it was left behind because this place (see `Setup.places`) does not answer: nothing that it worked on is to blame.
     """
 
@@ -54,6 +55,7 @@ class Died:
     exit_code: int | None
     stalled: bool
     place: int | None = None
+    said: str = ""
 
     @property
     def bus_error(self) -> bool:
@@ -84,6 +86,7 @@ class _Slot:
     moved: float = 0.0
     proving: bool = False
     stalled: bool = False
+    said: str = ""
 
     @property
     def load(self) -> int:
@@ -95,7 +98,7 @@ class _Slot:
         return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT :] if word))
 
 
-def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | None]]) -> None:
+def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | LastWords | None]]) -> None:
     """Put a worker's answers in the inbox, and None when there will be no more: it died, in whatever moment."""
     with suppress(OSError, EOFError):
         while True:
@@ -131,7 +134,7 @@ class Supervisor:
         self._books = threading.Lock()
         self._cancelled = False
         self._stillborn = 0
-        self._inbox: SimpleQueue[tuple[_Slot, Reply | None]] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[_Slot, Reply | LastWords | None]] = SimpleQueue()
         self._slots = [self._start(number) for number in range(count)]
 
     def __enter__(self) -> Self:
@@ -190,9 +193,12 @@ class Supervisor:
             self._watch(slot, events)
         return events
 
-    def _take(self, slot: _Slot, reply: Reply | None, events: list[Answer | Died]) -> None:
+    def _take(self, slot: _Slot, reply: Reply | LastWords | None, events: list[Answer | Died]) -> None:
         if slot not in self._slots:
             return  # it was given up, and its requests went to another
+        if isinstance(reply, LastWords):
+            slot.said = reply.text
+            return
         if reply is None:
             slot.process.join(REAP_SECONDS)  # its pipe is closed: only its end is still to be seen
             self._bury(slot, events)
@@ -255,6 +261,7 @@ class Supervisor:
             slot.process.exitcode,
             slot.stalled,
             place,
+            slot.said,
         )
         slot.outgoing.put(None)
         process.abandon(slot.process)

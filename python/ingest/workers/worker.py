@@ -11,11 +11,10 @@ import contextlib
 import errno
 import os
 import resource
-import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ingest import engine
 from ingest.workers.messages import (
@@ -24,6 +23,7 @@ from ingest.workers.messages import (
     Discard,
     Folders,
     Gone,
+    LastWords,
     Place,
     Prove,
     Publish,
@@ -75,12 +75,16 @@ class Worker:
         """Take requests until told to stop."""
         copier = threading.Thread(target=self._copy_loop, name="copier", daemon=True)
         copier.start()
-        with contextlib.suppress(EOFError, OSError):  # the supervisor is gone: nothing is left to be told
+        try:
             while (request := self._pipe.recv()) is not None:
                 if isinstance(request, (Stage, Prove, Adopt)):
                     self._copying.put(request)
                 else:
                     self._answer(request)
+        except (EOFError, OSError):
+            pass  # the supervisor is gone: nothing is left to be told
+        except BaseException as error:  # noqa: BLE001 - as in the copier
+            self._die(error)
         self._copying.put(None)
         copier.join()
 
@@ -91,9 +95,12 @@ class Worker:
         except OSError:
             return  # as above: the pipe is gone with the supervisor
         except BaseException as error:  # noqa: BLE001 - a bug ends the process, so that the supervisor sees it
-            sys.stderr.write(f"ingest worker: {type(error).__name__}: {error}\n")
-            sys.stderr.flush()
-            os._exit(BUG)
+            self._die(error)
+
+    def _die(self, error: BaseException) -> NoReturn:
+        with contextlib.suppress(OSError), self._sending:
+            self._pipe.send(LastWords(f"{type(error).__name__}: {error}"))
+        os._exit(BUG)
 
     def _answer(self, request: Request) -> None:
         began = time.monotonic()

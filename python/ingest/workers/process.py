@@ -132,7 +132,7 @@ def settle_in(parent: int) -> None:
     tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
     if (inherited := getattr(tracker, "_fd", None)) is not None:
         os.close(inherited)
-        tracker._fd = None
+        tracker._fd = None  # noqa: SLF001
 
 
 def live(pipe: Connection, words: Any, parent: int) -> None:

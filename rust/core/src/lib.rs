@@ -44,6 +44,7 @@ mod clone;
 mod content;
 mod copy;
 pub mod digest;
+mod direct;
 mod error;
 mod exchange;
 mod flush;

@@ -5,13 +5,11 @@
 //! values if it has its digest. So any file may be offered, the damaged one among them, and each block is taken from
 //! whoever has it.
 
-use std::fs::File;
-use std::io;
-
 use crate::buffer::Buffer;
 use crate::clone::Strategy;
 use crate::content::PIECE;
 use crate::digest::{Digest, Hasher};
+use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Stat};
 use crate::progress::Page;
@@ -275,7 +273,8 @@ impl Mender<'_> {
             return Ok(false);
         }
         let mut check = Check::of(part);
-        let (mut offset, mut dropped, mut aligned) = (part.from, part.from, place.own);
+        let mut reads = Reads::new(file, place.own);
+        let (mut offset, mut dropped) = (part.from, part.from);
         while offset < part.to {
             if self.page.cancelled() {
                 return Err(Error::cancelled("read", place.source.path().to_vec()));
@@ -283,7 +282,7 @@ impl Mender<'_> {
             let left = usize::try_from(part.to - offset).map_or(self.buffer.len(), |left| left.min(self.buffer.len()));
             // Direct reads want whole buffers; of the other place no byte is read that was not asked for.
             let room = if place.own { self.buffer.len() } else { left };
-            match platform::read_at(file, &mut self.buffer[..room], offset) {
+            match reads.at(&mut self.buffer[..room], offset) {
                 Ok(0) => return Ok(false),
                 Ok(read) => {
                     let bytes = &self.buffer[..read.min(left)];
@@ -303,11 +302,6 @@ impl Mender<'_> {
                         platform::evict_range(file, dropped, offset - dropped);
                         dropped = offset;
                     }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if aligned && platform::errno(&error) == libc::EINVAL => {
-                    buffered(file, place.source.path())?;
-                    aligned = false;
                 }
                 // A sector that cannot be read is damage like any other.
                 Err(error) => {
@@ -346,11 +340,6 @@ impl Mender<'_> {
 fn open(root: &Root, path: &[u8]) -> Result<Source> {
     let (dir, name) = Parents::new(root).of(path)?;
     Source::open(dir, name, root.absolute(path), Mode::Read)
-}
-
-/// The unaligned end of a file that is read directly comes through the cache.
-fn buffered(file: &File, path: &[u8]) -> Result<()> {
-    platform::set_direct(file, false).map_err(|error| Error::io("read", path.to_vec(), &error))
 }
 
 /// The file's blocks if their values are known, else all of it as one.

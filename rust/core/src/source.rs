@@ -1,11 +1,12 @@
 //! A source file: opened read-only, read exactly once, and known to have stood still meanwhile.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
 
+use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
 
@@ -148,17 +149,13 @@ impl Source {
 
     /// Reads one piece at its offset, whatever else is read at the same time; never in a map.
     pub(crate) fn read_at(&self, piece: &mut [u8], want: usize, offset: u64) -> Result<()> {
+        let mut reads = Reads::new(&self.file, self.mode == Mode::Direct);
         let mut have = 0;
-        let mut aligned = self.mode == Mode::Direct;
         while have < want {
             // With room for more than is wanted, so that a file that is longer shows it without another call.
-            match platform::read_at(&self.file, &mut piece[have..], offset + have as u64) {
+            match reads.at(&mut piece[have..], offset + have as u64) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if aligned && refuses_direct(&error) && platform::set_direct(&self.file, false).is_ok() => {
-                    aligned = false;
-                }
                 Err(error) => return Err(self.fault("read", &error)),
             }
         }
@@ -229,20 +226,22 @@ impl Source {
 
     /// Reads what is wanted; true if there was room for more, and the file had no more.
     fn fill(&mut self, buffer: &mut [u8], want: usize) -> Result<bool> {
+        let mut reads = Reads::new(&self.file, self.mode == Mode::Direct);
         let mut have = 0;
         while have < want {
             // The whole buffer even at the end of the file: what is too long shows itself without another call, and
             // direct reads must be whole blocks.
-            match self.file.read(&mut buffer[have..]) {
+            match reads.next(&mut buffer[have..]) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if self.leave_direct(&error) => {}
                 Err(error) => return Err(self.fault("read", &error)),
             }
         }
         if have > want {
             return Err(self.changed("it is longer than the size it had"));
+        }
+        if self.mode == Mode::Direct && !reads.direct() {
+            self.mode = Mode::Read;
         }
         Ok(want < buffer.len())
     }
@@ -279,15 +278,6 @@ impl Source {
                 self.kept_from = Some(self.offset);
             }
         }
-    }
-
-    /// Leaves direct reading where the file system or an unaligned rest does not allow it.
-    fn leave_direct(&mut self, error: &io::Error) -> bool {
-        if self.mode != Mode::Direct || !refuses_direct(error) || platform::set_direct(&self.file, false).is_err() {
-            return false;
-        }
-        self.mode = Mode::Read;
-        true
     }
 
     /// Maps the window that the next bytes lie in, and says how many of the wanted ones it holds; none after falling
@@ -327,8 +317,4 @@ impl Source {
     fn changed(&self, detail: impl Into<String>) -> Error {
         Error::found(Kind::Changed, "read", self.path.clone(), detail)
     }
-}
-
-fn refuses_direct(error: &io::Error) -> bool {
-    matches!(platform::errno(error), libc::EINVAL | libc::EOPNOTSUPP)
 }

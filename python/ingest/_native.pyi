@@ -206,7 +206,8 @@ def stage(
 
     ``threads``, from 1 to :data:`THREADS_MAX`, share the reading, hashing and reading back of each file from 16 MiB
     on, and the reading back of smaller ones. A source is still read once, each copy written from start to end, and
-    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger.
+    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger. Where the system
+    has no thread to give, fewer do the same work.
 
     ``together`` closes files below 1 MiB as soon as they are written, and flushes those of a part by one syncfs on a
     descriptor that was opened before them. If it fails, every one of them is removed, with a fault of operation

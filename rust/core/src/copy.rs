@@ -23,7 +23,7 @@ use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written, SMALL};
 use crate::source::Source;
 use crate::spread::{spread, Task, LEAST, TURN};
-use crate::threads::side_by_side;
+use crate::threads::{side_by_side, start};
 use crate::trail::{self, Trail};
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
 use crate::volume;
@@ -83,9 +83,8 @@ pub fn stage(
         for device in &mut devices {
             let Some(behind) = device.behind.clone() else { continue };
             end.0.push(Arc::clone(&behind));
-            let writes = move || behind.run(page);
-            if thread::Builder::new().name("behind".to_owned()).spawn_scoped(scope, writes).is_err() {
-                // No thread is to be had: pages go as the system pleases.
+            if start(scope, "behind", move || behind.run(page)).is_none() {
+                // Pages go as the system pleases.
                 device.behind = None;
             }
         }

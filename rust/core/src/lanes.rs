@@ -8,6 +8,8 @@
 //! memory with SHA-1 took 0.45 s read and 0.44 s mapped), and so bytes are bytes, from a map, from several threads, or
 //! from a copy that is taken up again.
 //!
+//! Where no thread is to be had for a lane, its digest is made by the thread that reads, too.
+//!
 //! The digests of the XXH family take 0.02 to 0.05 s of a GiB that is in the cache: the thread that reads makes them.
 //!
 //! Lanes end when [`Lanes`] is dropped, with whoever owns it: at the end of the call, however it ends.
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use crate::algorithms::{Algorithm, Algorithms, Sum, Sums};
+use crate::threads;
 
 /// Bytes that a lane is given at a time: a wake-up is little beside them, and a request to stop waits for no more.
 const PIECE: usize = 256 << 10;
@@ -97,13 +100,13 @@ impl Lanes {
     /// Makes the threads for what is wanted, if there are `big` files, whose bytes come in steps of this length.
     pub(crate) fn start<'scope>(wanted: Algorithms, big: bool, step: usize, scope: &'scope Scope<'scope, '_>) -> Self {
         let slow = wanted.iter().filter(|algorithm| big && algorithm.slow());
-        let lane = |algorithm| {
+        let lane = |algorithm: Algorithm| {
             let (orders, ordered) = channel();
             let (told, digests) = channel();
-            scope.spawn(move || run(algorithm, &ordered, &told));
-            Lane { algorithm, orders, digests }
+            threads::start(scope, algorithm.word(), move || run(algorithm, &ordered, &told))?;
+            Some(Lane { algorithm, orders, digests })
         };
-        Self { wanted, slow: slow.map(lane).collect(), ring: Ring::new(step) }
+        Self { wanted, slow: slow.filter_map(lane).collect(), ring: Ring::new(step) }
     }
 
     /// Starts a file of this size.
@@ -112,7 +115,8 @@ impl Lanes {
         if beside {
             self.slow.iter().for_each(|lane| lane.order(Order::Begin));
         }
-        let inline = self.wanted.iter().filter(|algorithm| !(beside && algorithm.slow()));
+        let has = |algorithm| self.slow.iter().any(|lane| lane.algorithm == algorithm);
+        let inline = self.wanted.iter().filter(|&algorithm| !(beside && has(algorithm)));
         Summing {
             inline: inline.map(|algorithm| (algorithm, Sum::new(algorithm))).collect(),
             beside: beside.then_some(Beside { lanes: &mut self.slow, ring: &mut self.ring, piece: None }),

@@ -60,6 +60,7 @@ mod publish;
 mod pump;
 mod readback;
 mod resume;
+mod ring;
 mod root;
 mod sink;
 mod source;

@@ -6,10 +6,11 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::parents::Parents;
 use crate::platform::{Dir, Stat};
 use crate::progress::Page;
 use crate::publish::{ancestors, unknown, Names, Publication, Refusal};
-use crate::root::{Parents, Root};
+use crate::root::Root;
 
 /// How a file took the place of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,6 +40,7 @@
 mod algorithms;
 mod behind;
 mod buffer;
+mod checks;
 mod clone;
 mod conclude;
 mod content;
@@ -51,6 +52,7 @@ mod error;
 mod exchange;
 mod flush;
 mod folders;
+mod gather;
 mod inspect;
 mod lanes;
 mod mend;
@@ -77,6 +79,7 @@ mod transfer;
 pub mod tree;
 mod verify;
 pub mod volume;
+mod window;
 
 pub use algorithms::{Algorithm, Algorithms, Sum, Sums};
 pub use buffer::{buffer_is_valid, BUFFER_MAX, BUFFER_MIN};

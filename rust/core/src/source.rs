@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::Mmap;
 
 use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
+use crate::window::{self, Window};
 
 /// How source bytes are fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,10 +34,6 @@ pub enum Mode {
 /// smaller stay: one call more for each of 3,000 files of 16 KiB gained nothing.
 pub(crate) const STEP: u64 = 8 << 20;
 
-/// Bytes mapped at a time: what is to be dropped from the cache must be unmapped first, and a file that shrank is
-/// noticed between windows.
-const WINDOW: u64 = STEP;
-
 /// An open source file, on its way from the first byte to the last.
 pub(crate) struct Source {
     dir: Arc<Dir>,
@@ -46,7 +43,7 @@ pub(crate) struct Source {
     stat: Stat,
     mode: Mode,
     offset: u64,
-    window: Option<(u64, Mmap)>,
+    window: Option<Window>,
     /// The file's last bytes came in a read that had room for more, and nothing more came.
     ended: bool,
     /// Where the part begins that was read and not dropped from the cache; none if it is to be kept.
@@ -175,19 +172,7 @@ impl Source {
         if now.size != self.stat.size {
             return Err(self.changed("its size changed while it was read"));
         }
-        // SAFETY: the map is only read, and dropped before the file. Its bytes may change if someone writes to the
-        // source meanwhile: they are only hashed and written, never interpreted, and every copy is read back and
-        // compared with the hash. A source that is cut off beneath the map ends the process with SIGBUS, which is
-        // this mode's documented price.
-        match unsafe { MmapOptions::new().offset(offset).len(want).map(&self.file) } {
-            Ok(map) => {
-                #[cfg(unix)]
-                let _hint = map.advise(memmap2::Advice::Sequential);
-                Ok(Some(map))
-            }
-            Err(error) if matches!(platform::errno(&error), libc::ENODEV | libc::EINVAL | libc::EACCES) => Ok(None),
-            Err(error) => Err(self.fault("map", &error)),
-        }
+        window::map(&self.file, want, offset).map_err(|error| self.fault("map", &error))
     }
 
     /// Drops a range from the cache that nobody reads any more.
@@ -283,9 +268,8 @@ impl Source {
     /// Maps the window that the next bytes lie in, and says how many of the wanted ones it holds; none after falling
     /// back to reading.
     fn map(&mut self, want: usize) -> Result<Option<usize>> {
-        let start = self.offset - self.offset % WINDOW;
-        let end = self.stat.size.min(start + WINDOW);
-        if self.window.as_ref().is_none_or(|(at, _)| *at != start) {
+        let (start, end) = window::around(self.offset, self.stat.size);
+        if self.window.as_ref().is_none_or(|window| window.start() != start) {
             // Unmapped first: two windows are never held at once, and only what nobody maps can be dropped.
             self.window = None;
             self.drop_behind(STEP);
@@ -296,17 +280,13 @@ impl Source {
                 self.file.seek(SeekFrom::Start(self.offset)).map_err(|error| self.fault("seek", &error))?;
                 return Ok(None);
             };
-            self.window = Some((start, map));
+            self.window = Some(Window::new(start, map));
         }
         Ok(Some(usize::try_from(end - self.offset).map_or(want, |rest| rest.min(want))))
     }
 
     fn mapped(&self, from: u64, bytes: usize) -> Result<&[u8]> {
-        let within = |map: &'_ Mmap, start: u64| {
-            let at = usize::try_from(from - start).ok()?;
-            Some(at..at.checked_add(bytes)?).filter(|range| range.end <= map.len())
-        };
-        let found = self.window.as_ref().and_then(|(start, map)| Some(&map[within(map, *start)?]));
+        let found = self.window.as_ref().and_then(|window| window.bytes(from, bytes));
         found.ok_or_else(|| Error::found(Kind::Io, "map", self.path.clone(), "the window is too short"))
     }
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,13 +105,14 @@ def _disks(folder: Path) -> Iterator[Callable[[str], Path]]:
     """Small disks in a folder, unmounted whatever happens."""
     points: list[Path] = []
     folders: list[Path] = []
+    numbers = count()
 
     def make(kind: str) -> Path:
         if kind == "here":
             (REPOSITORY / "target").mkdir(exist_ok=True)
             folders.append(Path(tempfile.mkdtemp(prefix="tests-", dir=REPOSITORY / "target")))
             return folders[-1]
-        point = folder / f"{kind}-{len(points)}"
+        point = folder / f"{kind}-{next(numbers)}"
         _mount(kind, point.with_suffix(".img"), point)
         points.append(point)
         return point

@@ -206,7 +206,8 @@ def stage(
 
     ``threads``, from 1 to :data:`THREADS_MAX`, share the reading, hashing and reading back of each file from 16 MiB
     on, and the reading back of smaller ones. A source is still read once, each copy written from start to end, and
-    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger.
+    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger. Where the system
+    has no thread to give, fewer do the same work.
 
     ``together`` closes files below 1 MiB as soon as they are written, and flushes those of a part by one syncfs on a
     descriptor that was opened before them. If it fails, every one of them is removed, with a fault of operation
@@ -313,8 +314,9 @@ def exchange(
     ``(how, fault)``, one of them None.
 
     ``stood`` is what was looked at under the name. Anything else that is found there, before or after, stays there or
-    is put back: a fault of kind ``changed``. ``how`` is ``exchange`` where both names changed at one moment; elsewhere
-    the damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
+    is put back: a fault of kind ``changed``. Where a name no longer leads to what was put there,
+    all stays, and the fault says where. ``how`` is ``exchange`` where both names changed at one moment; elsewhere the
+    damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
     publish method. Keep a durable note of the names until this returns: if the process ends in between, the same call
     (or :func:`publish`, where nothing stands under the name) finishes the work. All folders concerned are flushed; a
     folder that cannot be is a fault (``fsync_folder``), and the names stand. The page's cancel flag is not heeded.

@@ -156,7 +156,8 @@ def launch(
         monitor.warning(text)
     work = Work(
         database.handle(), facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
-        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings, sharing,
+        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
+        sharing,
     )  # fmt: skip
     final = attend(work, database)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)

@@ -33,7 +33,8 @@ DIFFERENCES_SHOWN: Final = 100
 _HERE = and_(sums.c.session == items.c.session, sums.c.item == items.c.item)
 _BLAKE3 = (
     select(copies.c.blake3)
-    .where(copies.c.session == sums.c.session, copies.c.item == sums.c.item, copies.c.state.in_(sorted(map(str, ARRIVED))))
+    .where(copies.c.session == sums.c.session, copies.c.item == sums.c.item)
+    .where(copies.c.state.in_(sorted(map(str, ARRIVED))))
     .limit(1)
     .scalar_subquery()
 )  # fmt: skip
@@ -42,7 +43,8 @@ _CAME = items.c.state.in_([str(ItemState.FINALIZED), str(ItemState.DUPLICATE)])
 _MATCHES = and_(_CAME, sums.c.digest == _READ)
 # A file of another length is another file, whatever it was hashed with.
 _DIFFERS = and_(_CAME, or_(
-    func.coalesce(sums.c.digest != _READ, False), and_(_READ.is_(None), func.coalesce(sums.c.size != items.c.size, False))
+    func.coalesce(sums.c.digest != _READ, False),
+    and_(_READ.is_(None), func.coalesce(sums.c.size != items.c.size, False)),
 ))  # fmt: skip
 _JOINED = sums.join(items, _HERE).outerjoin(
     digests, and_(digests.c.session == sums.c.session, digests.c.item == sums.c.item)
@@ -124,14 +126,14 @@ def differences(
     journal: Journal, sources: Sequence[SourceFacts], page: int = 1000
 ) -> Iterator[tuple[bytes, Difference]]:
     """Every file that is not what a list says of it, with that list's absolute path; in order of items, by pages."""
-    lists_ = items.alias()
+    its = items.alias()
     place = (sums.c.item, sums.c.list, sums.c.algorithm)
     query = (
         select(
-            *place, sums.c.digest, _READ.label("read"), items.c.source, items.c.path, lists_.c.source.label("list_source"),
-            lists_.c.path.label("list_path"),
+            *place, sums.c.digest, _READ.label("read"), items.c.source, items.c.path,
+            its.c.source.label("list_source"), its.c.path.label("list_path"),
         )
-        .select_from(_JOINED.join(lists_, and_(lists_.c.session == sums.c.session, lists_.c.item == sums.c.list)))
+        .select_from(_JOINED.join(its, and_(its.c.session == sums.c.session, its.c.item == sums.c.list)))
         .where(sums.c.session == journal.key, _DIFFERS)
         .order_by(*place)
         .limit(page)

@@ -25,7 +25,8 @@ Said: TypeAlias = "tuple[int, int, str, bytes, int | None]"
 # Tuples, as in columns.py: a list may have half a million entries.
 _PUT: Final = str(
     sums.insert().prefix_with("OR IGNORE").compile(
-        dialect=sqlite.dialect(paramstyle="qmark"), column_keys=["session", "item", "list", "algorithm", "digest", "size"]
+        dialect=sqlite.dialect(paramstyle="qmark"),
+        column_keys=["session", "item", "list", "algorithm", "digest", "size"],
     )
 )  # fmt: skip
 
@@ -130,7 +131,7 @@ class Sums:
             return set(connection.scalars(query))
 
     def keep(self, rows: Sequence[Said], read: Sequence[tuple[int, Contents | None]]) -> None:
-        """Write down what lists say, and which of them are read to their end: None for one that turned out to be none."""
+        """Write down what lists say, and which are read to their end: None for one that turned out to be none."""
         with self._database.write() as connection:
             if rows:
                 connection.exec_driver_sql(_PUT, [(self._key, *row) for row in rows])

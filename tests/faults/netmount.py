@@ -21,7 +21,7 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
@@ -241,8 +241,12 @@ class NetMount:
         if self._sshfs is not None:
             self._sshfs.kill()
             self._sshfs.wait(PATIENCE)
-        while mounted(self.mount):
+
+        def gone() -> bool:
             _run("umount", "--lazy", "--no-canonicalize", self.mount, check=False)
+            return not mounted(self.mount)
+
+        _until(gone, lambda: f"{self.mount} is still mounted")
 
     # The end
 
@@ -258,15 +262,13 @@ class NetMount:
             _until(lambda: not any(map(_runs, pids)), lambda: f"still there: {list(filter(_runs, pids))}")
 
     def close(self) -> None:
-        """Everything goes, in whatever state it is."""
-        if self._client in self._spaces:
-            self.unmount()
-        for space in self._spaces:
-            self._signal(space, signal.SIGKILL)
-            _run("ip", "netns", "del", space)
-        self._spaces = []
-        for process in self._processes:
-            process.kill()
-            process.wait(PATIENCE)
-        if mounted(self.mount):
-            raise RigError(f"{self.mount} is still mounted")
+        """Everything goes, in whatever state it is: each step is taken, even if one before it failed."""
+        with ExitStack() as steps:  # the last one first
+            for process in self._processes:
+                steps.callback(process.wait, PATIENCE)
+                steps.callback(process.kill)
+            for space in self._spaces:
+                steps.callback(_run, "ip", "netns", "del", space)
+                steps.callback(self._signal, space, signal.SIGKILL)
+            if self._client in self._spaces:
+                steps.callback(self.unmount)

@@ -64,11 +64,21 @@ class Ingest:
         )
 
 
+@pytest.fixture(scope="session")
+def ingest_in() -> Callable[[Path], Ingest]:
+    """The command line with its journal in a folder: for tests that have several under way."""
+
+    def make(folder: Path) -> Ingest:
+        home = folder / "home"
+        home.mkdir()
+        return Ingest(home)
+
+    return make
+
+
 @pytest.fixture
-def ingest(tmp_path: Path) -> Ingest:
-    home = tmp_path / "home"
-    home.mkdir()
-    return Ingest(home)
+def ingest(tmp_path: Path, ingest_in: Callable[[Path], Ingest]) -> Ingest:
+    return ingest_in(tmp_path)
 
 
 # Megabytes of a small disk, a little above what each file system's maker asks for at least; the images have holes.

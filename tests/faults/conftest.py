@@ -16,13 +16,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from ctypes.util import find_library
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from random import Random
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -31,11 +32,13 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
 PATIENCE = 30.0  # seconds, for anything that is waited for
 ARRIVED = ("finalized", "duplicate")
 T = TypeVar("T")
 TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
+TIMES: pytest.StashKey[defaultdict[str, list[float]]] = pytest.StashKey()
 
 
 # What was checked
@@ -43,6 +46,7 @@ TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = {}
+    config.stash[TIMES] = defaultdict(list)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -52,6 +56,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.line(f"{test}: " + ", ".join(f"{number} {what}" for what, number in counted.items()))
         total = sum(told.values(), Counter())
         terminalreporter.line("total: " + ", ".join(f"{number} {what}" for what, number in total.items()))
+    for what, taken in config.stash[TIMES].items():
+        figures = f"median {median(taken):.1f} s, longest {max(taken):.1f} s"
+        terminalreporter.line(f"{what}: {len(taken)} times, {figures}")
+
+
+@pytest.fixture(scope="session")
+def times(request: pytest.FixtureRequest) -> defaultdict[str, list[float]]:
+    """How long things took (seconds), by what it was; shown at the end of the run."""
+    return request.config.stash[TIMES]
 
 
 @pytest.fixture
@@ -235,7 +248,7 @@ class Checker:
 
     def __call__(
         self, card: Card, *roots: Path, label: str | None = None, missing: frozenset[str] | set[str] = frozenset(),
-        complete: bool = True, abandoned: bool = False, home: Path | None = None,
+        complete: bool = True, abandoned: bool = False, home: Path | None = None, truth: dict[Path, Path] | None = None,
     ) -> int:  # fmt: skip
         """Check a card's copies below roots; how many acknowledgements were checked.
 
@@ -243,6 +256,7 @@ class Checker:
             missing: paths on the card that rightly did not arrive. complete: the session is over: everything else
                 must have arrived, be in a manifest, and no staging file may be left. abandoned: but for those of a
                 session whose journal is lost, which nobody can tell from one that still runs elsewhere.
+            truth: where a root's bytes lie: the folder that a server holds, which no cache stands before.
         """
         label = label or card.folder.name
         journal = Journal(home or self._home)
@@ -250,7 +264,8 @@ class Checker:
         copies = journal.copies(session["key"]) if session else {}
         checked = 0
         for root in roots:
-            seen = self._look(card, root, label)
+            held = (truth or {}).get(root, root)
+            seen = self._look(card, held, label)
             wanted = {f"{label}/{path}" for path in card.versions if path not in missing}
             told = {
                 os.fsdecode(row["path"]): row["blake3"].hex()
@@ -259,7 +274,7 @@ class Checker:
             inside = f"{card.folder}/"
             listed = {
                 row["path"]: row["blake3_hex"]
-                for row in manifest_rows(root) if row["state"] in ARRIVED and row["source_path"].startswith(inside)
+                for row in manifest_rows(held) if row["state"] in ARRIVED and row["source_path"].startswith(inside)
             }  # fmt: skip
             for source, acknowledged in (("journal", told), ("manifest", listed)):
                 for path, blake in acknowledged.items():
@@ -273,7 +288,7 @@ class Checker:
             if complete:
                 if gone := wanted - set(seen):
                     raise BrokenPromiseError(f"lost: {sorted(gone)[:5]}")
-                if not abandoned and (left := sorted((root / ".ingest/staging").rglob("*"))):
+                if not abandoned and (left := sorted((held / ".ingest/staging").rglob("*"))):
                     raise BrokenPromiseError(f"staging was not cleared: {left[:5]}")
         if complete and not checked:
             raise BrokenPromiseError("nothing was acknowledged: this proves nothing")
@@ -680,3 +695,49 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
     for disk in made:
         disk.end()
         assert not os.path.ismount(disk.mount)
+
+
+# Shares
+
+
+@pytest.fixture(scope="session")
+def netmount() -> ModuleType:
+    """The module of that name, which makes shares that can be lost; skips where it cannot."""
+    spec = spec_from_file_location("netmount", Path(__file__).with_name("netmount.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["netmount"] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if reason := module.missing():
+        pytest.skip(reason)
+    return module
+
+
+@dataclass
+class Bench:
+    """All that one run needs, when several are made side by side."""
+
+    folder: Path
+    ingest: Any
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.shell = Shell(self.ingest)
+        self.journal = Journal(self.ingest.home)
+        self.check = Checker(self.ingest.home, self.tally)
+
+    def card(self, files: dict[str, int], folder: Path, seen: Path) -> Card:
+        """A card that is written in one folder and seen in another."""
+        card = Card(folder)
+        for path, size in files.items():
+            card.write(path, size)
+        return replace(card, folder=seen)
+
+
+@pytest.fixture(scope="session")
+def make_bench(tmp_path_factory: pytest.TempPathFactory, ingest_in: Callable[[Path], Any]) -> Callable[[], Bench]:
+    def make() -> Bench:
+        folder = tmp_path_factory.mktemp("bench")
+        return Bench(folder, ingest_in(folder))
+
+    return make

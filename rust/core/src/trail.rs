@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,7 +38,9 @@ const PENDING: usize = 16;
 const APPEND: Duration = Duration::from_millis(250);
 const SYNC: Duration = Duration::from_secs(2);
 
-/// A trail is 2 MiB at most, and as much again for each attempt that read other bytes: what is longer is no trail.
+/// A file has 2 MiB of values at most, which take 4 MiB when each is told by itself, and as much again for each attempt
+/// that read other bytes. What is longer is no trail; nor is its beginning believed, since at its end may stand what was
+/// condemned.
 const LONGEST: u64 = 64 << 20;
 
 /// A trail that is being written, by whoever holds this.
@@ -49,8 +50,9 @@ pub(crate) struct Trail {
     path: Vec<u8>,
     /// Locked.
     file: File,
-    /// Its own name is on the disk.
-    settled: AtomicBool,
+    /// Whether its own name is on the disk. Held while the trail is flushed, and taken before the state: the kernel tells
+    /// each failed flush once, and whoever asks next must know of it from whoever heard.
+    settled: Mutex<bool>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -108,7 +110,7 @@ impl Trail {
         if !platform::lock(&file)? || !is_at(&file, dir, name) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let (record, check) = encoded(&first_check(), HEAD, &head.encode());
+        let (record, check) = encoded(&first_check(), HEAD, &head.encode()).ok_or(io::ErrorKind::InvalidInput)?;
         (&file).write_all(&[front(), record].concat())?;
         Ok(Self::new(dir, name, path, file, check, vec![None; head.blocks()]))
     }
@@ -132,38 +134,41 @@ impl Trail {
             ended: false,
         };
         let (dir, name, path) = (Arc::clone(dir), name.to_vec(), path.to_vec());
-        Self {
-            dir,
-            name,
-            path,
-            file,
-            settled: AtomicBool::new(false),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        Self { dir, name, path, file, settled: Mutex::new(false), state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// A part was created on a root; what was there before is no more.
     pub(crate) fn created(&self, key: &[u8], name: &[u8]) {
-        self.tell(&mut self.lock(), CREATED, &named(key, name));
+        self.tell_of(CREATED, key, name);
     }
 
     /// A part will be renamed.
     pub(crate) fn renamed(&self, key: &[u8], name: &[u8]) {
-        self.tell(&mut self.lock(), RENAMED, &named(key, name));
+        self.tell_of(RENAMED, key, name);
     }
 
     /// A part must never be gone on with. Fails if that could not be made durable in any way.
     pub(crate) fn condemn(&self, key: &[u8]) -> Result<()> {
+        // A flush under way may be the one that hears of a failure: what it heard is known after this.
+        let mut settled = self.settled();
         let mut state = self.lock();
         self.tell(&mut state, CONDEMNED, key);
-        if !state.broken && self.file.sync_data().is_ok() && self.settle().is_ok() {
+        if !state.broken && self.flush(&mut settled).is_ok() {
             return Ok(());
         }
         // Without its trail no part is gone on with.
         state.broken = true;
-        let gone = sink::remove(&self.dir, &self.name).and_then(|()| self.dir.sync());
-        gone.map_err(|error| Error::io("unlink", self.path.clone(), &error))
+        self.withdraw().map_err(|error| Error::io("unlink", self.path.clone(), &error))
+    }
+
+    /// Takes the trail from its name, durably. Another one that has taken its place stays.
+    fn withdraw(&self) -> io::Result<()> {
+        match self.dir.stat(&self.name) {
+            Ok(there) if platform::stat_file(&self.file)?.same_file(&there) => sink::remove(&self.dir, &self.name)?,
+            Err(error) if platform::errno(&error) != libc::ENOENT => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        self.dir.sync()
     }
 
     /// So many blocks are in parts that are gone on with.
@@ -233,24 +238,32 @@ impl Trail {
             if state.broken || last && page.cancelled() {
                 return;
             }
-            // Without the lock: whoever finishes a block must not wait for the disk.
+            // Without the state: whoever finishes a block must not wait for the disk.
             drop(state);
-            let synced = self.file.sync_data().and_then(|()| self.settle());
+            let mut settled = self.settled();
+            let flushed = self.flush(&mut settled);
             state = self.lock();
-            state.broken |= synced.is_err();
+            // Before anybody else may flush.
+            state.broken |= flushed.is_err();
+            drop(settled);
             if last {
                 return;
             }
         }
     }
 
-    /// Makes its own name durable, once.
-    fn settle(&self) -> io::Result<()> {
-        if !self.settled.load(Ordering::Relaxed) {
+    /// Makes what was told durable, and once its own name.
+    fn flush(&self, settled: &mut bool) -> io::Result<()> {
+        self.file.sync_data()?;
+        if !*settled {
             self.dir.sync()?;
-            self.settled.store(true, Ordering::Relaxed);
+            *settled = true;
         }
         Ok(())
+    }
+
+    fn settled(&self) -> MutexGuard<'_, bool> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what waits, in runs.
@@ -266,15 +279,24 @@ impl Trail {
         }
     }
 
+    /// Writes one record of a part. A key that is too long for a record is no key of a root: nothing is left for it.
+    fn tell_of(&self, kind: u8, key: &[u8], name: &[u8]) {
+        let mut state = self.lock();
+        match named(key, name) {
+            Some(payload) => self.tell(&mut state, kind, &payload),
+            None => state.broken = true,
+        }
+    }
+
     /// Writes one record. After a failure nothing follows: it would not be believed.
     fn tell(&self, state: &mut State, kind: u8, payload: &[u8]) {
         if state.broken {
             return;
         }
-        let (record, check) = encoded(&state.check, kind, payload);
-        match (&self.file).write_all(&record) {
-            Ok(()) => state.check = check,
-            Err(_) => state.broken = true,
+        let record = encoded(&state.check, kind, payload);
+        match record.map(|(record, check)| (&self.file).write_all(&record).map(|()| check)) {
+            Some(Ok(check)) => state.check = check,
+            Some(Err(_)) | None => state.broken = true,
         }
     }
 
@@ -303,8 +325,8 @@ fn is_at(file: &File, dir: &Dir, name: &[u8]) -> bool {
 
 fn read(dir: &Dir, name: &[u8]) -> io::Result<Option<Story>> {
     let mut bytes = Vec::new();
-    dir.open_file(name)?.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(Story::read(&bytes))
+    dir.open_file(name)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    Ok(Story::read(&bytes).filter(|_| bytes.len() as u64 <= LONGEST))
 }
 
 /// The parts that a trail speaks of.
@@ -539,6 +561,88 @@ mod tests {
 
         assert!(matches!(folder.open(&head), Found::Nothing));
         assert!(!trail.worth());
+    }
+
+    #[test]
+    fn what_cannot_be_condemned_spares_the_trail_that_took_its_place() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let first = folder.begin(&head);
+        first.created(b"one", b"s/1.part");
+        let second = folder.begin(&head);
+        second.created(b"one", b"s/2.part");
+        first.lock().broken = true;
+
+        first.condemn(b"one").unwrap();
+
+        assert_eq!(Story::read(&folder.bytes()).unwrap().parts[&b"one"[..]], [b"s/2.part"]);
+    }
+
+    #[test]
+    fn a_flush_that_failed_while_a_part_is_condemned_is_not_believed_the_second_time() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let trail = folder.begin(&head);
+        trail.created(b"one", b"s/1.part");
+        // As the thread that keeps the trail does: its flush fails, and the next one will find everything clean.
+        let under_way = trail.settled();
+        thread::scope(|scope| {
+            let condemned = scope.spawn(|| trail.condemn(b"one"));
+            thread::sleep(Duration::from_millis(100));
+            assert!(!condemned.is_finished(), "it does not wait for the flush that is under way");
+            trail.lock().broken = true;
+            drop(under_way);
+            condemned.join().unwrap().unwrap();
+        });
+
+        assert!(matches!(folder.open(&head), Found::Nothing), "the trail still tells of the part");
+    }
+
+    #[test]
+    fn a_part_that_was_condemned_stays_so_whatever_its_keeper_writes_later() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        let trail = folder.begin(&head);
+        trail.created(b"one", b"s/1.part");
+
+        Trail::kept(Some(&trail), &Page::private(), || {
+            (0..40).for_each(|index| trail.note(index, value(index)));
+            trail.condemn(b"one").unwrap();
+            trail.renamed(b"one", b"s/2.part");
+            trail.note(40, value(40));
+        });
+
+        let story = Story::read(&folder.bytes()).unwrap();
+        assert_eq!((story.parts, story.values[40]), (BTreeMap::new(), Some(value(40))));
+        trail.created(b"one", b"s/3.part");
+        assert_eq!(Story::read(&folder.bytes()).unwrap().parts[&b"one"[..]], [b"s/3.part"], "another part");
+    }
+
+    #[test]
+    fn a_trail_that_is_too_long_is_not_believed_in_part() {
+        let folder = Folder::new();
+        let head = head(100 * BLOCK);
+        drop(folder.begin(&head));
+        let file = std::fs::OpenOptions::new().write(true).open(folder.folder.path().join("3.trail")).unwrap();
+        file.set_len(LONGEST).unwrap();
+        assert!(read(&folder.dir, b"3.trail").unwrap().is_some());
+        file.set_len(LONGEST + 1).unwrap();
+
+        assert!(matches!(folder.open(&head), Found::Other(None)));
+    }
+
+    #[test]
+    fn a_key_that_fits_in_no_record_breaks_the_trail() {
+        let folder = Folder::new();
+        let trail = folder.begin(&head(100 * BLOCK));
+        (0..40).for_each(|index| trail.note(index, value(index)));
+        trail.created(&[7; 65_535], b"s/1.part");
+        assert!(trail.worth());
+
+        trail.created(&[7; 65_536], b"s/1.part");
+
+        assert!(!trail.worth());
+        assert_eq!(Story::read(&folder.bytes()).unwrap().parts.keys().map(Vec::len).collect::<Vec<_>>(), [65_535]);
     }
 
     #[test]

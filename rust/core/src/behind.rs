@@ -11,10 +11,9 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::platform;
 use crate::progress::Page;
@@ -27,7 +26,8 @@ const FLIGHT: usize = 2;
 const MOST: u64 = 256 << 20;
 
 /// How long whoever gives a file up waits for what is on its way: its room on the device is free only after that. A
-/// device that takes longer for two windows keeps it a little longer.
+/// device that takes longer for two windows keeps it a little longer. It is counted from the moment a file was given up,
+/// so that of many that are given up together nobody waits longer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often a writer who waits for room looks whether it should stop.
@@ -59,12 +59,22 @@ struct Window {
 
 /// What became of one file's windows.
 #[derive(Default)]
-struct Course {
-    /// Windows that are queued or on their way, and the first error among those that were.
-    state: Mutex<(usize, Option<io::Error>)>,
-    /// Nobody wants this file any more.
-    abandoned: AtomicBool,
+struct Course(Mutex<Way>);
+
+#[derive(Default)]
+struct Way {
+    /// Windows that are queued or on their way.
+    under_way: usize,
+    /// The first error among those that were.
+    fault: Option<io::Error>,
+    /// When the file was given up.
+    given_up: Option<Instant>,
+    /// Who hears of a fault when nobody waits for it any more.
+    heir: Option<Heir>,
 }
+
+/// What is done about bytes of a file that was left, and that did not reach its device.
+type Heir = Box<dyn FnOnce(&io::Error) + Send>;
 
 impl Behind {
     /// The thread's work: until [`Behind::end`] was called and nothing is left.
@@ -74,10 +84,13 @@ impl Behind {
         let mut sent: VecDeque<Window> = VecDeque::with_capacity(FLIGHT);
         loop {
             match self.take(sent.is_empty()) {
+                // It was given up while it was taken from the queue.
+                Some(window) if !window.wanted() => {
+                    self.over(window);
+                    continue;
+                }
                 Some(window) => {
-                    if window.wanted() {
-                        window.course.note(platform::write_back(&window.file, window.from, window.length));
-                    }
+                    window.course.note(platform::write_back(&window.file, window.from, window.length));
                     sent.push_back(window);
                     if sent.len() < FLIGHT {
                         continue;
@@ -102,20 +115,26 @@ impl Behind {
         state.queue.pop_front()
     }
 
-    /// Waits for a window, drops its pages, and tells whoever waits for room or for the file.
+    /// Waits for a window that was sent, also of a file that was given up since: what became of it has to be known.
     fn arrive(&self, window: Window) {
         let Window { ref file, from, length, .. } = window;
-        if window.wanted() {
-            window.course.note(platform::wait_back(file, from, length));
-        }
+        window.course.note(platform::wait_back(file, from, length));
         // Of a file that was given up meanwhile this would send what is still dirty.
         if window.wanted() {
             platform::evict_range(file, from, length);
         }
-        let Window { file, course, .. } = window;
-        // Before anyone hears of it: whoever does will want the file for himself.
-        drop(file);
-        course.lock().0 -= 1;
+        self.over(window);
+    }
+
+    /// Tells whoever waits for room or for the file, and where nobody does any more, whoever was to hear of a fault.
+    fn over(&self, window: Window) {
+        let Window { file, course, length, .. } = window;
+        // Before anyone hears of it: whoever does will want the file for himself. Where he has left it, this is its end.
+        course.note(Arc::into_inner(file).map_or(Ok(()), platform::close));
+        let unheard = course.lock().ended();
+        if let Some((heir, error)) = unheard {
+            heir(&error);
+        }
         self.lock().waiting -= length;
         self.changed.notify_all();
     }
@@ -185,7 +204,7 @@ impl Wake {
             return self.course.fault();
         }
         self.sent = self.written;
-        self.course.lock().0 += 1;
+        self.course.lock().under_way += 1;
         let window = Window { file: Arc::clone(file), course: Arc::clone(&self.course), from, length };
         let mut state = self.behind.lock();
         state.waiting += length;
@@ -198,48 +217,76 @@ impl Wake {
 
     /// Waits until all that was sent has arrived, or somebody asks to stop.
     pub(crate) fn arrived(&self, page: &Page) -> io::Result<()> {
-        self.behind.until(page, |_| self.course.lock().0 == 0)?;
+        self.behind.until(page, |_| self.course.lock().under_way == 0)?;
         self.course.fault()
     }
 
-    /// The file is given up: what is queued is not sent any more, and what is on its way is waited for, for a moment.
-    /// Fails with what went wrong with bytes that were sent, as far as it is known by then.
-    pub(crate) fn abandon(self) -> io::Result<()> {
-        self.course.abandoned.store(true, Ordering::Relaxed);
+    /// The file is given up: what is queued is not sent any more. Whoever gives up several does this to all of them
+    /// before waiting for one.
+    pub(crate) fn abandon(&self) {
         let mut state = self.behind.lock();
+        let mut way = self.course.lock();
+        way.given_up.get_or_insert_with(Instant::now);
         let (gone, left) = state.queue.drain(..).partition(|window| Arc::ptr_eq(&window.course, &self.course));
         state.queue = left;
         let gone: VecDeque<Window> = gone;
         state.waiting -= gone.iter().map(|window| window.length).sum::<u64>();
-        self.course.lock().0 -= gone.len();
+        way.under_way -= gone.len();
+        drop((way, state));
         self.behind.changed.notify_all();
-        let under_way = |state: &mut State| !state.broken && self.course.lock().0 > 0;
-        drop(self.behind.changed.wait_timeout_while(state, FAREWELL, under_way));
-        self.course.fault()
+    }
+
+    /// Gives the file up and waits for what is on its way, for a moment. Fails with what went wrong with bytes that were
+    /// sent; what goes wrong after that moment is told to the heir, by the thread that waits for it.
+    pub(crate) fn leave(self, heir: impl FnOnce(&io::Error) + Send + 'static) -> io::Result<()> {
+        self.abandon();
+        let state = self.behind.lock();
+        let since = self.course.lock().given_up.map_or(Duration::ZERO, |given_up| given_up.elapsed());
+        let under_way = |state: &mut State| !state.broken && self.course.lock().under_way > 0;
+        let left = FAREWELL.saturating_sub(since);
+        drop(self.behind.changed.wait_timeout_while(state, left, under_way));
+        let mut way = self.course.lock();
+        if way.under_way > 0 && way.fault.is_none() {
+            way.heir = Some(Box::new(heir));
+        }
+        way.fault.take().map_or(Ok(()), Err)
     }
 }
 
 impl Window {
     /// Somebody still wants the file.
     fn wanted(&self) -> bool {
-        !self.course.abandoned.load(Ordering::Relaxed)
+        self.course.lock().given_up.is_none()
     }
 }
 
 impl Course {
-    fn lock(&self) -> MutexGuard<'_, (usize, Option<io::Error>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first error stays: the kernel tells each only once.
     fn note(&self, outcome: io::Result<()>) {
         if let Err(error) = outcome {
-            self.lock().1.get_or_insert(error);
+            self.lock().fault.get_or_insert(error);
         }
     }
 
     /// The error that was noted, once.
     fn fault(&self) -> io::Result<()> {
-        self.lock().1.take().map_or(Ok(()), Err)
+        self.lock().fault.take().map_or(Ok(()), Err)
     }
 }
+
+impl Way {
+    /// A window is not under way any more. Gives back who has to hear of what went wrong, and what.
+    fn ended(&mut self) -> Option<(Heir, io::Error)> {
+        self.under_way -= 1;
+        // Without an heir somebody still asks.
+        let unheard = self.heir.is_some() && self.fault.is_some();
+        unheard.then(|| self.heir.take().zip(self.fault.take())).flatten()
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(feature = "portable")))]
+mod tests;

@@ -250,6 +250,7 @@ impl Work<'_> {
                     // A source that is only away may come back: what was made of it so far is gone on with.
                     let away = matches!(error.kind, Kind::Io | Kind::Cancelled);
                     let end = |sink: Sink| if away { sink.leave(error.clone()) } else { sink.condemn(error.clone()) };
+                    sinks.iter().flatten().for_each(Sink::abandon);
                     sinks.into_iter().flatten().for_each(|sink| drop(end(sink)));
                     Err(error)
                 }

@@ -64,7 +64,7 @@ struct Course(Mutex<Way>);
 #[derive(Default)]
 struct Way {
     /// Windows that are queued or on their way.
-    under_way: usize,
+    windows: usize,
     /// The first error among those that were.
     fault: Option<io::Error>,
     /// When the file was given up.
@@ -204,7 +204,7 @@ impl Wake {
             return self.course.fault();
         }
         self.sent = self.written;
-        self.course.lock().under_way += 1;
+        self.course.lock().windows += 1;
         let window = Window { file: Arc::clone(file), course: Arc::clone(&self.course), from, length };
         let mut state = self.behind.lock();
         state.waiting += length;
@@ -217,7 +217,7 @@ impl Wake {
 
     /// Waits until all that was sent has arrived, or somebody asks to stop.
     pub(crate) fn arrived(&self, page: &Page) -> io::Result<()> {
-        self.behind.until(page, |_| self.course.lock().under_way == 0)?;
+        self.behind.until(page, |_| self.course.lock().windows == 0)?;
         self.course.fault()
     }
 
@@ -231,7 +231,7 @@ impl Wake {
         state.queue = left;
         let gone: VecDeque<Window> = gone;
         state.waiting -= gone.iter().map(|window| window.length).sum::<u64>();
-        way.under_way -= gone.len();
+        way.windows -= gone.len();
         drop((way, state));
         self.behind.changed.notify_all();
     }
@@ -242,11 +242,11 @@ impl Wake {
         self.abandon();
         let state = self.behind.lock();
         let since = self.course.lock().given_up.map_or(Duration::ZERO, |given_up| given_up.elapsed());
-        let under_way = |state: &mut State| !state.broken && self.course.lock().under_way > 0;
+        let under_way = |state: &mut State| !state.broken && self.course.lock().windows > 0;
         let left = FAREWELL.saturating_sub(since);
         drop(self.behind.changed.wait_timeout_while(state, left, under_way));
         let mut way = self.course.lock();
-        if way.under_way > 0 && way.fault.is_none() {
+        if way.windows > 0 && way.fault.is_none() {
             way.heir = Some(Box::new(heir));
         }
         way.fault.take().map_or(Ok(()), Err)
@@ -281,12 +281,12 @@ impl Course {
 impl Way {
     /// A window is not under way any more. Gives back who has to hear of what went wrong, and what.
     fn ended(&mut self) -> Option<(Heir, io::Error)> {
-        self.under_way -= 1;
+        self.windows -= 1;
         // Without an heir somebody still asks.
         let unheard = self.heir.is_some() && self.fault.is_some();
         unheard.then(|| self.heir.take().zip(self.fault.take())).flatten()
     }
 }
 
-#[cfg(all(test, target_os = "linux", not(feature = "portable")))]
+#[cfg(test)]
 mod tests;

@@ -18,11 +18,12 @@ use crate::platform::Dir;
 use crate::progress::Page;
 use crate::pump::pump;
 use crate::readback::{Outcome, Proofs};
-use crate::resume::{Attempt, Start, Trails};
+use crate::resume::{Attempt, Trails};
 use crate::root::{Parents, Root};
 use crate::sink::{Place, Sink, Written, SMALL};
 use crate::source::Source;
 use crate::spread::{spread, Task, LEAST, TURN};
+use crate::start::Start;
 use crate::threads::side_by_side;
 use crate::trail::{self, Trail};
 use crate::transfer::{now, Batch, Spent, StageOptions, Staged, Transfer, Verdict, THREADS_MAX};
@@ -229,6 +230,7 @@ impl Work<'_> {
             content: None,
             bytes_read: 0,
             resumed: 0,
+            unshown: Vec::new(),
             started_ns: now(),
             copied_ns: 0,
             fault: None,
@@ -236,6 +238,7 @@ impl Work<'_> {
         };
         let sinks = source.and_then(|mut source| {
             let (mut sinks, mut start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
+            staged.unshown = std::mem::take(&mut start.unshown);
             let trail = start.trail.clone();
             let moved = Trail::kept(trail.as_deref(), self.page, || {
                 let content = self.pump(transfer, &mut source, &mut sinks, &mut start, &mut staged.bytes_read)?;

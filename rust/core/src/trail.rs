@@ -636,10 +636,10 @@ mod tests {
         let folder = Folder::new();
         let trail = folder.begin(&head(100 * BLOCK));
         (0..40).for_each(|index| trail.note(index, value(index)));
-        trail.created(&[7; 65_535], b"s/1.part");
+        trail.created(&vec![7; 65_535], b"s/1.part");
         assert!(trail.worth());
 
-        trail.created(&[7; 65_536], b"s/1.part");
+        trail.created(&vec![7; 65_536], b"s/1.part");
 
         assert!(!trail.worth());
         assert_eq!(Story::read(&folder.bytes()).unwrap().parts.keys().map(Vec::len).collect::<Vec<_>>(), [65_535]);

@@ -94,7 +94,9 @@ pub(crate) fn handed_on(
     };
     in_order(file, path, (from, to), buffer, page, &mut both)?;
     if to % STEP == 0 {
-        platform::evict_range(file, to - STEP, STEP);
+        // A block of a huge file is longer than a step.
+        let since = from.min(to - STEP);
+        platform::evict_range(file, since, to - since);
     }
     Ok(piece.finish())
 }
@@ -133,4 +135,31 @@ fn in_order(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn however_long_a_block_is_it_leaves_the_cache_when_it_was_read() {
+        let (mut file, mut buffer, page) = (tempfile::tempfile().unwrap(), Buffer::new(1 << 20), Page::private());
+        for block in [1 << 20, STEP, 4 * STEP] {
+            file.write_all(&vec![7; usize::try_from(4 * STEP).unwrap()]).unwrap();
+            platform::sync_file(&file).unwrap();
+            platform::evict(&file);
+            if !platform::cached(&file).is_some_and(platform::Cached::none) {
+                eprintln!("skipped: no pages are dropped here");
+                return;
+            }
+            let has = file.metadata().unwrap().len();
+            for from in (0..has).step_by(usize::try_from(block).unwrap()) {
+                value(&file, b"part", (from, from + block), &mut buffer, &page).unwrap();
+            }
+
+            assert_eq!(platform::cached(&file).map(|pages| pages.present), Some(0), "blocks of {block} bytes");
+        }
+    }
 }

@@ -187,42 +187,4 @@ pub(crate) fn named(key: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head(size: u64) -> Head {
-        Head::of(&Transfer { item: 3, path: b"A/clip.mov", size, mtime_ns: -7 }, b"uuid 1234")
-    }
-
-    #[test]
-    fn the_first_version_is_read_for_ever() {
-        let head = head(64 << 20);
-        let (first, check) = encoded(&first_check(), HEAD, &head.encode()).unwrap();
-        let bytes = [front(), first, encoded(&check, CREATED, &named(b"k", b"n").unwrap()).unwrap().0].concat();
-
-        assert_eq!(bytes[..12], *b"ingtrail\x01\0\0\0");
-        assert_eq!(bytes.len(), 12 + (5 + 8 * 3 + 32 + 9 + 16) + (5 + 2 + 1 + 1 + 16));
-        assert_eq!(digest::of(&bytes)[..4], [0x5c, 0x63, 0x86, 0x07], "the bytes of version 1 changed");
-        assert_eq!(Story::read(&bytes).unwrap().parts[&b"k"[..]], [b"n"]);
-    }
-
-    #[test]
-    fn records_that_make_no_sense_end_what_is_believed() {
-        let head = head(64 << 20);
-        let (first, check) = encoded(&first_check(), HEAD, &head.encode()).unwrap();
-        let beyond = [&60_u64.to_le_bytes()[..], &[7; 5 * 32]].concat();
-        let odd = [&1_u64.to_le_bytes()[..], &[7; 33]].concat();
-        let far = [&u64::MAX.to_le_bytes()[..], &[7; 32]].concat();
-        let long_key = [&9_u16.to_le_bytes()[..], b"short"].concat();
-
-        for (kind, payload) in
-            [(VALUES, beyond), (VALUES, odd), (VALUES, far), (CREATED, long_key), (9, vec![]), (VALUES, vec![1])]
-        {
-            let (record, check) = encoded(&check, kind, &payload).unwrap();
-            let (good, _) = encoded(&check, CREATED, &named(b"k", b"n").unwrap()).unwrap();
-            let story = Story::read(&[front(), first.clone(), record, good].concat()).unwrap();
-            assert!(story.parts.is_empty() && story.finished().is_empty(), "kind {kind}");
-            assert_eq!(story.end, (front().len() + first.len()) as u64);
-        }
-    }
-}
+mod tests;

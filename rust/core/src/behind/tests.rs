@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::platform::Dir;
 use crate::sink::{Mark, Place, Sink};
 use crate::story::Head;
-use crate::trail::{parts, Trail};
+use crate::told::parts;
+use crate::trail::Trail;
 use crate::transfer::Transfer;
 
 const KEY: &[u8] = b"root";

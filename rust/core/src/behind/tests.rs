@@ -4,7 +4,9 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
+use super::wake::FAREWELL;
 use super::*;
 use crate::error::Error;
 use crate::platform::Dir;

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LETTERS = {"big": "(a)", "clips": "(b)", "small": "(c)"}
-# Against whom, at most how many times their seconds (issue "As fast as the disk").
+# Against whom, at most how many times their seconds.
 DISK = {
     "big": {"equal": 0.9, "rsync": 0.6, "ocopy": 1.0},
     "clips": {"equal": 0.8, "rsync": 0.75, "ocopy": 0.9},

@@ -15,7 +15,9 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,6 +247,8 @@ def test_a_card_that_was_pulled_out_goes_on_when_it_is_back(mounts, make_card, a
     device = mounts.image("card", 260)
     point = mounts.mount(device, tmp_path / "reader")
     card = make_card({CLIP: SIZE}, point / "CARD")
+    # A mount that somebody still holds is not flushed when it goes, and what breaks down later would lose the card.
+    subprocess.run(["sync", "--file-system", point], check=True, timeout=60)
     mounts.vanish(point)
     mounts.mount(device, point)
     running = shell.start("copy", card.folder, archive, "--workers", "1", "--read-mode", "read")
@@ -256,11 +260,22 @@ def test_a_card_that_was_pulled_out_goes_on_when_it_is_back(mounts, make_card, a
         mounts.break_down(point)
         mounts.vanish(point)
     assert running.end().code == 8
-    mounts.mount(device, point)
+
+    def back():
+        """Mounted anew: as long as the kernel has not let go of the broken mount, it would be that one again."""
+        mounts.mount(device, point)
+        try:
+            with (card.folder / CLIP).open("rb") as stream:
+                return stream.read(1)
+        except OSError:
+            mounts.vanish(point)
+            return None
+
+    until(back, "the card")
 
     ended = shell.run("resume")
 
-    assert (ended.code, ended.document["state"]) == (0, "completed")
+    assert (ended.code, ended.document["state"]) == (0, "completed"), ended
     assert ended.document["bytes"]["resumed"] >= 64 * MIB
     check(card, archive)
 
@@ -320,6 +335,68 @@ def test_a_worker_that_hangs_in_the_kernel_never_shares_its_part(faulty_disk, ma
     assert (ended.code, ended.document["bytes"]["resumed"]) == (0, 0), ended
     until(lambda: not hanging(worker), "its end")
     check(card, disk.mount)
+
+
+@pytest.mark.root
+def test_where_nothing_shows_what_the_device_holds_it_is_copied_again_and_said_so(
+    faulty_disk, make_card, shell, check, halved
+):
+    disk = faulty_disk()
+    card = make_card({CLIP: SIZE})
+    halved(card, 100 * MIB, root=disk.mount)
+
+    ended = shell.run("resume")
+
+    assert (ended.code, ended.document["bytes"]["resumed"]) == (0, 0), ended
+    assert ended.document["bytes"]["read"] >= SIZE
+    (warning,) = [sentence for sentence in ended.document["warnings"] if "cold read" in sentence]
+    assert str(disk.mount) in warning
+    check(card, disk.mount)
+
+
+@pytest.mark.root
+def test_a_flush_that_failed_is_noted_at_once_though_the_proof_of_the_other_part_is_stopped(
+    faulty_disk, make_card, tmp_path, until
+):
+    """Asked a second time, the kernel says that all is well."""
+    from ingest import _native
+
+    disks = [faulty_disk("first"), faulty_disk("second")]
+    card = make_card({CLIP: SIZE})
+    seen = (card.folder / CLIP).stat()
+    trails = tmp_path / "trails"
+    trails.mkdir()
+
+    def attempt(name, page):
+        return _native.stage(
+            # Served: as over a network, where what this machine's memory lost comes from the device.
+            _native.Root(os.fsencode(card.folder)), [_native.Root(os.fsencode(disk.mount), served=True) for disk in disks],
+            [4], [CLIP.encode()], [seen.st_size], [seen.st_mtime_ns], [[name], [name]], trails=os.fsencode(trails),
+            keys=[b"one", b"two"], page=page,
+        )  # fmt: skip
+
+    def told():
+        return sorted(_native.trail(os.fsencode(trails / "4.trail"))[1])
+
+    assert not attempt(b"1.part", _native.Page())[4]
+    assert told() == [(b"one", b"1.part"), (b"two", b"1.part")]
+    disks[0].rules({"path": "/1.part", "op": "fsync", "err": "EIO"})
+    disks[1].rules({"path": "/1.part", "op": "read", "act": "hang", "nth": 3, "count": 0})
+    page = _native.Page()
+    with ThreadPoolExecutor(1) as threads:
+        staged = threads.submit(attempt, b"2.part", page)
+        until(lambda: disks[0].hits(err="EIO") and disks[1].hits(act="hang"), "a failed flush and a proof on its way")
+        # While the other one is still being proven.
+        until(lambda: told() == [(b"two", b"1.part")], "a word in the trail")
+        assert not staged.done()
+        page.cancel()
+        disks[1].rules()
+        assert staged.result(60)[4][0][0] == "cancelled"
+
+    assert told() == [(b"two", b"1.part")]
+    again = attempt(b"3.part", _native.Page())
+    assert again[9] == {0: SIZE // MIB * MIB}, "of the second only"
+    assert not (disks[0].mount / "2.part").exists()
 
 
 # What was changed between two runs

@@ -187,6 +187,19 @@ class Mounts:
         self._mounted.append(path)
         return Place(path)
 
+    def ext4(self, megabytes: int) -> Place:
+        """A disk of this size in a file: unlike tmpfs one that can be read past memory."""
+        path = self._above / f"mount{len(self._mounted)}"
+        path.mkdir()
+        image = path.with_suffix(".img")
+        with image.open("wb") as stream:
+            stream.truncate(megabytes << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, path], check=True)
+        assert os.path.ismount(path)
+        self._mounted.append(path)
+        return Place(path)
+
     def read_only(self, place: Place) -> None:
         subprocess.run(["mount", "-o", "remount,ro", place.path], check=True)
 

@@ -62,8 +62,8 @@ def _shown(size: int) -> str:
 
 # What a camera writes beside a clip: what it knows of it, and a small picture.
 SIDECARS: Final = (("XML", 4 * KIB), ("THM", 16 * KIB))
-# The three: one huge file, many clips, tens of thousands of small files. And cards as they are: batches of
-# clips with their sidecars among them. `small` proves that it runs.
+# The three that the bars are for: one huge file, many clips, tens of thousands of small files. And cards as they are:
+# batches of clips with their sidecars among them. `small` proves that it runs.
 TREES: Final = {
     "full": {
         "big": Workload("big", 1, 4096 * MIB),

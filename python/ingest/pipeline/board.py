@@ -82,6 +82,7 @@ class Board:
         self.stopping = False
         self.folders_failed = 0
         self._timeless: set[int] = set()
+        self._unshown: set[int] = set()
         self._root_deaths: dict[int, int] = {}
         self._options = options
         self._volumes = volumes
@@ -188,6 +189,15 @@ class Board:
         if root not in self._timeless:
             self._timeless.add(root)
             self.warn(f"{shown(self.facts.roots[root].path)}: this file system does not keep the files' times")
+
+    def warn_of_unshown(self, root: int) -> None:
+        """A root cannot be read past memory: said once, where a half-copied file could have been gone on with."""
+        if root not in self._unshown:
+            self._unshown.add(root)
+            self.warn(
+                f"{shown(self.facts.roots[root].path)}: this file system allows no cold read, so nothing shows what its "
+                "disk holds of half-copied files: they are copied from the start"
+            )
 
     def count_death(self, root: int) -> None:
         """A worker died while it gave names on a root: no file is to blame, but the root may be."""

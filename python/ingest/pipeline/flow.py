@@ -25,6 +25,8 @@ from ingest.workers.messages import Stage
 from ingest.workers.supervisor import Answer, Died
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ingest.engine import Staged
     from ingest.model.item import Item
     from ingest.pipeline.board import Board
@@ -181,19 +183,21 @@ class Flow:
         request, staged = answer.request, answer.reply.staged
         assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
         assert staged is not None  # noqa: S101 - the answer to a Stage that was not refused
-        self.count_staged(staged)
+        self.count_staged(staged, request.roots)
         for at, item in enumerate(request.items):
             self.take_staged(self._board.alive[item], answer, at)
 
-    def count_staged(self, staged: Staged) -> None:
-        """Note what a batch read, and what its steps took."""
-        _, read, _, _, _, _, (copying, flushing, proving), *_, resumed = staged
+    def count_staged(self, staged: Staged, roots: Sequence[int]) -> None:
+        """Note what a batch read for these roots, what its steps took, and where parts could not be gone on with."""
+        _, read, _, _, _, _, (copying, flushing, proving), *_, resumed, unshown = staged
         self._ledger.count(
             bytes_read=sum(read),
             bytes_resumed=sum(resumed.values()),
             seconds_copy=(copying + flushing) / 1e9,
             seconds_validate=proving / 1e9,
         )
+        for at in {at for hidden in unshown.values() for at in hidden}:
+            self._board.warn_of_unshown(roots[at])
 
     def take_staged(self, transfer: Transfer, answer: Answer, at: int) -> None:
         """What became of one transfer of a batch, the one at this position."""

@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,16 +18,17 @@ use std::time::Duration;
 use crate::platform;
 use crate::progress::Page;
 
+mod wake;
+
+use wake::Course;
+pub(crate) use wake::Wake;
+
 /// Bytes sent at a time. Two are on their way at once, so that the device never waits for the next.
 const WINDOW: u64 = 8 << 20;
 const FLIGHT: usize = 2;
 
 /// Bytes of one device that may wait before its writers do: with 64 MiB two copies took a tenth longer.
 const MOST: u64 = 256 << 20;
-
-/// How long whoever gives a file up waits for what is on its way: its room on the device is free only after that. A
-/// device that takes longer for two windows keeps it a little longer.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often a writer who waits for room looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -57,15 +57,6 @@ struct Window {
     length: u64,
 }
 
-/// What became of one file's windows.
-#[derive(Default)]
-struct Course {
-    /// Windows that are queued or on their way, and the first error among those that were.
-    state: Mutex<(usize, Option<io::Error>)>,
-    /// Nobody wants this file any more.
-    abandoned: AtomicBool,
-}
-
 impl Behind {
     /// The thread's work: until [`Behind::end`] was called and nothing is left.
     pub(crate) fn run(&self, page: &Page) {
@@ -74,10 +65,13 @@ impl Behind {
         let mut sent: VecDeque<Window> = VecDeque::with_capacity(FLIGHT);
         loop {
             match self.take(sent.is_empty()) {
+                // It was given up while it was taken from the queue.
+                Some(window) if !window.wanted() => {
+                    self.over(window);
+                    continue;
+                }
                 Some(window) => {
-                    if window.wanted() {
-                        window.course.note(platform::write_back(&window.file, window.from, window.length));
-                    }
+                    window.course.note(platform::write_back(&window.file, window.from, window.length));
                     sent.push_back(window);
                     if sent.len() < FLIGHT {
                         continue;
@@ -102,20 +96,26 @@ impl Behind {
         state.queue.pop_front()
     }
 
-    /// Waits for a window, drops its pages, and tells whoever waits for room or for the file.
+    /// Waits for a window that was sent, also of a file that was given up since: what became of it has to be known.
     fn arrive(&self, window: Window) {
         let Window { ref file, from, length, .. } = window;
-        if window.wanted() {
-            window.course.note(platform::wait_back(file, from, length));
-        }
+        window.course.note(platform::wait_back(file, from, length));
         // Of a file that was given up meanwhile this would send what is still dirty.
         if window.wanted() {
             platform::evict_range(file, from, length);
         }
-        let Window { file, course, .. } = window;
-        // Before anyone hears of it: whoever does will want the file for himself.
-        drop(file);
-        course.lock().0 -= 1;
+        self.over(window);
+    }
+
+    /// Tells whoever waits for room or for the file, and where nobody does any more, whoever was to hear of a fault.
+    fn over(&self, window: Window) {
+        let Window { file, course, length, .. } = window;
+        // Before anyone hears of it: whoever does will want the file for himself. Where he has left it, this is its end.
+        course.note(Arc::into_inner(file).map_or(Ok(()), platform::close));
+        let unheard = course.lock().ended();
+        if let Some((heir, error)) = unheard {
+            heir(&error);
+        }
         self.lock().waiting -= length;
         self.changed.notify_all();
     }
@@ -155,91 +155,12 @@ impl Drop for Alarm<'_> {
     }
 }
 
-/// One file's way to its device.
-pub(crate) struct Wake {
-    behind: Arc<Behind>,
-    course: Arc<Course>,
-    written: u64,
-    sent: u64,
-}
-
-impl Wake {
-    /// Of a file that is written from this offset on.
-    pub(crate) fn new(behind: Arc<Behind>, from: u64) -> Self {
-        Self { behind, course: Arc::default(), written: from, sent: from }
-    }
-
-    /// So many bytes more were written; fails with what went wrong with bytes that were written earlier.
-    pub(crate) fn wrote(&mut self, file: &Arc<File>, bytes: usize, page: &Page) -> io::Result<()> {
-        self.written += bytes as u64;
-        if self.written - self.sent >= WINDOW {
-            return self.send(file, page);
-        }
-        self.course.fault()
-    }
-
-    /// Sends what was written and not sent, and waits while the device has too much before it.
-    pub(crate) fn send(&mut self, file: &Arc<File>, page: &Page) -> io::Result<()> {
-        let (from, length) = (self.sent, self.written - self.sent);
-        if length == 0 {
-            return self.course.fault();
-        }
-        self.sent = self.written;
-        self.course.lock().0 += 1;
-        let window = Window { file: Arc::clone(file), course: Arc::clone(&self.course), from, length };
-        let mut state = self.behind.lock();
-        state.waiting += length;
-        state.queue.push_back(window);
-        drop(state);
-        self.behind.changed.notify_all();
-        self.behind.until(page, |state| state.waiting < MOST)?;
-        self.course.fault()
-    }
-
-    /// Waits until all that was sent has arrived, or somebody asks to stop.
-    pub(crate) fn arrived(&self, page: &Page) -> io::Result<()> {
-        self.behind.until(page, |_| self.course.lock().0 == 0)?;
-        self.course.fault()
-    }
-
-    /// The file is given up: what is queued is not sent any more, and what is on its way is waited for, for a moment.
-    /// Fails with what went wrong with bytes that were sent, as far as it is known by then.
-    pub(crate) fn abandon(self) -> io::Result<()> {
-        self.course.abandoned.store(true, Ordering::Relaxed);
-        let mut state = self.behind.lock();
-        let (gone, left) = state.queue.drain(..).partition(|window| Arc::ptr_eq(&window.course, &self.course));
-        state.queue = left;
-        let gone: VecDeque<Window> = gone;
-        state.waiting -= gone.iter().map(|window| window.length).sum::<u64>();
-        self.course.lock().0 -= gone.len();
-        self.behind.changed.notify_all();
-        let under_way = |state: &mut State| !state.broken && self.course.lock().0 > 0;
-        drop(self.behind.changed.wait_timeout_while(state, FAREWELL, under_way));
-        self.course.fault()
-    }
-}
-
 impl Window {
     /// Somebody still wants the file.
     fn wanted(&self) -> bool {
-        !self.course.abandoned.load(Ordering::Relaxed)
+        self.course.lock().given_up.is_none()
     }
 }
 
-impl Course {
-    fn lock(&self) -> MutexGuard<'_, (usize, Option<io::Error>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first error stays: the kernel tells each only once.
-    fn note(&self, outcome: io::Result<()>) {
-        if let Err(error) = outcome {
-            self.lock().1.get_or_insert(error);
-        }
-    }
-
-    /// The error that was noted, once.
-    fn fault(&self) -> io::Result<()> {
-        self.lock().1.take().map_or(Ok(()), Err)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::algorithms::Sums;
 use crate::digest::{Digest, Hasher};
-use crate::resume::Start;
+use crate::start::Start;
 use crate::trail::Trail;
 use crate::tree::{block_of, ChainingValue, Gathered, Piece, Tree};
 

@@ -5,11 +5,12 @@ use crate::error::{Error, Kind, Result};
 use crate::flush::Copy;
 use crate::place::Place;
 use crate::pump::pump;
-use crate::resume::{Attempt, Start};
+use crate::resume::Attempt;
 use crate::sink::{Sink, SMALL};
 use crate::source::Source;
 use crate::spread::{spread, Task, LEAST};
 use crate::stage::Work;
+use crate::start::Start;
 use crate::trail::{self, Trail};
 use crate::transfer::{now, Staged, Transfer};
 
@@ -38,6 +39,7 @@ impl Work<'_> {
             content: None,
             bytes_read: 0,
             resumed: 0,
+            unshown: Vec::new(),
             started_ns: now(),
             copied_ns: 0,
             fault: None,
@@ -45,6 +47,7 @@ impl Work<'_> {
         };
         let sinks = source.and_then(|mut source| {
             let (mut sinks, mut start) = self.begin(transfer, &mut source, staging, &mut staged.bytes_read)?;
+            staged.unshown = std::mem::take(&mut start.unshown);
             let trail = start.trail.clone();
             let moved = Trail::kept(trail.as_deref(), self.page, || {
                 let content = self.pump(transfer, &mut source, &mut sinks, &mut start, &mut staged.bytes_read)?;
@@ -59,6 +62,7 @@ impl Work<'_> {
                     // A source that is only away may come back: what was made of it so far is gone on with.
                     let away = matches!(error.kind, Kind::Io | Kind::Cancelled);
                     let end = |sink: Sink| if away { sink.leave(error.clone()) } else { sink.condemn(error.clone()) };
+                    sinks.iter().flatten().for_each(Sink::abandon);
                     sinks.into_iter().flatten().for_each(|sink| drop(end(sink)));
                     Err(error)
                 }

@@ -40,16 +40,22 @@ pub(crate) fn flush(
     }
     // Those with a flush of their own first: each shows when it is done, and little is left for the request that
     // shows nothing.
-    let one_by_one = |(transfer, copy): (&Transfer<'_>, Result<Copy>)| match copy {
-        Ok(Copy::Open(sink)) => {
-            page.item(thread, Some(transfer.item));
-            (finish(transfer, sink, page), false)
+    let mut ahead: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+    let mut flushed: Vec<Vec<_>> = Vec::with_capacity(ahead.len());
+    for root in 0..ahead.len() {
+        let mut column = Vec::with_capacity(part.len());
+        for transfer in part {
+            column.extend(ahead[root].next().map(|copy| match copy {
+                Ok(Copy::Open(sink)) => {
+                    page.item(thread, Some(transfer.item));
+                    (finish(transfer, sink, page, &ahead), false)
+                }
+                Ok(Copy::Closed(written)) => (Ok(written), true),
+                Err(error) => (Err(error), false),
+            }));
         }
-        Ok(Copy::Closed(written)) => (Ok(written), true),
-        Err(error) => (Err(error), false),
-    };
-    let flushed: Vec<Vec<_>> =
-        columns.into_iter().map(|column| part.iter().zip(column).map(one_by_one).collect()).collect();
+        flushed.push(column);
+    }
     let waiting = || flushed.iter().flat_map(|column| part.iter().zip(column)).find(|(_, (_, closed))| *closed);
     let together = match waiting() {
         Some((transfer, _)) => {
@@ -83,15 +89,25 @@ fn start(transfer: &Transfer<'_>, copy: &mut Result<Copy>, page: &Page) {
     }
 }
 
-fn finish(transfer: &Transfer<'_>, sink: Sink, page: &Page) -> Result<Written> {
+/// Flushes one of several; where it is left for now, those that are still `ahead` will be, too.
+fn finish(
+    transfer: &Transfer<'_>,
+    sink: Sink,
+    page: &Page,
+    ahead: &[std::vec::IntoIter<Result<Copy>>],
+) -> Result<Written> {
     page.operation();
-    if page.cancelled() {
-        let error = sink.cancelled();
-        return Err(sink.leave(error));
-    }
-    match sink.drain(transfer.size, page) {
+    let drained = if page.cancelled() { Err(sink.cancelled()) } else { sink.drain(transfer.size, page) };
+    match drained {
         Ok(()) => sink.finish(),
-        Err(error) if error.kind == Kind::Cancelled => Err(sink.leave(error)),
+        Err(error) if error.kind == Kind::Cancelled => {
+            for copy in ahead.iter().flat_map(std::vec::IntoIter::as_slice).flatten() {
+                if let Copy::Open(sink) = copy {
+                    sink.abandon();
+                }
+            }
+            Err(sink.leave(error))
+        }
         Err(error) => Err(sink.condemn(error)),
     }
 }

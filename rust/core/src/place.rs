@@ -36,10 +36,14 @@ impl Place {
     /// is never gone on with.
     pub(crate) fn remove(&self, why: Error) -> Error {
         let told = self.mark.as_ref().map_or(Ok(()), |mark| mark.trail.condemn(&mark.key));
-        let why = match told {
+        self.clear(match told {
             Ok(()) => why,
             Err(error) => Error { detail: format!("{} (and its trail stays: {error})", why.detail), ..why },
-        };
+        })
+    }
+
+    /// Removes the file and hands the reason back. No trail is told: nothing speaks against it, should it come back.
+    fn clear(&self, why: Error) -> Error {
         match remove(&self.dir, &self.name) {
             Ok(()) => why,
             Err(error) => Error { detail: format!("{} (and its staging file stays: {error})", why.detail), ..why },
@@ -50,7 +54,7 @@ impl Place {
     pub(crate) fn leave(&self, why: Error) -> Error {
         match &self.mark {
             Some(mark) if mark.trail.worth() => why,
-            _ => self.remove(why),
+            _ => self.clear(why),
         }
     }
 

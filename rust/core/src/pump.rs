@@ -4,9 +4,9 @@ use crate::content::{Content, Contents};
 use crate::error::{Error, Kind, Result};
 use crate::lanes::Summing;
 use crate::progress::Page;
-use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::start::Start;
 
 /// Moves the bytes from the source to every sink, and counts those that were read; no content if no copy was left to
 /// write to. A sink that fails ends alone.

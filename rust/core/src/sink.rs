@@ -234,11 +234,17 @@ impl Sink {
         self.place.cancelled()
     }
 
+    /// The file will be given up: nothing more of it is sent to the device. Of several this is said to all before the
+    /// first of them ends, so that they are waited for together.
+    pub(crate) fn abandon(&self) {
+        self.wake.iter().for_each(Wake::abandon);
+    }
+
     /// Gives the file up, and removes it.
     pub(crate) fn condemn(self, why: Error) -> Error {
         let Self { place, file, wake, .. } = self;
         // What went wrong on the way to the device changes nothing any more.
-        let _outcome = wake.map(Wake::abandon);
+        let _outcome = wake.map(|wake| wake.leave(|_| ()));
         drop(file);
         place.remove(why)
     }
@@ -251,9 +257,12 @@ impl Sink {
     /// Gives the file up for now. It stays where a trail tells what it holds, unless something went wrong with it.
     pub(crate) fn leave(self, why: Error) -> Error {
         let Self { place, file, wake, .. } = self;
-        let failed = wake.is_some_and(|wake| wake.abandon().is_err());
-        // Where its last bytes are still on their way, who sends them has it open. What goes wrong with them then is told
-        // to nobody: whoever goes on with the file reads every block of it from the device.
+        let place = Arc::new(place);
+        // Where its last bytes are still on their way, who sends them has it open, and hears what becomes of them. Until
+        // then the trail is locked, and nobody goes on with the file.
+        let late = Arc::clone(&place);
+        let lost = move |error: &io::Error| drop(late.remove(late.fault("write", error)));
+        let failed = wake.is_some_and(|wake| wake.leave(lost).is_err());
         let closed = Arc::into_inner(file).map_or(Ok(()), platform::close);
         if failed || closed.is_err() {
             return place.remove(why);

@@ -19,9 +19,9 @@ use crate::error::{Error, Kind, Result};
 use crate::lanes::Summing;
 use crate::progress::Page;
 use crate::pump::write;
-use crate::resume::Start;
 use crate::sink::Sink;
 use crate::source::{Source, STEP};
+use crate::start::Start;
 use crate::threads::side_by_side;
 use crate::tree::{Gathered, Piece};
 

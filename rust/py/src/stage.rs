@@ -26,6 +26,7 @@ type PyStaged<'py> = (
     Bound<'py, PyDict>,
     Vec<Bound<'py, PyBytes>>,
     Bound<'py, PyDict>,
+    Bound<'py, PyDict>,
 );
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -134,6 +135,12 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algor
             resumed.set_item(index, one.resumed)?;
         }
     }
+    let unshown = PyDict::new(py);
+    for (index, one) in staged.iter().enumerate() {
+        if !one.unshown.is_empty() {
+            unshown.set_item(index, &one.unshown)?;
+        }
+    }
     let copies = (0..roots).map(|root| copies_of(py, batch, root)).collect::<PyResult<_>>()?;
     let more = hashes.iter().map(|&algorithm| sums_of(py, batch, algorithm)).collect::<PyResult<_>>()?;
     let Spent { copying, flushing, reading_back } = batch.spent;
@@ -148,6 +155,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algor
         blocks,
         more,
         resumed,
+        unshown,
     ))
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from dataclasses import replace
 
@@ -549,6 +550,7 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
             {},
             [],
             {},
+            {},
         ),
     )
     d.run()
@@ -780,11 +782,27 @@ def test_what_was_gone_on_with_is_counted(desk, item):
     stage = d.only(Stage)
     columns = [(["evicted"], [4], list(stage.mtimes), ["copy"], {})]
 
-    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, [], {0: BIG - 1000}))
+    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, [], {0: BIG - 1000}, {}))
     d.run()
 
     told = report(d.session.journal, d.session.facts, SessionState.COMPLETED)
     assert (told.bytes["read"], told.bytes["copied"], told.bytes["resumed"]) == (1000, BIG, BIG - 1000)
+
+
+def test_a_root_that_shows_nothing_of_its_parts_is_named_once(desk, item):
+    d = desk(roots=2)
+    d.start(item(1, size=BIG), item(2, size=BIG))
+    stages = d.crew.all(Stage)
+    for stage in stages:
+        many = len(stage.items)
+        columns = [(["reread"] * many, [4] * many, list(stage.mtimes), ["copy"] * many, {}) for _ in stage.roots]
+        numbers = [[1] * many for _ in range(3)]
+        answer = (b"\1" * 32 * many, *numbers, {}, columns, (1, 1, 1), {}, [], {}, {at: [1] for at in range(many)})
+        d.answer(stage, staged=answer)
+    d.run()
+
+    (warning,) = [warning for warning in d.warnings if "no cold read" in warning]
+    assert warning.startswith(f"{os.fsdecode(d.session.facts.roots[1].path)}: ")
 
 
 @pytest.mark.parametrize(("stalled", "reason"), [(False, "crashed"), (True, "stalled")])

@@ -184,6 +184,11 @@ pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {
     Ok(fs::fcntl_setfl(file, flags)?)
 }
 
+/// Whether reads go past the page cache, as far as the system was asked for it.
+pub(crate) fn is_direct(file: &File) -> bool {
+    fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(OFlags::DIRECT))
+}
+
 /// Whether direct reads of this file reach the device: ext4 and others answer `O_DIRECT` from the page cache
 /// for inline, encrypted, verity or journalled data. `None` where the kernel does not tell (before 6.1).
 pub(crate) fn direct_is_real(file: &File) -> Option<bool> {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.layouts.naming import label_of
 from ingest.model.digests import HASHES
-from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, MOST_WORKERS, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
 from ingest.session.recognise import require_same_source
 from ingest.storage import roots
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
 """A source: its facts, the pinned folder, what it is stored on."""
 
-# More processes than this is a slip of the finger.
-MOST_WORKERS = 64
 # As many as share one file in the engine.
 MOST_THREADS = 32
 # As many as a manifest part has rows.

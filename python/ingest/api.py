@@ -30,6 +30,8 @@ from ingest.pipeline.opening import (
     refuse_clones,
     reopen_destination,
     reopen_sources,
+    ruled_roots,
+    ruled_sources,
 )
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
@@ -37,6 +39,7 @@ from ingest.session.register import find, open_session, register, session_facts,
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin
+from ingest.storage.rules import ruled
 from ingest.storage.sharing import Sharing, cautions, look, probed, require, require_on
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
+    from ingest.storage.rules import Rule
 
 # Items listed by `show` at most; the manifests answer bigger questions.
 SHOWN = 1000
@@ -81,24 +85,31 @@ def _never() -> bool:
 
 
 def copy(
-    request: CopyRequest, home: Path, monitor: Monitor | None = None, stopped: Callable[[], bool] = _never
+    request: CopyRequest,
+    home: Path,
+    monitor: Monitor | None = None,
+    stopped: Callable[[], bool] = _never,
+    *,
+    rules: Sequence[Rule] = (),
 ) -> SessionReport:
     """Bring sources home: the command ``ingest copy``.
 
     Args:
         request: what, whereto and how. home: of the journal.
         stopped: asked several times a second; True ends the session cleanly, to be resumed.
+        rules: what is known of places beyond what the system tells (see :mod:`ingest.storage.rules`).
 
     Raises:
         IngestError: it could not begin, or not go on; nothing is lost, and what began can be resumed.
     """
     options = check_options(request.options)
-    sources = open_sources(request.sources, options.label)
+    sources = ruled_sources(open_sources(request.sources, options.label), rules)
     paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources], create=request.create)
     require_on(options.strategy, [volume for *_, volume in sources], paths)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
-        destinations = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
+        opened = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
+        destinations = ruled_roots(opened, rules)
         refuse_clones(destinations)
         sharing = _sharing(options, sources, destinations)
         require(sharing, paths)
@@ -138,7 +149,12 @@ def _remember(database: Database, number: int, destination: Destination, warning
 
 
 def resume(
-    home: Path, session: str | None = None, monitor: Monitor | None = None, stopped: Callable[[], bool] = _never
+    home: Path,
+    session: str | None = None,
+    monitor: Monitor | None = None,
+    stopped: Callable[[], bool] = _never,
+    *,
+    rules: Sequence[Rule] = (),
 ) -> list[SessionReport]:
     """Complete what was interrupted or paused: the command ``ingest resume``.
 
@@ -160,7 +176,7 @@ def resume(
                     fresh = find(database, entry.id)
                     if session is None and fresh.over:
                         continue  # another process was quicker
-                    reports.append(_resume_one(database, fresh, monitor, stopped, named=session is not None))
+                    reports.append(_resume_one(database, fresh, monitor, stopped, rules, named=session is not None))
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:
@@ -173,13 +189,20 @@ def resume(
 
 
 def _resume_one(
-    database: Database, entry: Entry, monitor: Monitor | None, stopped: Callable[[], bool], *, named: bool
+    database: Database,
+    entry: Entry,
+    monitor: Monitor | None,
+    stopped: Callable[[], bool],
+    rules: Sequence[Rule],
+    *,
+    named: bool,
 ) -> SessionReport:
     facts = session_facts(database, entry.key)
     journal = Journal(database, entry.key)
     # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
-    sources = reopen_sources(journal, facts.sources)
-    destinations, away = _reopen_destinations(facts)
+    sources = ruled_sources(reopen_sources(journal, facts.sources), rules)
+    found, away = _reopen_destinations(facts)
+    destinations = ruled_roots(found, rules)
     state = entry.state
     sharing = _sharing(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
     warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
@@ -271,7 +294,14 @@ def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[Se
         return report(journal, facts, entry.state), told
 
 
-def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, home: Path) -> Preview:
+def plan(
+    sources: Sequence[bytes],
+    destinations: Sequence[bytes],
+    options: CopyOptions,
+    home: Path,
+    *,
+    rules: Sequence[Rule] = (),
+) -> Preview:
     """What a copy would do, line by line: the command ``ingest scan``.
 
     Raises:
@@ -279,9 +309,9 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
     """
     from ingest.pipeline.preview import Preview
 
-    opened = open_sources(sources, check_options(options).label)
+    opened = ruled_sources(open_sources(sources, check_options(options).label), rules)
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
-    roots = look_at(paths)
+    roots = [(root, ruled(volume, path, rules)) for path, (root, volume) in zip(paths, look_at(paths), strict=True)]
     require(look(options.strategy, [volume for *_, volume in opened], [volume for _, volume in roots]), paths)
     markers = [read_marker(root) for root, _ in roots]
     database = read_database(home)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from ingest.catalog.holdings import KnownRoot
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.opening import Opened
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
+    from ingest.pipeline.storages import StoredRoot
     from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
@@ -340,6 +342,22 @@ def verify(
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
 
 
+def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int) -> None:
+    """Tell the journal, if there is one, which of these archives were found whole: what ``ingest verify`` does last.
+
+    Args:
+        report: of all their files. began: when it was asked for, nanoseconds since the epoch.
+
+    Raises:
+        IngestError: a root is gone, or the journal cannot be written.
+    """
+    from ingest.pipeline.storages import remember_verified
+
+    with _journal(home, write=True) as database:
+        if database is not None:
+            remember_verified(database, [pin(os.path.abspath(path)) for path in roots], report, began)
+
+
 def repair(
     root: bytes, other: bytes, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> RepairReport:
@@ -397,8 +415,68 @@ def _known_roots(home: Path) -> list[Root]:
     return found
 
 
-def doctor(home: Path) -> list[Health]:
-    """Check the installation, the journal and the archives it knows: the command ``ingest doctor``."""
+def doctor(home: Path, *, rules: Sequence[Rule] = (), broken: IngestError | None = None) -> list[Health]:
+    """Check the installation, the journal and the archives it knows: the command ``ingest doctor``.
+
+    Args:
+        rules: what the configuration says of places. broken: why it could not be read, if it could not.
+    """
     from ingest.pipeline.doctor import examine
 
-    return examine(home)
+    return examine(home, rules, broken)
+
+
+def storage(
+    home: Path, root: bytes | None = None, *, rules: Sequence[Rule] = (), thorough: bool = False
+) -> list[StoredRoot]:
+    """What is known and seen of archives now: the commands ``ingest storage list`` and ``status``.
+
+    Args:
+        root: one archive (its path, or the beginning of its UUID) or any folder; None takes all of the journal.
+        thorough: try what they can do.
+
+    Raises:
+        MissingError: nothing is known by this name, and nothing is there.
+    """
+    from ingest.pipeline.storages import look_at_roots
+
+    with _journal(home) as database:
+        return look_at_roots(database, rules, root, thorough=thorough)
+
+
+def forget(home: Path, root: bytes, *, force: bool = False) -> tuple[KnownRoot, tuple[str, ...]]:
+    """Remove an archive from the journal, not from its disk: the command ``ingest storage forget``.
+
+    Returns:
+        What was known of it, and the ids of sessions that still wait for it (only with `force`).
+
+    Raises:
+        MissingError, UsageError, PausedError: as :func:`ingest.pipeline.storages.forget`.
+    """
+    from ingest.pipeline import storages
+
+    with _journal_for(home, root) as database:
+        return storages.forget(database, root, force=force)
+
+
+def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+    """Write down where an archive is now: the command ``ingest storage relocate``.
+
+    Returns:
+        What was known of it, its path now, and how many sessions will look for it there.
+
+    Raises:
+        MissingError, UsageError, PausedError, IngestError: as :func:`ingest.pipeline.storages.relocate`.
+    """
+    from ingest.pipeline import storages
+
+    with _journal_for(home, root) as database:
+        return storages.relocate(database, root, path)
+
+
+@contextmanager
+def _journal_for(home: Path, root: bytes) -> Iterator[Database]:
+    with _journal(home, write=True) as database:
+        if database is None:
+            raise MissingError("no archive is known", path=root, operation="find", advice="There is no journal yet")
+        yield database

@@ -16,7 +16,7 @@ from ingest.catalog.holdings import (
     note_verified,
     sessions_at,
 )
-from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
+from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
 from ingest.storage.marker import MARKER, read_marker
@@ -211,7 +211,7 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
 
 
 def _unseen(path: bytes, look: Look) -> IngestError:
-    if look.volume is None and not os.path.lexists(path):
+    if look.errno in ABSENT:
         return MissingError("nothing is there: is the disk mounted?", path=path, operation="relocate",
                             advice="Mount it, then try again")  # fmt: skip
     return IngestError(f"it cannot be looked at: {look.problem}", path=path, operation="relocate",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ingest.engine import Root
 
-_Answer = TypeVar("_Answer", int, bool)
+_Answer = TypeVar("_Answer")
 
 SHARED: Final = {Strategy.REFLINK: "clones", Strategy.HARDLINK: "hard links"}
 # Enough to have blocks of its own on every file system: btrfs keeps less than a page in its tree.
@@ -105,7 +105,7 @@ def probe(root: Root) -> Features:
         longest = _guarded(lambda: _longest(root))
         wide = None if longest is None else _guarded(lambda: _takes(root, longest, "é"))
         return Features(
-            _can_share(root, Strategy.REFLINK), _can_share(root, Strategy.HARDLINK), _tried(lambda: _xattr(root, path)),
+            _reflink(root), _tried(lambda: _hard_links(root, path, stem + b"-2" + _END)), _tried(lambda: _xattr(root, path)),
             no_replace, _tried(lambda: _direct(root, path)), case, longest, wide, publish,
         )  # fmt: skip
     finally:
@@ -154,12 +154,31 @@ def cannot_share(root: Root, strategy: Strategy) -> str | None:
     return why or f"no {SHARED[strategy]} could be made there"
 
 
-def _can_share(root: Root, strategy: Strategy) -> Feature:
+def _reflink(root: Root) -> Feature:
     try:
-        why = cannot_share(root, strategy)
+        why = cannot_share(root, Strategy.REFLINK)
     except IngestError as error:
         return Feature(None, error.cause)
     return Feature(why is None, why or "")
+
+
+def _hard_links(root: Root, path: bytes, second: bytes) -> Feature:
+    folder = root.open_folder(STAGING)
+    try:
+        names = [each.rpartition(b"/")[2] for each in (path, second)]
+        os.link(*names, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        one, other = (os.stat(name, dir_fd=folder, follow_symlinks=False) for name in names)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return Feature(False, os.strerror(errno.EPERM))  # what link(2) says where there are none
+    finally:
+        os.close(folder)
+        engine.discard(root, [second])
+    if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+        return Feature(True)
+    # As sshfs has it. Such a link serves to give a name, and proves nothing.
+    return Feature(True, "but they cannot be told for one file, so copies are not made by --strategy hardlink")
 
 
 def _no_replace(root: Root, stem: bytes) -> tuple[Feature, str | None]:

@@ -27,7 +27,7 @@ class Look:
     """What was seen at a path.
 
     Attributes:
-        problem: why it could not be looked at; what is not known then is None.
+        problem: why it could not be looked at; what is not known then is None. errno: the system's word for it, or 0.
         uuid: of the marker there, None if it carries none.
         device, inode: of the folder now.
         total, free: bytes, free for this user. files_free: inodes, None where they are made as needed.
@@ -37,6 +37,7 @@ class Look:
 
     path: bytes
     problem: str | None = None
+    errno: int = 0
     volume: Volume | None = None
     uuid: str | None = None
     device: int | None = None
@@ -62,16 +63,17 @@ def looked(path: bytes, *, thorough: bool) -> Iterator[Look]:
         room = os.statvfs(path)
         marker = read_marker(root)
         seen = Look(
-            path, None, volume, marker.uuid if marker else None, root.dev, root.ino, room.f_blocks * room.f_frsize,
+            path, None, 0, volume, marker.uuid if marker else None, root.dev, root.ino, room.f_blocks * room.f_frsize,
             room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None, root.cold,
         )  # fmt: skip
         yield seen
         if marker is not None:
             seen = replace(seen, internal=_internal(root), features=probe(root) if thorough else None)
     except IngestError as error:
-        seen = replace(seen, problem=error.cause)
+        seen = replace(seen, problem=error.cause, errno=error.errno)
     except OSError as error:
-        seen = replace(seen, problem=os.strerror(error.errno) if error.errno else str(error))
+        told = os.strerror(error.errno) if error.errno else str(error)
+        seen = replace(seen, problem=told, errno=error.errno or 0)
     yield seen
 
 

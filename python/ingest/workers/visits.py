@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
@@ -80,12 +82,16 @@ def _live(pipe: Connection, paths: Sequence[bytes], thorough: bool, parent: int)
     engine.die_with_parent()
     if os.getppid() != parent:
         os._exit(0)  # it died before the kernel knew
+    _let_go()
     telling = threading.Lock()
 
     def tell(number: int, path: bytes) -> None:
         look = Look(path)
-        for look in looked(path, thorough=thorough):
-            send((number, look, False))
+        try:
+            for look in looked(path, thorough=thorough):
+                send((number, look, False))
+        except Exception as error:  # noqa: BLE001 - this process has no other way to tell of a bug
+            look = replace(look, problem=f"{type(error).__name__}: {error}")
         send((number, look, True))
 
     def send(message: tuple[int, Look, bool]) -> None:
@@ -98,3 +104,17 @@ def _live(pipe: Connection, paths: Sequence[bytes], thorough: bool, parent: int)
     for thread in threads:
         thread.join()
     os._exit(0)
+
+
+def _let_go() -> None:
+    """Hold nothing that others wait for the end of.
+
+    Whoever reads what our caller prints waits until the last process that could print has gone, and this one may be
+    the last for hours; so may `multiprocessing`'s own helper, which lives as long as somebody holds its pipe.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    held = resource_tracker.getfd()
+    if held is not None:
+        os.close(held)

@@ -148,13 +148,14 @@ def test_exfat_knows_no_links_and_one_name_for_both_cases(exfat):
     assert found.by_characters is True
 
 
-def test_sshfs_gives_names_by_link_or_unguarded_and_says_so(sshfs, tmp_path):
+def test_sshfs_gives_names_by_links_that_cannot_be_told_for_one_file(sshfs, tmp_path):
     (tmp_path / "films").mkdir()
     found = tried(sshfs(tmp_path / "films"))
 
     assert found.reflink.there is False
-    assert found.no_replace.there is (found.publish == "noreplace")
-    assert found.publish in ("noreplace", "link", "unguarded")
+    assert (found.no_replace.there, found.publish) == (False, "link")
+    assert found.hard_links.there is True
+    assert "cannot be told for one file" in found.hard_links.why
     assert (found.ignores_case.there, found.longest_name) == (False, 255)
 
 

@@ -28,12 +28,20 @@ def test_the_deepest_wins_and_among_equals_the_last(tmp_path):
     assert ruled(LOCAL, above, list(reversed(rules))).workers == 2
 
 
-def test_links_lead_to_the_same_rule(tmp_path):
+@pytest.mark.parametrize("named", ["real", "link"])
+def test_a_rule_holds_for_a_path_as_it_is_given_and_as_it_is_without_links(tmp_path, named):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    rule = Rule(os.fsencode(tmp_path / "link"), buffer=4096)
+    rule = Rule(os.fsencode(tmp_path / named), buffer=4096)
 
-    assert ruled(LOCAL, os.fsencode(tmp_path / "real"), [rule]).buffer == 4096
+    assert ruled(LOCAL, os.fsencode(tmp_path / "link/x"), [rule]).buffer == 4096
+
+
+@pytest.mark.root
+def test_a_rule_for_a_share_that_does_not_answer_keeps_nobody_waiting(tmp_path, fuse):
+    frozen = fuse("sshfs", hang=True)
+
+    assert ruled(LOCAL, os.fsencode(tmp_path), [Rule(os.fsencode(frozen), workers=1)]) == LOCAL
 
 
 @pytest.mark.parametrize("spins", [True, False, None])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -65,3 +67,13 @@ def test_a_share_that_does_not_answer_keeps_nobody_waiting(fuse, tmp_path):
     assert time.monotonic() - began < 20
     assert "has not answered" in silent.problem
     assert (here.problem, here.volume is None) == (None, False)
+
+
+@pytest.mark.root
+def test_whoever_reads_what_we_print_does_not_wait_for_the_one_who_was_left_behind(fuse):
+    frozen = fuse("sshfs", hang=True)
+    code = f"from ingest.workers.visits import visit; print(visit([{os.fsencode(frozen)!r}], silence=1.0)[0].problem)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+
+    assert "has not answered" in done.stdout

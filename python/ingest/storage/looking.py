@@ -77,18 +77,25 @@ def looked(path: bytes, *, thorough: bool) -> Iterator[Look]:
     yield seen
 
 
-def _internal(root: Root) -> int:
-    """What our own folder takes: blocks where the file system counts them, lengths where it does not."""
+def _internal(root: Root) -> int | None:
+    """What our own folder takes: blocks where the file system counts them, lengths where it does not; None if unknown."""
     folder = root.open_folder(b"")
     try:
         return sum(
             facts.st_blocks * 512 or facts.st_size
-            for _, _, names, descriptor in os.fwalk(INTERNAL, dir_fd=folder)
+            for _, _, names, descriptor in os.fwalk(INTERNAL, onerror=_raise, dir_fd=folder)
             for name in names
             if (facts := _lstat(name, descriptor)) is not None
         )
+    except PermissionError:
+        return None  # part of it is somebody else's
     finally:
         os.close(folder)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a session at work there was quicker
+        raise error
 
 
 def _lstat(name: bytes, folder: int) -> os.stat_result | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown",
     help="Know archives and where they are: room, sessions, when they were last verified.\n\n"
+    "Example: ingest storage list\n\n"
     "What the system tells of a place can be corrected in config.toml in the journal's folder (ingest doctor names it), "
     "with one table for each place:\n\n"
     '```toml\n[[storage]]\npath = "/mnt/nas"     # this folder and all below it\n'

@@ -52,9 +52,7 @@ def examine(home: Path, rules: Sequence[Rule] = (), broken: IngestError | None =
     if broken is not None:
         findings.append(Health("configuration", "wrong", f"{shown(broken.path or b'')}: {broken.cause}", broken.advice))
     elif rules:
-        findings.append(
-            Health("configuration", "ok", f"{len(rules)} places: {', '.join(shown(r.path) for r in rules)}")
-        )
+        findings.append(Health("configuration", "ok", f"it speaks of {', '.join(shown(r.path) for r in rules)}"))
     try:
         database = read_database(home)
     except IngestError as error:
@@ -132,7 +130,7 @@ def _roots(database: Database, rules: Sequence[Rule]) -> Iterator[Health]:
         if stored.problem is None:
             yield Health(name, "ok", "; ".join(_archive(stored)))
             continue
-        waiting = f"; {len(stored.resumable)} sessions wait for it" if stored.resumable else ""
+        waiting = f"; waiting for it: {', '.join(each[:8] for each in stored.resumable)}" if stored.resumable else ""
         # A disk in a drawer is where it should be.
         yield Health(name, "note", f"cannot be reached ({stored.problem}){waiting}",
                      "Mount it to use it; if it is mounted elsewhere: ingest storage relocate")  # fmt: skip
@@ -152,7 +150,9 @@ def _archive(stored: StoredRoot) -> Iterator[str]:
         )
     if look.internal is not None:
         yield f"{look.internal >> 20} MiB in .ingest"
-    yield f"{stored.sessions} sessions" + (f", {len(stored.resumable)} can be resumed" if stored.resumable else "")
+    yield f"sessions: {stored.sessions}" + (
+        f", of which {len(stored.resumable)} can be resumed" if stored.resumable else ""
+    )
 
 
 def _sessions(database: Database) -> Iterator[Health]:

@@ -168,7 +168,7 @@ def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[Kno
     waiting = tuple(entry.id for entry in sessions if entry.resumable)
     if waiting and not force:
         raise UsageError(
-            f"{len(waiting)} sessions wait for it ({', '.join(each[:8] for each in waiting)})", path=known.path,
+            f"sessions wait for it: {', '.join(each[:8] for each in waiting)}", path=known.path,
             operation="forget", advice="Complete them with: ingest resume. Or forget it all the same: --force",
         )  # fmt: skip
     with database.write() as connection:

@@ -68,7 +68,7 @@ def located(path: bytes, table: list[Mount] | None = None) -> bytes:
     if best is not None:
         return best[1]
     if path.startswith(b"//") and os.path.lexists(path):
-        return path  # to the kernel two slashes are one
+        return b"/" + path.lstrip(b"/")  # to the kernel two slashes are one
     if not server or not wanted.path:
         raise UsageError("the URL names no share", path=path, operation="open",
                          advice="Write it like smb://server/share, or name the folder where it is mounted")  # fmt: skip

@@ -151,8 +151,8 @@ def exfat(stage: Stage) -> Path:
 
 
 @pytest.fixture
-def sshfs(stage: Stage) -> Callable[[Path], Path]:
-    """A folder behind a server of our own on 127.0.0.1, mounted by sshfs: `sshfs(folder)`."""
+def sshfs(stage: Stage) -> Callable[..., Path]:
+    """A folder behind a server of our own on 127.0.0.1, mounted by sshfs: `sshfs(folder)`, further options after it."""
     sshd = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd",) if os.access(path, os.X_OK)), None)
     for program, found in (
         ("sshd", sshd),
@@ -186,11 +186,11 @@ def sshfs(stage: Stage) -> Callable[[Path], Path]:
 
     until(answers, "sshd does not answer")
 
-    def make(folder: Path) -> Path:
+    def make(folder: Path, *further: str) -> Path:
         point = stage.point(f"share{len(stage.points)}")
         options = [
             f"IdentityFile={keys}/user", "StrictHostKeyChecking=no", f"UserKnownHostsFile={keys}/known", "BatchMode=yes",
-            f"port={port}",
+            f"port={port}", *further,
         ]  # fmt: skip
         command: list[str | Path] = ["sshfs", "-f", f"127.0.0.1:{folder}", point]
         return stage.serve(point, [*command, *(part for option in options for part in ("-o", option))])

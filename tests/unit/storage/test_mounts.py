@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -96,8 +97,6 @@ def test_a_bind_mount_is_the_same_volume_and_two_disks_are_two(bind, make_disk, 
 
 
 def test_subvolumes_of_one_btrfs_are_one_volume(make_disk):
-    import subprocess
-
     disk = make_disk("btrfs")
     subprocess.run(["btrfs", "subvolume", "create", disk / "sub"], check=True, capture_output=True)
 
@@ -106,8 +105,6 @@ def test_subvolumes_of_one_btrfs_are_one_volume(make_disk):
 
 
 def test_a_disk_that_was_remounted_read_only_says_so(make_disk):
-    import subprocess
-
     disk = make_disk("ext4")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
 
@@ -123,6 +120,22 @@ def test_a_url_leads_to_where_its_share_is_mounted(fuse):
     assert located(b"smb://me:secret@nas/films") == os.fsencode(share)
     assert located(b"smb://nas/Films/2024%20summer/A001") == os.fsencode(share) + b"/2024 summer/A001"
     assert located(b"//nas/films/a") == os.fsencode(share) + b"/a"
+
+
+def test_a_card_comes_home_to_a_share_that_is_named_by_its_url(sshfs, ingest, tmp_path):
+    for name in ("films", "CARD"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "CARD/a.mov").write_bytes(b"clip")
+    share = sshfs(tmp_path / "films", "fsname=//nas/Films", "subtype=smbnetfs")
+    (tmp_path / "films/2024").mkdir()
+
+    done = ingest.run("copy", tmp_path / "CARD", "smb://me@NAS/films/2024")
+    listed = ingest.run("storage", "list")
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "films/2024/CARD/a.mov").read_bytes() == b"clip"
+    assert f"{share}/2024  " in listed.stdout
+    assert "network, fuse.smbnetfs" in listed.stdout
 
 
 # What they can do
@@ -165,9 +178,25 @@ def test_an_overlay_is_tried_like_any_other(overlay):
     assert (found.ignores_case.there, found.longest_name, found.hard_links.there) == (False, 255, True)
 
 
-def test_of_a_root_that_cannot_be_written_only_its_case_is_known(make_disk):
-    import subprocess
+def test_ext4_ignores_case_where_it_was_made_to(stage, tmp_path):
+    image = tmp_path / "folding.img"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    made = subprocess.run(
+        ["mkfs.ext4", "-q", "-F", "-O", "casefold", image], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no such ext4 here: {made.stderr.strip()}")
+    disk = stage.mount("folding", "-o", "loop", image)
+    (disk / "both").mkdir()
+    (disk / "one").mkdir()
+    subprocess.run(["chattr", "+F", disk / "one"], check=True)
 
+    assert tried(disk / "both").ignores_case.there is False
+    assert tried(disk / "one").ignores_case.there is True
+
+
+def test_of_a_root_that_cannot_be_written_only_its_case_is_known(make_disk):
     disk = make_disk("ext4")
     open_destination(os.fsencode(disk))
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +77,7 @@ _MAKERS = {
     "btrfs": (320, ["mkfs.btrfs", "-q", "-f"]),
     "ext4": (128, ["mkfs.ext4", "-q", "-F", "-m", "0"]),
     "vfat": (320, ["mkfs.vfat"]),
-    "exfat": (320, ["mkfs.exfat", "-q"]),
+    "exfat": (320, ["mkfs.exfat"]),
 }
 
 
@@ -98,45 +100,19 @@ def _mount(kind: str, image: Path, point: Path) -> None:
             pytest.skip(f"no {kind} on a loop device here: {done.stderr.strip()}")
 
 
-def _unmount(points: list[Path]) -> None:
-    for point in reversed(points):
-        if subprocess.run(["umount", point], capture_output=True, timeout=60, check=False).returncode:
-            # Somebody still has a file open there; the loop device goes with the last one.
-            subprocess.run(["umount", "--lazy", point], timeout=60, check=True)
-    assert not [point for point in points if os.path.ismount(point)]
-
-
-@pytest.fixture
-def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Make a small disk: `make_disk("xfs")` is its mount point. Unmounted whatever happens; needs root."""
-    points: list[Path] = []
-
-    def make(kind: str) -> Path:
-        point = tmp_path / f"disk{len(points)}"
-        _mount(kind, point.with_suffix(".img"), point)
-        points.append(point)
-        return point
-
-    try:
-        yield make
-    finally:
-        _unmount(points)
-
-
-@pytest.fixture(scope="module")
-def disk_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """The same for all tests of a module; also `disk_of("tmpfs")`, and `disk_of("here")`: a folder on the disk that the
-    repository is on.
-    """
+@contextmanager
+def _disks(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Small disks in a folder, unmounted whatever happens."""
     points: list[Path] = []
     folders: list[Path] = []
+    numbers = count()
 
     def make(kind: str) -> Path:
         if kind == "here":
             (REPOSITORY / "target").mkdir(exist_ok=True)
             folders.append(Path(tempfile.mkdtemp(prefix="tests-", dir=REPOSITORY / "target")))
             return folders[-1]
-        point = tmp_path_factory.mktemp("disks") / kind
+        point = folder / f"{kind}-{next(numbers)}"
         _mount(kind, point.with_suffix(".img"), point)
         points.append(point)
         return point
@@ -144,6 +120,26 @@ def disk_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     try:
         yield make
     finally:
-        _unmount(points)
-        for folder in folders:
-            shutil.rmtree(folder)
+        for point in reversed(points):
+            if subprocess.run(["umount", point], capture_output=True, timeout=60, check=False).returncode:
+                # Somebody still has a file open there; the loop device goes with the last one.
+                subprocess.run(["umount", "--lazy", point], timeout=60, check=True)
+        for made in folders:
+            shutil.rmtree(made)
+        assert not [point for point in points if os.path.ismount(point)]
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Make a small disk: `make_disk("xfs")` is its mount point; needs root. `make_disk("here")` is a folder on the disk
+    that the repository is on.
+    """
+    with _disks(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def keep_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """`make_disk` for fixtures that all tests of a module look at."""
+    with _disks(tmp_path_factory.mktemp("disks")) as make:
+        yield make

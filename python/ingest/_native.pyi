@@ -75,13 +75,13 @@ Staged: TypeAlias = tuple[
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
 ``bytes read``: from the source, per file, those included that were read again to know it. ``started``, ``copied``: when
 work on the file began, and when its last byte was hashed and written (not yet flushed; 0 if that did not happen).
-``faults``: of the sources, by the index of the file in the call; such a file has no copy on any root. ``copies``: one per root, in the order given.
-``spent``: nanoseconds of this call that went into copying, flushing and reading back. ``blocks``: by the index of
-the file, for each that is longer than one block (:func:`block_of`) and was read to its end, the chaining values of its
-blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked for, in that order: of all
-files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was not read to its end.
-``resumed``: by the index of the file, the bytes of half-made copies that were proven and
-not written again, summed over the copies that arrived."""
+``faults``: of the sources, by the index of the file in the call; such a file has no copy on any root. ``copies``: one
+per root, in the order given. ``spent``: nanoseconds of this call that went into copying, flushing and reading back.
+``blocks``: by the index of the file, for each that is longer than one block (:func:`block_of`) and was read to its end,
+the chaining values of its blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked
+for, in that order: of all files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was
+not read to its end. ``resumed``: by the index of the file, the bytes of half-made copies that were proven and not
+written again, summed over the copies that arrived."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
@@ -206,7 +206,8 @@ def stage(
 
     ``threads``, from 1 to :data:`THREADS_MAX`, share the reading, hashing and reading back of each file from 16 MiB
     on, and the reading back of smaller ones. A source is still read once, each copy written from start to end, and
-    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger.
+    the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger. Where the system
+    has no thread to give, fewer do the same work.
 
     ``together`` closes files below 1 MiB as soon as they are written, and flushes those of a part by one syncfs on a
     descriptor that was opened before them. If it fails, every one of them is removed, with a fault of operation
@@ -215,13 +216,13 @@ def stage(
 
     What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``. Copies of
     1 MiB and more are sent to their device in windows of 8 MiB while they are written, and dropped from the cache, by
-    one thread for each device; a writer waits when its call has 256 MiB before a device (on Linux, where pages can be dropped
-    for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their turn.
+    one thread for each device; a writer waits when its call has 256 MiB before a device (on Linux, where pages can be
+    dropped for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their
+    turn.
 
-    ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte of a source is read again for
-    them: of a file that is gone on with, what is there already comes from one of its parts. For
-    files from 1 MiB on each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB and a
-    buffer of memory.
+    ``hashes`` names digests to make beside BLAKE3 (see :data:`HASHES`), each once; no byte of a source is read again
+    for them: of a file that is gone on with, what is there already comes from one of its parts. For files from 1 MiB on
+    each of ``md5`` and the ``sha`` takes a thread of its own, and all of them together 2 MiB and a buffer of memory.
 
     ``strategy`` says how copies come to be on roots of the source's own file system. ``copy``: their bytes are written.
     ``reflink``: the staging file is a clone of the source (FICLONE), ``hardlink``: a second name of it; both are made
@@ -313,8 +314,9 @@ def exchange(
     ``(how, fault)``, one of them None.
 
     ``stood`` is what was looked at under the name. Anything else that is found there, before or after, stays there or
-    is put back: a fault of kind ``changed``. ``how`` is ``exchange`` where both names changed at one moment; elsewhere
-    the damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
+    is put back: a fault of kind ``changed``. Where a name no longer leads to what was put there,
+    all stays, and the fault says where. ``how`` is ``exchange`` where both names changed at one moment; elsewhere the
+    damaged file is moved first and the new one published then, neither replacing anything, and ``how`` is the
     publish method. Keep a durable note of the names until this returns: if the process ends in between, the same call
     (or :func:`publish`, where nothing stands under the name) finishes the work. All folders concerned are flushed; a
     folder that cannot be is a fault (``fsync_folder``), and the names stand. The page's cancel flag is not heeded.

@@ -14,13 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.catalog.holdings import all_roots, key_of_root, remember_root, roots_known_at
+from ingest.catalog.holdings import all_roots, key_of_root
 from ingest.db.engine import NAME, open_database, read_database
-from ingest.errors import IngestError, MissingError, shown
-from ingest.model.options import CopyOptions
-from ingest.model.session import RootFacts
+from ingest.errors import IngestError, MissingError
 from ingest.model.states import SessionState
-from ingest.monitor import OneAtATime, Silent
+from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
 from ingest.pipeline.opening import (
     check_destinations,
     check_options,
@@ -28,19 +26,18 @@ from ingest.pipeline.opening import (
     look_at,
     open_sources,
     refuse_clones,
-    reopen_destination,
-    reopen_sources,
     ruled_roots,
     ruled_sources,
 )
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
-from ingest.session.register import find, open_session, register, session_facts, take_up
+from ingest.session.judged import differences
+from ingest.session.register import find, open_session, register, session_facts
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin
 from ingest.storage.rules import ruled
-from ingest.storage.sharing import Sharing, cautions, look, probed, require, require_on
+from ingest.storage.sharing import cautions, look, require, require_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,18 +47,16 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
-    from ingest.model.options import CopyRequest
-    from ingest.model.session import Failure, SessionFacts, SessionReport
+    from ingest.model.options import CopyOptions, CopyRequest
+    from ingest.model.session import Difference, Failure, SessionReport
     from ingest.model.states import ItemState
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
-    from ingest.pipeline.opening import Opened
+    from ingest.pipeline.findings import VerifyReport
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.storages import StoredRoot
-    from ingest.pipeline.verify import VerifyReport
     from ingest.session.register import Entry
-    from ingest.storage.roots import Destination
     from ingest.storage.rules import Rule
 
 # Items listed by `show` at most; the manifests answer bigger questions.
@@ -113,41 +108,16 @@ def copy(
         opened = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
         destinations = ruled_roots(opened, rules)
         refuse_clones(destinations)
-        sharing = _sharing(options, sources, destinations)
+        sharing = sharing_of(options, sources, destinations)
         require(sharing, paths)
         warnings += cautions(sharing, [given(facts) for facts, _, _ in sources], paths)
-        places = [_remember(database, number, one, warnings) for number, one in enumerate(destinations)]
+        places = [remember(database, number, one, warnings) for number, one in enumerate(destinations)]
         identity = str(uuid.uuid4())
         with hold(home, identity):
             given_sources = [source for source, _, _ in sources]
             facts = open_session(database, identity, options, given_sources, places, engine.__version__)
             state = SessionState.PENDING
-            return _run(database, facts, sources, destinations, monitor, stopped, state, warnings, sharing=sharing)
-
-
-def _sharing(
-    options: CopyOptions,
-    sources: Sequence[Opened],
-    destinations: Sequence[Destination | None],
-    *,
-    resumed: bool = False,
-) -> Sharing:
-    """Which copies can be clones or links; asked of the destinations themselves."""
-    seen = look(
-        options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations]
-    )
-    return probed(seen, [one.root if one else None for one in destinations], resumed=resumed)
-
-
-def _remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
-    """The root's row, and a warning if its path was another root's before."""
-    path, marker, root = destination.path, destination.marker, destination.root
-    with database.write() as connection:
-        before = [other for other in roots_known_at(connection, path) if other != marker.uuid]
-        key = remember_root(connection, marker.uuid, path, marker.fs_uuid)
-    if destination.fresh and before:
-        warnings.append(f"{shown(path)} was another root before ({before[0]}): from now on it is {marker.uuid}")
-    return RootFacts(number, key, path, marker.uuid, marker.fs_uuid, root.dev, root.ino)
+            return launch(database, facts, sources, destinations, monitor, stopped, state, warnings, sharing=sharing)
 
 
 def resume(
@@ -178,7 +148,8 @@ def resume(
                     fresh = find(database, entry.id)
                     if session is None and fresh.over:
                         continue  # another process was quicker
-                    reports.append(_resume_one(database, fresh, monitor, stopped, rules, named=session is not None))
+                    again = take_up_again(database, fresh, monitor, stopped, rules=rules, named=session is not None)
+                    reports.append(again)
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:
@@ -188,91 +159,6 @@ def resume(
             if stopped():
                 break
         return reports
-
-
-def _resume_one(
-    database: Database,
-    entry: Entry,
-    monitor: Monitor | None,
-    stopped: Callable[[], bool],
-    rules: Sequence[Rule],
-    *,
-    named: bool,
-) -> SessionReport:
-    facts = session_facts(database, entry.key)
-    journal = Journal(database, entry.key)
-    # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
-    sources = ruled_sources(reopen_sources(journal, facts.sources), rules)
-    found, away = _reopen_destinations(facts)
-    destinations = ruled_roots(found, rules)
-    state = entry.state
-    sharing = _sharing(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
-    warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
-    facts = take_up(database, entry.key, retry=named)
-    if not state.paused:
-        state = SessionState.INTERRUPTED
-    return _run(
-        database,
-        facts,
-        sources,
-        destinations,
-        monitor,
-        stopped,
-        state,
-        warnings,
-        sharing=sharing,
-        retry=named,
-        away=away,
-    )
-
-
-def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None], dict[int, str]]:
-    """The session's roots; None, and why, for those that are away.
-
-    Raises:
-        IngestError: all of them are.
-    """
-    found: list[Destination | None] = []
-    errors: dict[int, IngestError] = {}
-    for number, place in enumerate(facts.roots):
-        try:
-            found.append(reopen_destination(place))
-        except IngestError as error:
-            found.append(None)
-            errors[number] = error
-    if len(errors) == len(found):
-        raise errors[0]
-    return found, {number: f"{error.cause}. {error.advice}" for number, error in errors.items()}
-
-
-def _run(
-    database: Database,
-    facts: SessionFacts,
-    sources: Sequence[Opened],
-    destinations: Sequence[Destination | None],
-    monitor: Monitor | None,
-    stopped: Callable[[], bool],
-    state: SessionState,
-    warnings: list[str],
-    *,
-    sharing: Sharing,
-    retry: bool = False,
-    away: dict[int, str] | None = None,
-) -> SessionReport:
-    from ingest.pipeline.run import Work, run
-
-    monitor = OneAtATime(monitor or Silent())
-    monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))
-    for text in warnings:
-        monitor.warning(text)
-    work = Work(
-        database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
-        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings, sharing,
-    )  # fmt: skip
-    final = run(work)
-    told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)
-    monitor.finished(told)
-    return told
 
 
 def sessions(home: Path) -> list[Entry]:
@@ -294,6 +180,20 @@ def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[Se
         listed = journal.unfinished(SHOWN, states) if states else []
         told = [failure(item, copy, facts.sources[item.source].path) for item, copy in listed]
         return report(journal, facts, entry.state), told
+
+
+def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:
+    """Every file of a session that is not what a sum file on its card says of it, with that list's absolute path.
+
+    They are read from the journal while they are asked for; closing the iterator closes the journal.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        key = find(database, session).key
+        yield from differences(Journal(database, key), session_facts(database, key).sources)
 
 
 def plan(

@@ -34,6 +34,7 @@ from ingest._native import (
     stage,
     trail,
 )
+from ingest.errors import from_os_error
 
 if TYPE_CHECKING:
     # What the stub alone knows: the shapes of answers.
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ingest._native import Proof as Proof
     from ingest._native import Published as Published
     from ingest._native import Staged as Staged
+    from ingest.errors import IngestError
 
 __all__ = [
     "BUFFER_MAX",
@@ -95,6 +97,10 @@ class Failed:
     path: bytes
     detail: str
     ranges: tuple[tuple[int, int], ...] = ()
+
+    def error(self, operation: str = "", path: bytes | None = None) -> IngestError:
+        """The error that it stands for, as of this operation and path where they say more than its own."""
+        return from_os_error(OSError(self.errno, self.detail), operation or self.operation, path or self.path)
 
 
 def failed(fault: Fault) -> Failed:

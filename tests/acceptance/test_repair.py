@@ -264,11 +264,11 @@ def test_the_same_place_by_a_bind_mount_is_refused(tell, home, bind):
     assert (told.code, told.error["operation"]) == (2, "--from")
 
 
-def test_a_read_only_archive_is_refused_before_it_is_read_and_a_read_only_source_is_enough(tell, home, disk_of):
+def test_a_read_only_archive_is_refused_before_it_is_read_and_a_read_only_source_is_enough(tell, home, make_disk):
     import subprocess
 
     card, archive, backup = home
-    disk = disk_of("tmpfs")
+    disk = make_disk("tmpfs")
     shutil.copytree(backup, disk / "backup")
     shutil.copytree(archive, disk / "archive")
     flip(archive / "A001/100/clip.mov", 5)

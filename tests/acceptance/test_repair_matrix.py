@@ -78,12 +78,12 @@ class Ran:
 @pytest.fixture(
     scope="module", params=[(kind, source) for kind in KINDS for source in ("archive", "card")], ids="-".join
 )
-def ran(request, shared, disk_of):
+def ran(request, shared, keep_disk):
     kind, source = request.param
     names = [f"{how}-{place}.mov" for how in DAMAGES for place in PLACES]
     card = shared.plant(f"CARD-{kind}-{source}", {name: Random(name).randbytes(SIZE) for name in names})
     backup = shared.plant(f"backup-{kind}-{source}", {})
-    archive = disk_of(kind) / "archive"
+    archive = keep_disk(kind) / "archive"
     archive.mkdir()
     assert shared.tell("copy", card, archive, "--also", backup).code == 0
     wrong, damaged = {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -286,6 +287,42 @@ def test_quiet_still_says_what_is_suspect(ingest, plant, tmp_path, archive):
     assert done.returncode == 7
     assert "A.MP4" in done.stderr
     assert engine.blake3(b"two").hex() in done.stderr
+
+
+def test_every_file_that_is_not_what_a_list_says_can_be_listed_afterwards(ingest, tell, plant, tmp_path, archive):
+    files = {f"C{number:04}.MP4": b"%d" % number for number in range(130)} | {os.fsdecode(b"\xff.MP4"): b"odd"}
+    wrong = {name: data + b"!" for name, data in files.items()}
+    card = plant(tmp_path / "CARD", {**files, "list.b3": b3(wrong), "more.b3": b3({"C0007.MP4": b"seven"})})
+    done = ingest.run("copy", card, archive)
+    session = tell("sessions").document["sessions"][0]["session"]
+
+    assert done.returncode == 7
+    told = done.stdout.count("      listed ")
+    assert f"… and {132 - told:,} more: ingest show {session[:8]} --differing" in done.stdout
+
+    document = tell("show", session[:8], "--differing").document
+    assert sum(len(one["differing"]) for one in document["sums"]) == 100
+    found = {(one["list"], one.get("path_b64", one["path"])): one for one in document["differing_listed"]}
+    odd = base64.b64encode(os.fsencode(card) + b"/\xff.MP4").decode()
+    assert found.keys() == {(f"{card}/more.b3", f"{card}/C0007.MP4")} | {
+        (f"{card}/list.b3", odd if not name.isascii() else f"{card}/{name}") for name in files
+    }
+    assert len(document["differing_listed"]) == 132
+    assert found[f"{card}/more.b3", f"{card}/C0007.MP4"] == {
+        "list": f"{card}/more.b3", "path": f"{card}/C0007.MP4", "algorithm": "blake3",
+        "listed": engine.blake3(b"seven").hex(), "read": engine.blake3(b"7").hex(),
+    }  # fmt: skip
+    # Without being asked for they are not told, and for people they stand one by one.
+    assert "differing_listed" not in tell("show", session).document
+    shown = ingest.run("show", session, "--differing").stdout
+    for name, data in wrong.items():
+        assert f"      listed {engine.blake3(data).hex()}" in shown, name
+
+
+def test_a_session_without_contradictions_lists_none(tell, bring):
+    session = bring({"list.b3": b3(CLIPS)}).document["session"]
+
+    assert tell("show", session, "--differing").document["differing_listed"] == []
 
 
 def test_a_session_that_was_killed_keeps_what_its_lists_said(ingest, tell, plant, tmp_path, archive):

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.engine import Root, blake3, inspect
-from ingest.manifest.blocks import blocks_path, find_blocks
+from ingest.manifest.blocks import blocks_path
 from ingest.manifest.chain import chain
 from ingest.manifest.codec import decode, encode
+from ingest.manifest.lookup import BlockLookup
 from ingest.manifest.parts import Listed
 from ingest.manifest.plain import plain, rows_of
 from ingest.manifest.query import query
@@ -106,7 +107,7 @@ def test_blocks_are_found_by_the_content_of_a_file(tmp_path):
     (tmp_path / "clip").write_bytes(content)
     root = Root(os.fsencode(tmp_path))
 
-    values = find_blocks(root, blake3(content), len(content))
+    values = BlockLookup(root).find(blake3(content), len(content))
 
     ((found, *_),) = inspect(root, [b"clip"], [len(content)])
     assert values == found

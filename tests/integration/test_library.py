@@ -263,7 +263,7 @@ def test_a_session_that_broke_off_can_be_resumed(place, crash):
 def test_a_source_that_was_edited_after_it_was_hashed_is_no_duplicate(place, crash):
     place.put("A.MP4", b"one version")
     place.put("CARD/A.MP4", b"one version", 1_500_000_000_000_000_000, on=place.archive())
-    mend = crash("ingest.pipeline.run._Run._copy")
+    mend = crash("ingest.pipeline.run._copy")
     with pytest.raises(CrashError):
         place.copy()
     mend()

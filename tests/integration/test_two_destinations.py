@@ -83,13 +83,15 @@ def test_a_destination_that_is_still_away_does_not_keep_the_other_from_being_com
 
 
 def test_a_destination_without_room_waits_and_the_other_is_completed(place, two, monkeypatch):
-    from ingest.pipeline import run
+    from ingest.pipeline import preparation
 
     files = place.fill(20)
     small = os.stat(two[1]).st_ino
-    real = run.room_for
+    real = preparation.room_for
     monkeypatch.setattr(
-        run, "room_for", lambda fd, *more: Room(10, 1, 1, None) if os.fstat(fd).st_ino == small else real(fd, *more)
+        preparation,
+        "room_for",
+        lambda fd, *more: Room(10, 1, 1, None) if os.fstat(fd).st_ino == small else real(fd, *more),
     )
 
     first = place.copy(*two)
@@ -105,7 +107,7 @@ def test_a_destination_without_room_waits_and_the_other_is_completed(place, two,
 
 @pytest.mark.root
 def test_a_disk_that_runs_full_keeps_what_it_has_and_goes_on_later(place, two, monkeypatch):
-    from ingest.pipeline import run
+    from ingest.pipeline import preparation
 
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", two[1]], check=False, capture_output=True
@@ -113,7 +115,7 @@ def test_a_disk_that_runs_full_keeps_what_it_has_and_goes_on_later(place, two, m
         pytest.skip("nothing can be mounted here")
     try:
         files = place.fill(60, 100_000)
-        monkeypatch.setattr(run, "room_for", lambda *_: Room(0, 1, 0, None))
+        monkeypatch.setattr(preparation, "room_for", lambda *_: Room(0, 1, 0, None))
 
         first = place.copy(*two)
         assert (first.state, first.exit_code) == (SessionState.PAUSED_SPACE, ExitCode.PAUSED)

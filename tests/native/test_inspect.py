@@ -128,3 +128,54 @@ def test_a_cancelled_page_stops_it(archive):
 
     assert values is None
     assert fault[0] == "cancelled"
+
+
+HELD = """
+import mmap
+root = _native.Root(os.fsencode(sys.argv[1]))
+size = os.path.getsize(sys.argv[1] + "/clip.mov")
+with open(sys.argv[1] + "/clip.mov", "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    touched = mapped[0]  # a page that is held cannot be evicted: what is left is to read around the cache
+    [(_, found, inspected, fault)] = _native.inspect(root, [b"clip.mov"], [size])
+    [(digest, _, _, proved, _)] = _native.prove(root, [b"clip.mov"], cold=True)
+result = (found, inspected, fault, digest, proved)
+"""
+
+
+def held(disk, traced, data, **options):
+    """How a file was read of which a page is held in memory, by inspect and by prove; and the calls traced."""
+    root = disk.root()
+    if root.cold != "evicted" or root.magic != 0xEF53:
+        pytest.skip("needs ext4 and a kernel that tells what its cache holds (Linux 6.5)")
+    disk.write("clip.mov", data)
+    (found, inspected, fault, digest, proved), calls = traced(
+        HELD, disk.path, trace="pread64,read", about=disk.path / "clip.mov", **options
+    )
+    assert (found, fault, digest) == (len(data), None, _native.blake3(data))
+    return inspected, proved, calls
+
+
+def test_what_was_read_around_the_cache_says_so_also_where_its_end_is_unaligned(disk, traced):
+    inspected, proved, _ = held(disk, traced, noise(3 * MIB + 5))
+
+    assert (inspected, proved) == ("direct", "direct")
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_where_direct_reads_are_refused_nobody_claims_them(disk, traced, when):
+    """As file systems do that take the wish for them, and then answer each with EINVAL: from one read on."""
+    inject = (f"pread64,read:error=EINVAL:when={when}",)
+
+    inspected, _, calls = held(disk, traced, noise(3 * MIB), inject=inject)
+
+    assert any("INJECTED" in call for call in calls)
+    assert inspected == "reread"
+
+
+def test_a_proof_whose_direct_reads_are_refused_does_not_claim_them(disk, traced):
+    # The reads of inspect are by position, those of prove in order.
+    _, proved, calls = held(disk, traced, noise(3 * MIB), inject=("read:error=EINVAL:when=1",))
+
+    assert any("INJECTED" in call for call in calls)
+    assert proved == "reread"

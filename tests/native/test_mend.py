@@ -62,8 +62,8 @@ def test_arguments_that_make_no_sense_are_refused(archive, card):
 @pytest.mark.parametrize(
     ("kind", "strategy"), [("xfs", "reflink"), ("btrfs", "reflink"), ("ext4", "copy"), ("tmpfs", "copy")]
 )
-def test_what_is_right_is_shared_where_the_file_system_can(disk_of, card, kind, strategy):
-    disk = type(card)(disk_of(kind))
+def test_what_is_right_is_shared_where_the_file_system_can(make_disk, card, kind, strategy):
+    disk = type(card)(make_disk(kind))
     card.write("clip", RIGHT)
     for wrong in (flipped(RIGHT, 5), RIGHT[: MIB + 9], RIGHT + b"more"):
         disk.write("clip", wrong)
@@ -284,3 +284,80 @@ def test_another_file_under_the_name_is_left_alone(archive, traced):
         b"proven",
     )
     assert not archive.exists("q/2024/clip")
+
+
+TAKEN = """
+import threading, time
+root = _native.Root(os.fsencode(sys.argv[1]))
+(stood,) = root.lstat([b"2024/clip"])
+clip, old = sys.argv[1] + "/2024/clip", sys.argv[1] + "/2024/old"
+
+def take():
+    # Once the names have been exchanged: the next call waits in the kernel's door.
+    while open(clip, "rb").read() != b"proven":
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.rename(clip, old)
+    with open(clip, "wb") as file:
+        file.write(b"mine")
+
+thread = threading.Thread(target=take)
+thread.start()
+result = _native.exchange(root, b"s/part", b"2024/clip", b"q/2024/clip", stood)
+thread.join()
+"""
+
+
+def test_names_that_were_exchanged_are_not_exchanged_back_when_somebody_has_taken_one(archive, traced):
+    prepared(archive)
+
+    # The exchange succeeds; meanwhile the damaged file waits for its slot, and does not get it.
+    inject = ("renameat2:error=EACCES:delay_enter=1500000:when=2",)
+    (how, fault), calls = traced(TAKEN, archive.path, trace="renameat2", inject=inject)
+
+    assert how is None
+    assert fault[:3] == ("io", "rename", errno.EACCES)
+    assert "leads to something else" in fault[4]
+    assert "s/part" in fault[4]
+    assert len([call for call in calls if "RENAME_EXCHANGE" in call]) == 1
+    found = [archive.read(name) for name in ("2024/clip", "2024/old", "s/part")]
+    assert found == [b"mine", b"proven", b"damaged"], "each file is where it was, and none is lost"
+    assert not archive.exists("q/2024/clip")
+
+
+def test_what_came_between_the_look_and_the_exchange_back_is_said_and_not_lost(archive, traced):
+    prepared(archive)
+    archive.write("q/2024/clip", b"older")
+
+    # The slot is taken; the exchange back waits, after its look.
+    inject = ("renameat2:delay_enter=1500000:when=3",)
+    (how, fault), calls = traced(TAKEN, archive.path, trace="renameat2", inject=inject)
+
+    assert how is None
+    assert fault[:3] == ("io", "rename", errno.EEXIST)
+    assert "meanwhile" in fault[4]
+    assert len([call for call in calls if "RENAME_EXCHANGE" in call]) == 2
+    found = [archive.read(name) for name in ("2024/clip", "2024/old", "s/part", "q/2024/clip")]
+    assert found == [b"damaged", b"proven", b"mine", b"older"], "nothing is done to what nobody has looked at"
+
+
+def test_names_are_exchanged_back_when_the_slot_is_refused(archive, traced):
+    prepared(archive)
+
+    (how, fault), _ = traced(EXCHANGE, archive.path, trace="renameat2", inject=("renameat2:error=EACCES:when=2",))
+
+    assert how is None
+    assert fault[:3] == ("io", "rename", errno.EACCES)
+    assert (archive.read("2024/clip"), archive.read("s/part")) == (b"damaged", b"proven")
+    assert archive.files() == {"2024/clip", "s/part"}
+
+
+def test_an_exchange_back_that_is_refused_is_said(archive, traced):
+    prepared(archive)
+
+    (how, fault), _ = traced(EXCHANGE, archive.path, trace="renameat2", inject=("renameat2:error=EACCES:when=2+",))
+
+    assert how is None
+    assert fault[:3] == ("io", "rename", errno.EACCES)
+    assert "s/part" in fault[4]
+    assert (archive.read("2024/clip"), archive.read("s/part")) == (b"proven", b"damaged")

@@ -8,10 +8,10 @@ from ingest.cli.output import path_fields
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
-    from ingest.model.session import Failure, ListReport, SessionReport
+    from ingest.model.session import Difference, Failure, ListReport, SessionReport
+    from ingest.pipeline.findings import Finding, VerifyReport
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.storages import StoredRoot
-    from ingest.pipeline.verify import Finding, VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.features import Features
 
@@ -60,13 +60,7 @@ def list_document(one: ListReport) -> dict[str, Any]:
     """What one of the card's sum files came to."""
     document: dict[str, Any] = {
         **path_fields(one.path, "list"), "kind": one.kind, "entries": one.entries, "matched": one.matched,
-        "differing": [
-            {
-                **path_fields(each.path), "algorithm": each.algorithm, "listed": each.listed.hex(),
-                "read": None if each.read is None else each.read.hex(),
-            }
-            for each in one.differing
-        ],
+        "differing": [difference_document(each) for each in one.differing],
         "differing_total": one.differing_total, "missing": one.missing, "unchecked": one.unchecked,
         "problems": one.problems,
     }  # fmt: skip
@@ -75,6 +69,14 @@ def list_document(one: ListReport) -> dict[str, Any]:
     if one.problem is not None:
         document["problem"] = one.problem
     return document
+
+
+def difference_document(one: Difference) -> dict[str, Any]:
+    """A file that is not what a list says of it; `read` is null where it has another length."""
+    return {
+        **path_fields(one.path), "algorithm": one.algorithm, "listed": one.listed.hex(),
+        "read": None if one.read is None else one.read.hex(),
+    }  # fmt: skip
 
 
 def failure_document(failure: Failure) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ingest.errors import shown
 from ingest.model.states import SessionState
 
 if TYPE_CHECKING:
-    from ingest.model.session import SessionReport
+    from ingest.model.session import Difference, SessionReport
 
 _PROVEN = {
     "direct": "read back from the device, past the cache",
@@ -132,14 +132,21 @@ def _suspect(report: SessionReport) -> list[str]:
         "",
         f"  {number(total, 'entry of a sum file is', 'entries of sum files are')} NOT what was read from the card:",
     ]
-    named = [(one, each) for one in report.sums.each for each in one.differing]
-    for one, each in named[:_LISTED]:
-        read = "another length" if each.read is None else each.read.hex()
-        lines += [f"    {shown(each.path)}, its {each.algorithm} in {shown(one.path)}:",
-                  f"      listed {each.listed.hex()}", f"      read   {read}"]  # fmt: skip
-    if total > _LISTED:
-        lines.append(f"    … and {total - _LISTED:,} more (the first 100: ingest show {report.id[:8]} --json)")
+    named = [(one, each) for one in report.sums.each for each in one.differing][:_LISTED]
+    lines += [line for one, each in named for line in difference(one.path, each)]
+    if total > len(named):
+        lines.append(f"    … and {total - len(named):,} more: ingest show {report.id[:8]} --differing")
     return [*lines, "  The copies are what the card holds now. Keep the card; read it again with another reader."]
+
+
+def difference(listed: bytes, one: Difference) -> list[str]:
+    """A file that is not what this list says of it."""
+    read = "another length" if one.read is None else one.read.hex()
+    return [
+        f"    {shown(one.path)}, its {one.algorithm} in {shown(listed)}:",
+        f"      listed {one.listed.hex()}",
+        f"      read   {read}",
+    ]
 
 
 def _lost(report: SessionReport) -> list[str]:

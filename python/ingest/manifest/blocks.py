@@ -1,33 +1,29 @@
 """Blocks: the chaining values of big files, in `blocks-NNNN.parquet` beside the part of the same number.
 
-BLAKE3 is a tree: the values of a file's aligned blocks merge into its digest. So they need no trust of their own
-(:func:`find_blocks` proves them by the digest), and they are found by content: whoever wrote them, and for whichever
-session, they are true of every file with that digest.
+BLAKE3 is a tree: the values of a file's aligned blocks merge into its digest. So they need no trust of their own, and
+they are looked up by content (:mod:`ingest.manifest.lookup`): whoever wrote them, and for whichever session, they are
+true of every file with that digest.
 
 Promises: a file of blocks appears complete and flushed before the part that names its BLAKE3.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingest import engine
-from ingest.errors import IngestError, from_os_error
-from ingest.manifest.codec import seal, unseal
-from ingest.manifest.files import read_file
+from ingest.errors import IngestError
+from ingest.manifest.codec import seal
 from ingest.manifest.schema import FORMAT_VERSION
 from ingest.storage.deposit import deposit
 from ingest.storage.marker import INTERNAL, staging_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _COLUMNS: Final[tuple[pa.Field[Any], ...]] = (
     pa.field("session", pa.string(), nullable=False),
@@ -45,8 +41,6 @@ BLOCKS_BYTES: Final = 64 << 20
 """Chaining values of one file of blocks at most, in bytes: those of 2 TiB of footage; they are held in memory."""
 
 _FOLDER: Final = INTERNAL + b"/manifests"
-_SESSION: Final = re.compile(rb"session=[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NAME: Final = re.compile(rb"blocks-[0-9]{4,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,47 +97,3 @@ def write_blocks(root: engine.Root, session: str, number: int, rows: Sequence[Bl
                 advice="See that the folder can be written to, then: ingest resume",
             )  # fmt: skip
     return engine.blake3(data)
-
-
-def find_blocks(root: engine.Root, blake3: bytes, size: int) -> bytes | None:
-    """The chaining values of a file with this digest and size, 32 bytes for each block; None if none are kept here.
-
-    Raises:
-        IngestError: the folder of manifests cannot be read. A file of blocks that is damaged is passed over.
-    """
-    for path in _files(root):
-        try:
-            data = read_file(root, path)
-            table = unseal(data, root.path + b"/" + path).read(columns=["size", "blake3", "values"], use_threads=False)
-        except IngestError:
-            # Another one may hold the same values; `verify` names what is damaged.
-            root.check()
-            continue
-        same = pc.and_(
-            pc.equal(table["blake3"], pa.scalar(blake3, pa.binary(32))), pc.equal(table["size"], pa.scalar(size))
-        )
-        kept: list[bytes] = table.filter(same)["values"].to_pylist()  # type: ignore[assignment]  # never null
-        for values in kept:
-            if engine.root_of(size, values) == blake3:
-                return values
-    return None
-
-
-def _files(root: engine.Root) -> Iterator[bytes]:
-    for folder in sorted(_names(root, _FOLDER, _SESSION)):
-        yield from sorted(_names(root, folder, _NAME))
-
-
-def _names(root: engine.Root, path: bytes, pattern: re.Pattern[bytes]) -> list[bytes]:
-    try:
-        folder = root.open_folder(path)
-        try:
-            return [
-                path + b"/" + os.fsencode(name) for name in os.listdir(folder) if pattern.fullmatch(os.fsencode(name))
-            ]
-        finally:
-            os.close(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise from_os_error(error, "list", root.path + b"/" + path) from error

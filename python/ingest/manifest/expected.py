@@ -37,12 +37,16 @@ _FOUND: Final = pa.schema(_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One file that should be there: `path` below the root with this index, bytes, and its BLAKE3 if it was noted."""
+    """One file that should be there: `path` below the root with this index, bytes, and its BLAKE3 if it was noted.
+
+    `session` is the one that wrote its latest row.
+    """
 
     root: int
     path: bytes
     size: int
     blake3: bytes | None
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def expected(
         if latest is None or (root, name) != (latest.root, latest.path):
             if latest is not None and wanted:
                 yield latest
-            latest, wanted = Expected(root, name, size, digest), False
+            latest, wanted = Expected(root, name, size, digest, by), False
         wanted = wanted or session in (None, by)
     if latest is not None and wanted:
         yield latest

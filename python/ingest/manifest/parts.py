@@ -125,8 +125,7 @@ def _adopt(root: engine.Root, part: Part) -> None:
     if fault is None:
         (fault,) = engine.settle(root, [part.path])
     if fault is not None:
-        failure = engine.failed(fault)
-        raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, where)
+        raise engine.failed(fault).error(path=where)
 
 
 def list_parts(root: engine.Root, session: str | None = None) -> list[Listed]:

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from ingest.manifest import names
 from ingest.manifest.schema import COPY, SCHEMA
-from ingest.model.columns import DIGEST, CopyColumns
-from ingest.model.digests import HASHES
+from ingest.model.columns import CopyColumns
+from ingest.model.digests import DIGEST, HASHES
 from ingest.model.item import CopyRecord
 from ingest.model.states import ItemState
 

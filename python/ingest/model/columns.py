@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.model.digests import DIGEST
 from ingest.model.item import CopyRecord, Kind
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-DIGEST = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.manifest.blocks import find_blocks
 from ingest.model.digests import DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ingest.manifest.expected import Expected
+    from ingest.manifest.lookup import BlockLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Damage:
 
 
 def examine(
-    root: engine.Root, path: bytes, *, blake3: bytes, expected: int, size: int, page: engine.Page | None = None
+    root: engine.Root, kept: BlockLookup, file: Expected, blake3: bytes, size: int, page: engine.Page | None = None
 ) -> Damage | engine.Failed:
     """Find the damaged ranges of a file that is known to differ from its manifest; the fault if it cannot be read.
 
@@ -40,19 +42,22 @@ def examine(
     be said: it has none.
 
     Args:
-        blake3: of what it should hold. expected: bytes that it should have. size: that it has.
+        kept: the root's blocks. file: as it should be. blake3: its. size: bytes that it has.
 
     Raises:
         IngestError: the root's folder of manifests cannot be read.
     """
-    values = find_blocks(root, blake3, expected) if expected > engine.block_of(expected) else None
+    expected, block = file.size, engine.block_of(file.size)
+    values = kept.find(blake3, expected, file.session) if expected > block else None
     if values is None:
-        short = expected <= engine.block_of(expected)
-        return Damage(size, ((0, max(size, expected)),) if short else (), 0)
-    ((found, size, _, fault),) = engine.inspect(root, [path], [expected], page=page)
+        return Damage(size, ((0, max(size, expected)),) if expected <= block else (), 0)
+    ((found, size, _, fault),) = engine.inspect(root, [file.path], [expected], page=page)
     if fault is not None or found is None:
-        return engine.failed(fault) if fault is not None else engine.Failed("io", "read", 0, path, "it cannot be read")
-    block = engine.block_of(expected)
+        return (
+            engine.failed(fault)
+            if fault is not None
+            else engine.Failed("io", "read", 0, file.path, "it cannot be read")
+        )
     wrong = [
         (at * block, min(expected, (at + 1) * block))
         for at in range(len(values) // DIGEST)

@@ -119,8 +119,7 @@ def forget(root: engine.Root, intents: Sequence[Intent]) -> None:
     """
     for fault in engine.discard(root, [intent.file for intent in intents]):
         if fault is not None:
-            failure = engine.failed(fault)
-            raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
+            raise engine.failed(fault).error()
 
 
 def tidy(root: engine.Root) -> None:
@@ -161,8 +160,7 @@ def claim_staging(root: engine.Root, session: str) -> None:
     folder = STAGING + b"/" + staging_of(session).encode("ascii")
     ((fault),) = engine.make_folders(root, [folder], [-1])
     if fault is not None:
-        failure = engine.failed(fault)
-        raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
+        raise engine.failed(fault).error()
 
 
 @contextmanager

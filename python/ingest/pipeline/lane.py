@@ -129,7 +129,7 @@ class Lane:
         leaving = [at for at, position in enumerate(positions) if at in faults or position in lot.loose]
         for at in leaving:
             transfer = lot.loose.get(positions[at]) or self._loosen(lot, positions[at])
-            self._flow.take_published(transfer, root, methods[at], faults.get(at))
+            self._flow.naming.take_published(transfer, root, methods[at], faults.get(at))
         if leaving:
             left = frozenset(leaving)
             methods = [method for at, method in enumerate(methods) if at not in left]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.model.columns import DIGEST, CopyColumns
+from ingest.model.columns import CopyColumns
+from ingest.model.digests import DIGEST
 from ingest.model.item import Item, Kind
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Transfer

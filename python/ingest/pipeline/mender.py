@@ -16,7 +16,7 @@ from ingest import engine
 from ingest.errors import CancelledError, advice_for, from_os_error
 from ingest.manifest.recorded import Act
 from ingest.pipeline.intents import forget, intend, note
-from ingest.pipeline.spares import values_of
+from ingest.pipeline.spares import Values
 from ingest.pipeline.unfinished import same_file
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ingest.manifest.recorded import Recorded
     from ingest.pipeline.addendum import Addendum
+    from ingest.pipeline.findings import Finding
     from ingest.pipeline.intents import Intent
     from ingest.pipeline.spares import Spares
-    from ingest.pipeline.verify import Finding
 
 # How often progress is told while one file is mended, in seconds.
 _GLANCE: Final = 0.25
@@ -97,6 +97,7 @@ class Mender:
         """
         self._root = root
         self._spares = spares
+        self._values = Values(root, spares)
         self._addendum = addendum
         self._page = page
         self._tick = tick
@@ -148,7 +149,7 @@ class Mender:
     def _build(self, intent: Intent, row: Recorded, offered: Sequence[bytes]) -> engine.Mended:
         """Build in a thread, so that Ctrl-C is heeded within a buffer and progress is told."""
         long = row.size > engine.block_of(row.size)
-        values = values_of(self._root, self._spares, row) if long else b""
+        values = self._values.of(row) if long else b""
         with ThreadPoolExecutor(1, thread_name_prefix="mend") as pool:
             future = pool.submit(
                 engine.mend, self._root, row.path, row.size, row.mtime_ns, intent.blake3, values, self._spares.root,

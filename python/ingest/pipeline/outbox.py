@@ -28,11 +28,25 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-class Sender(Protocol):
-    """Who fills the outbox: asked, at the moment of sending, what may still be sent."""
+class Namer(Protocol):
+    """Who knows of names: asked, at the moment of sending, who may still have one."""
 
     def standing(self, root: int, copies: list[Copy]) -> list[Copy]:
         """Those copies whose root still takes part."""
+
+    def published(self, answer: Answer) -> None:
+        """Takes the answer to Publish."""
+
+    def adopted(self, answer: Answer) -> None:
+        """Takes the answer to Adopt."""
+
+
+class Sender(Protocol):
+    """Who fills the outbox: asked, at the moment of sending, what may still be sent."""
+
+    @property
+    def naming(self) -> Namer:
+        """Who answers for names."""
 
     def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
         """The staging request for a shard, None if nothing of it is left to do."""
@@ -40,12 +54,6 @@ class Sender(Protocol):
     @property
     def lane(self) -> Lane:
         """Who answers for lots."""
-
-    def published(self, answer: Answer) -> None:
-        """Takes the answer to Publish."""
-
-    def adopted(self, answer: Answer) -> None:
-        """Takes the answer to Adopt."""
 
     def staged(self, answer: Answer) -> None:
         """Takes the answer to Stage."""
@@ -124,14 +132,14 @@ class Outbox:
             if naming is not None:
                 self.send(*naming)
         for root, copies in _drained(self._publish):
-            for part in self._slices(sender.standing(root, copies)):
+            for part in self._slices(sender.naming.standing(root, copies)):
                 request = Publish(self.number(), root, [c.item for c in part], _stagings(part), _paths(part))
-                self.send(request, sender.published)
+                self.send(request, sender.naming.published)
         for root, copies in _drained(self._adopt):
-            for part in self._slices(sender.standing(root, copies)):
+            for part in self._slices(sender.naming.standing(root, copies)):
                 digests = [copy.blake3 or b"" for copy in part]
                 adopt = Adopt(self.number(), root, [c.item for c in part], _stagings(part), _paths(part), digests)
-                self.send(adopt, sender.adopted)
+                self.send(adopt, sender.naming.adopted)
         for (source, from_root, handler), asked in _drained(self._prove):
             for some in self._slices(asked):
                 prove = Prove(self.number(), source, from_root, [item for item, _ in some], [path for _, path in some])

@@ -1,4 +1,4 @@
-"""Repair: an archive is verified, and what is damaged or missing is made whole from another place. No database is asked.
+"""Repair: an archive is verified, and what is damaged or missing is made whole from another place, without a database.
 
 For each damaged file a new one is built beside it, of its own blocks that are right and of those that the other place
 has right; it is flushed, read back whole from the device, compared with the manifest's digest, and takes the damaged
@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ingest import engine
 from ingest.errors import IngestError
@@ -31,17 +31,23 @@ from ingest.pipeline.intents import forget, pending, turn
 from ingest.pipeline.mender import Mender, Repaired, Unrepaired, exchange_word
 from ingest.pipeline.spares import offers
 from ingest.pipeline.unfinished import clear, finish
-from ingest.pipeline.verify import MEMORY, Finding, verify
+from ingest.pipeline.verify import MEMORY, verify
 from ingest.storage.marker import INTERNAL, read_marker
 from ingest.storage.roots import require_writable
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.manifest.recorded import Recorded
+    from ingest.pipeline.findings import Finding
     from ingest.pipeline.spares import Spares
     from ingest.pipeline.unfinished import Finished
+
+_T = TypeVar("_T")
+
+# Damaged files whose rows are in memory at a time.
+AT_ONCE: Final = 1000
 
 _MARKER: Final = "Restore it from a backup of this archive; without it a new copy would make it another root"
 _MANIFEST: Final = "Restore it from a copy of this archive. What the other manifests tell of is repaired without it"
@@ -84,6 +90,7 @@ def repair(
     memory: str = MEMORY,
     page: engine.Page | None = None,
     progress: Callable[[int, int], None] | None = None,
+    at_once: int = AT_ONCE,
 ) -> RepairReport:
     """Repair an archive from another place.
 
@@ -93,6 +100,7 @@ def repair(
         memory: DuckDB's limit.
         page: cancels the work, and shows the bytes read back and fetched.
         progress: called now and then, in this thread, with the files checked and mended and the bytes read so far.
+        at_once: damaged files whose rows are in memory together; for each such page the manifests are read again.
 
     Raises:
         MissingError: the root has no manifest. DeniedError: it cannot be written.
@@ -104,7 +112,7 @@ def repair(
     if not dry_run:
         require_writable(root, volume_of(root.path))
     with nullcontext() if dry_run else turn(root):
-        return _Repair(root, spares, dry_run, memory, page or engine.Page(), progress or _silent).run()
+        return _Repair(root, spares, dry_run, memory, page or engine.Page(), progress or _silent, at_once).run()
 
 
 def _silent(files: int, amount: int) -> None:
@@ -122,6 +130,7 @@ class _Repair:
         memory: str,
         page: engine.Page,
         progress: Callable[[int, int], None],
+        at_once: int,
     ) -> None:
         self._root = root
         self._spares = spares
@@ -129,6 +138,7 @@ class _Repair:
         self._page = page
         self._progress = progress
         self._dry_run = dry_run
+        self._at_once = at_once
         self._checked = 0
         self._repaired: list[Repaired] = []
         self._failed: list[Unrepaired] = []
@@ -139,15 +149,19 @@ class _Repair:
         self._checked = found.checked
         damaged = self._files((*found.missing, *found.changed))
         parts = [part for part in walk_chain(self._root, list_parts(self._root)) if isinstance(part, Part)]
-        paths = [*(each.path for each in damaged), *(each.intent.path for each in finished)]
-        rows, offered = self._looked_up(parts, paths)
         addendum = Addendum(self._root, self._uuid(parts), self._spares.root.path)
         mender = Mender(self._root, self._spares, addendum, self._page, self._tick, dry_run=self._dry_run)
         try:
-            self._take_over(finished, rows, addendum)
-            for finding in damaged:
-                self._note(mender.mend(finding, rows[finding.path], offered[finding.path]))
-                self._tick()
+            for ended in self._pages(finished):
+                rows, _ = self._looked_up(parts, [each.intent.path for each in ended])
+                self._take_over(ended, rows, addendum)
+            if not self._dry_run:
+                clear(self._root, [each.intent for each in finished if each.trouble is not None])
+            for findings in self._pages(damaged):
+                rows, offered = self._looked_up(parts, [each.path for each in findings])
+                for finding in findings:
+                    self._note(mender.mend(finding, rows[finding.path], offered[finding.path]))
+                    self._tick()
         except BaseException:
             addendum.close(SessionState.INTERRUPTED, len(self._failed))
             raise
@@ -179,12 +193,14 @@ class _Repair:
                 files.append(finding)
         return files
 
+    def _pages(self, many: Sequence[_T]) -> Iterator[Sequence[_T]]:
+        """Some at a time: rows with all their columns, and what is offered for each, are far larger than findings."""
+        return (many[start : start + self._at_once] for start in range(0, len(many), self._at_once))
+
     def _looked_up(
         self, parts: Sequence[Part], paths: Sequence[bytes]
     ) -> tuple[dict[bytes, Recorded], dict[bytes, list[bytes]]]:
         """The latest row of each path, and what the other place offers for it."""
-        if not paths:
-            return {}, {}
         sources = tuple(dict.fromkeys(note.path for part in parts for note in part.facts.sources))
         with sandbox(self._memory) as connection:
             rows = latest(connection, of_parts([self._root], [(0, part) for part in parts]), paths)
@@ -199,7 +215,7 @@ class _Repair:
         return marker.uuid if marker is not None else parts[-1].facts.root if parts else ""
 
     def _take_over(self, finished: Sequence[Finished], rows: dict[bytes, Recorded], addendum: Addendum) -> None:
-        """Record what an earlier repair began and this one finished; clear what else dead ones left."""
+        """Record what an earlier repair began and this one finished."""
         for each in finished:
             intent, row = each.intent, rows.get(each.intent.path)
             if each.trouble is not None:
@@ -214,8 +230,6 @@ class _Repair:
                 addendum.add(row, act, intent)
                 how = exchange_word(each.how, slot)
                 self._note(Repaired(intent.path, reason, quarantine=slot, exchange=how, strategy=strategy))
-        if not self._dry_run:
-            clear(self._root, [each.intent for each in finished if each.trouble is not None])
 
     def _note(self, outcome: Repaired | Unrepaired) -> None:
         if isinstance(outcome, Repaired):
@@ -224,7 +238,7 @@ class _Repair:
             self._failed.append(outcome)
 
     def _tick(self) -> None:
-        """Tell how far it is: the page counts what is read back, of files that are checked as of those that are built."""
+        """Tell how far it is: the page counts what is read back, of checked files as of those that are built."""
         words = self._page.words()
         done = len(self._repaired) + len(self._failed)
         self._progress(self._checked + done, words[engine.VERIFIED] + words[engine.READ])

@@ -18,8 +18,8 @@ from ingest.manifest.blocks import BLOCKS_BYTES, Blocks
 from ingest.manifest.facts import PartFacts
 from ingest.manifest.parts import PART_ROWS, Listed, list_parts, read_part, write_part
 from ingest.media.c4 import c4
-from ingest.model.columns import DIGEST, CopyColumns
-from ingest.model.digests import C4
+from ingest.model.columns import CopyColumns
+from ingest.model.digests import C4, DIGEST
 from ingest.model.states import ARRIVED
 from ingest.session.journal import Part
 

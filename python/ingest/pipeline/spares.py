@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import IngestError, UsageError, from_os_error
-from ingest.manifest.blocks import find_blocks
 from ingest.manifest.chain import walk_chain
+from ingest.manifest.lookup import BlockLookup
 from ingest.manifest.parts import Part, list_parts
 from ingest.manifest.reader import of_parts
 from ingest.manifest.recorded import holders
@@ -96,21 +96,29 @@ def offers(
     return {row.path: _offer(spares, row, held.get(row.blake3 or b"", []), sources) for row in rows}
 
 
-def values_of(root: engine.Root, spares: Spares, wanted: Recorded) -> bytes:
-    """The chaining values of a file's blocks, from either place; empty where none were kept. They prove themselves.
+class Values:
+    """The chaining values of files' blocks, from either place. They prove themselves."""
 
-    Raises:
-        IngestError: this root's folder of manifests cannot be read.
-    """
-    if wanted.blake3 is None:
-        return b""
-    found = find_blocks(root, wanted.blake3, wanted.size)
-    if found is None and spares.manifests is not None:
-        try:
-            found = find_blocks(spares.root, wanted.blake3, wanted.size)
-        except IngestError:
-            return b""  # it is not this archive's: without it the file comes whole
-    return found or b""
+    def __init__(self, root: engine.Root, spares: Spares) -> None:
+        """Look for them on an archive that is repaired, and where its spares are."""
+        self._here = BlockLookup(root)
+        self._there = BlockLookup(spares.root) if spares.manifests is not None else None
+
+    def of(self, wanted: Recorded) -> bytes:
+        """Those of a file; empty where none were kept.
+
+        Raises:
+            IngestError: the folder of manifests of the archive that is repaired cannot be read.
+        """
+        if wanted.blake3 is None:
+            return b""
+        found = self._here.find(wanted.blake3, wanted.size, wanted.session)
+        if found is None and self._there is not None:
+            try:
+                found = self._there.find(wanted.blake3, wanted.size, wanted.session)
+            except IngestError:
+                return b""  # it is not this archive's: without it the file comes whole
+        return found or b""
 
 
 def _offer(spares: Spares, row: Recorded, held: Sequence[bytes], sources: Sequence[bytes]) -> list[bytes]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ingest.db.engine import Database
     from ingest.engine import Root
-    from ingest.pipeline.verify import VerifyReport
+    from ingest.pipeline.findings import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.looking import Look
     from ingest.storage.rules import Rule

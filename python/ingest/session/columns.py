@@ -13,7 +13,7 @@ from sqlalchemy import Table, and_, bindparam, func, literal, select, update
 from sqlalchemy.dialects import sqlite
 
 from ingest.db.schema import copies, items, locations
-from ingest.model.columns import DIGEST
+from ingest.model.digests import DIGEST
 from ingest.model.states import ItemState
 from ingest.session.rows import ITEM_FIELDS
 

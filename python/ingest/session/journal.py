@@ -1,8 +1,8 @@
 """The journal of one session: every item and copy, and how far each got, in the order that makes a crash safe.
 
 Durable steps are `validated` (with final path, digest and size, before the name is given) and the ends; what lies
-between lives in memory, and so does `planned`, unless an attempt came to nothing: an item without a row is planned. Rows are written whole: the last one counts. Each method is one short
-transaction, or takes the connection of one.
+between lives in memory, and so does `planned`, unless an attempt came to nothing: an item without a row is planned.
+Rows are written whole: the last one counts. Each method is one short transaction, or takes the connection of one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import copies, digests, folders, items, lists, parts, session_roots, session_sources, sessions
+from ingest.db.schema import (
+    copies,
+    digests,
+    folders,
+    items,
+    lists,
+    parts,
+    session_roots,
+    session_sources,
+    sessions,
+    sums,
+)
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState
 from ingest.session.columns import add_items
@@ -65,7 +76,7 @@ class Journal(Tally):
     def forget_scan(self) -> None:
         """Drop what an unfinished scan wrote, so that it can begin again."""
         with self.database.write() as connection:
-            for table in (items, folders, lists):
+            for table in (items, folders, lists, sums):
                 connection.execute(delete(table).where(table.c.session == self.key))
 
     def add(self, found: Sequence[Item], places: Sequence[Folder]) -> None:
@@ -293,10 +304,13 @@ class Journal(Tally):
         return found
 
     def forget_item(self, number: int) -> None:
-        """Drop an item in whose place others have come, and what its copies came to."""
+        """Drop an item in whose place others have come, and what its copies came to; as a sum file, what it said."""
         with self.database.write() as connection:
-            for table in (copies, digests, items):
+            for table in (copies, digests, sums, items):
                 connection.execute(delete(table).where(table.c.session == self.key, table.c.item == number))
+            a_list = connection.execute(delete(lists).where(lists.c.session == self.key, lists.c.item == number))
+            if a_list.rowcount:
+                connection.execute(delete(sums).where(sums.c.session == self.key, sums.c.list == number))
 
     # Manifest parts
 

@@ -10,10 +10,10 @@ from ingest.db.schema import session_roots, sessions
 from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
-from ingest.session.sums import differs, sums_report
+from ingest.session.judged import differs, sums_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ingest.model.item import Item
     from ingest.model.session import SessionFacts
@@ -53,8 +53,12 @@ def exit_code(journal: Journal, state: SessionState) -> ExitCode:
 
 def counts(journal: Journal) -> dict[str, int]:
     """Items by the keys of every report; `discovered` is their sum."""
+    return _counts(journal.count_items())
+
+
+def _counts(by_state: Mapping[ItemState, tuple[int, int]]) -> dict[str, int]:
     counted = dict.fromkeys(COUNTED, 0)
-    for state, (number, _) in journal.count_items().items():
+    for state, (number, _) in by_state.items():
         counted[count_key(state)] += number
         counted["discovered"] += number
     return counted
@@ -94,7 +98,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
     lost = journal.unfinished(FAILURES_SHOWN)
     number = sum(by_state.get(bad, (0, 0))[0] for bad in _BAD)
     return SessionReport(
-        id=facts.id, state=state, exit_code=exit_code(journal, state), items=counts(journal),
+        id=facts.id, state=state, exit_code=exit_code(journal, state), items=_counts(by_state),
         bytes={"discovered": sum(size for _, size in by_state.values()), "read": row.bytes_read,
                "copied": row.bytes_copied, "verified": row.bytes_verified, "resumed": row.bytes_resumed},
         seconds={name: round(getattr(row, f"seconds_{name}"), 3) for name in ("total", "scan", "copy", "validate", "finalize")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 
 from ingest.db.schema import copies, items
 from ingest.model.states import ENDED, RANK, ItemState
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Rows of items as `item_of` takes them.
 ITEMS: Final = select(*(items.c[name] for name in ITEM_FIELDS))
+_TOLD: Final = ("state", "verify_method", "publish_method", "strategy")
 _REST = tuple(str(state) for state in ItemState if state not in ENDED)
 
 
@@ -41,16 +42,20 @@ class Tally:
 
     def count_copies(self, root: int) -> dict[str, dict[str, int]]:
         """Copies of a root: by `state`; the finalized ones by `verify_method`, `publish_method` and `strategy`."""
-        counted: dict[str, dict[str, int]] = {}
-        arrived = case((copies.c.state == ItemState.FINALIZED, 1), else_=0)
+        kinds = [copies.c[name] for name in _TOLD]
+        # All at once: the rows are read in one pass, and there are a handful of combinations at most.
+        query = (
+            select(*kinds, func.count())
+            .where(copies.c.session == self.key, copies.c.root == root)
+            .group_by(*kinds)
+        )  # fmt: skip
+        counted: dict[str, dict[str, int]] = {name: {} for name in _TOLD}
         with self.database.read() as connection:
-            for column in ("state", "verify_method", "publish_method", "strategy"):
-                query = (
-                    select(copies.c[column], func.count() if column == "state" else func.sum(arrived))
-                    .where(copies.c.session == self.key, copies.c.root == root, copies.c[column].is_not(None))
-                    .group_by(copies.c[column])
-                )
-                counted[column] = {value: number for value, number in connection.execute(query) if number}
+            for *values, number in connection.execute(query):
+                told = zip(_TOLD, values, strict=True) if values[0] == ItemState.FINALIZED else [("state", values[0])]
+                for name, value in told:
+                    if value is not None:
+                        counted[name][value] = counted[name].get(value, 0) + number
         return counted
 
     def ends(self) -> dict[tuple[ItemState, str | None, int], int]:

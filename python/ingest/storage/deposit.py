@@ -49,7 +49,7 @@ def deposit(root: Root, path: bytes, staging: bytes, data: bytes) -> bool:
     failure = engine.failed(fault)
     if failure.errno == errno.EEXIST:
         return False
-    raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, where)
+    raise failure.error(path=where)
 
 
 def _write(root: Root, parent: bytes, name: bytes, data: bytes) -> None:

@@ -108,8 +108,7 @@ def _create(path: bytes, *, new_root: bool) -> None:
     _refuse_empty_mount_point(path, volume, allowed=new_root)
     ((fault),) = engine.make_folders(pin(parent, volume=volume), [os.path.relpath(path, parent)], [-1])
     if fault is not None:
-        failure = engine.failed(fault)
-        raise from_os_error(OSError(failure.errno, failure.detail), "mkdir", path)
+        raise engine.failed(fault).error("mkdir", path)
 
 
 def reopen_destination(path: bytes, uuid_: str) -> Destination:
@@ -150,8 +149,7 @@ def require_writable(root: engine.Root, volume: Volume) -> None:
     """
     ((fault),) = engine.make_folders(root, [STAGING], [-1])
     if fault is not None:
-        failure = engine.failed(fault)
-        raise from_os_error(OSError(failure.errno, failure.detail), "mkdir", root.path + b"/" + STAGING)
+        raise engine.failed(fault).error("mkdir", root.path + b"/" + STAGING)
     if not os.access(root.path + b"/" + STAGING, os.W_OK):
         read_only = volume.mount is not None and volume.mount.read_only
         code = errno.EROFS if read_only else errno.EACCES
@@ -169,8 +167,7 @@ def clear_staging(root: engine.Root, session_short: str, kept: set[bytes]) -> No
     stale = [name for each in names_in(root, folder) if (name := folder + b"/" + each) not in kept]
     for fault in engine.discard(root, stale):
         if fault is not None:
-            failure = engine.failed(fault)
-            raise from_os_error(OSError(failure.errno, failure.detail), failure.operation, failure.path)
+            raise engine.failed(fault).error()
     if kept:
         return
     try:

@@ -12,9 +12,10 @@ use std::fs::File;
 use std::io;
 
 use crate::error::{Error, Result};
+use crate::place::{remove, Place};
 use crate::platform;
 use crate::progress::Page;
-use crate::sink::{drained, remove, Place};
+use crate::sink::drained;
 use crate::source::Source;
 
 /// How a copy comes to be.

@@ -1,14 +1,16 @@
 //! A proven file takes the place of a damaged one, which is kept: never is a file lost, and never one touched that is
 //! not the one that was looked at.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::parents::Parents;
 use crate::platform::{Dir, Stat};
 use crate::progress::Page;
 use crate::publish::{ancestors, unknown, Names, Publication, Refusal};
-use crate::root::{Parents, Root};
+use crate::root::Root;
 
 /// How a file took the place of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Exchange {
 
 /// Gives the file at `staging` the name `path`, and the file that stands there the name `slot`, which must be free; its
 /// folders are made. `stood` is what was looked at under the name: anything else that is found there, before or after,
-/// is left there (or put back), and said.
+/// is left there (or put back), and said. Nothing is put back unless each name still leads to what was put there.
 ///
 /// Where no file system call exchanges two names, the damaged file is moved to its slot first, then the new one takes
 /// the name, both without ever replacing anything. Whoever calls keeps a durable note of the three names until this
@@ -50,7 +52,8 @@ pub fn exchange(root: &Root, staging: &[u8], path: &[u8], slot: &[u8], stood: &S
     let (slot_dir, slot_name) = to.of_new(slot)?;
     flushed(&mut to, &[])?;
     let three = Three { root, path, staging, slot, new_dir, new_name, dir, name, slot_dir, slot_name, new, stood };
-    three.unchanged(&three.dir, three.name)?;
+    let now = three.dir.stat(three.name).map_err(|error| three.fault("stat", &error))?;
+    three.judge(&now)?;
     let how = three.change(&mut to)?;
     flushed(&mut to, &[staging, path, slot])?;
     Ok(how)
@@ -79,9 +82,14 @@ impl Three<'_> {
             Err(error) if unknown(&error) => return self.in_turn(folders).map(Exchange::InTurn),
             Err(error) => return Err(self.fault("rename", &error)),
         }
-        // Somebody may have put another file under the name after the look.
-        if let Err(error) = self.unchanged(&self.new_dir, self.new_name) {
-            return Err(self.back(error));
+        // Somebody may have put another file under one of the names after the look at it.
+        let out = self.look(&self.new_dir, self.new_name, self.staging)?;
+        if !holds(&self.dir, self.name, &self.new) {
+            let staging = shown(self.staging);
+            return Err(self.changed(format!("something else has its name by now; what had it is at {staging}")));
+        }
+        if let Err(error) = self.judge(&out) {
+            return Err(self.back(error, &out));
         }
         // On a file system without a journal the two folders could otherwise reach the device with one file in both.
         flushed(folders, &[self.staging, self.path])?;
@@ -94,7 +102,7 @@ impl Three<'_> {
         };
         match away.publish() {
             Ok(_) => Ok(Exchange::AtOnce),
-            Err(refusal) => Err(self.back(self.refused(refusal))),
+            Err(refusal) => Err(self.back(self.refused(refusal), &out)),
         }
     }
 
@@ -106,13 +114,26 @@ impl Three<'_> {
         }
     }
 
-    /// Exchanges the names once more, and hands the reason back, with a word if that failed.
-    fn back(&self, why: Error) -> Error {
-        match self.new_dir.rename_exchange(self.new_name, &self.dir, self.name) {
+    /// Exchanges the names once more, and hands the reason back, with a word if that could not be. `out` is what was
+    /// found at the staging name, and goes back to the other one.
+    fn back(&self, why: Error, out: &Stat) -> Error {
+        let undo = || -> std::result::Result<(), String> {
+            if !holds(&self.dir, self.name, &self.new) || !holds(&self.new_dir, self.new_name, out) {
+                return Err("one of the two names leads to something else by now".to_owned());
+            }
+            let asked = self.new_dir.rename_exchange(self.new_name, &self.dir, self.name);
+            // What counts is what the names lead to: an answer may be lost, and somebody may have been quicker.
+            match asked {
+                _ if holds(&self.dir, self.name, out) && holds(&self.new_dir, self.new_name, &self.new) => Ok(()),
+                Ok(()) => Err("something else came under one of the two names meanwhile, and was moved".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        match undo() {
             Ok(()) => why,
-            Err(error) => {
-                let staging = String::from_utf8_lossy(self.staging).into_owned();
-                Error { detail: format!("{} (and it stays at {staging}: {error})", why.detail), ..why }
+            Err(word) => {
+                let staging = shown(self.staging);
+                Error { detail: format!("{} (not undone, look at it and at {staging}: {word})", why.detail), ..why }
             }
         }
     }
@@ -121,30 +142,49 @@ impl Three<'_> {
         let away =
             Names { from: &self.dir, old: self.name, to: &self.slot_dir, new: self.slot_name, stat: *self.stood };
         away.publish().map_err(|refusal| self.refused(refusal))?;
-        let home =
-            Names { from: &self.slot_dir, old: self.slot_name, to: &self.dir, new: self.name, stat: *self.stood };
-        let put_back = |why: Error| match home.publish() {
-            Ok(_) => why,
-            Err((_, error)) => {
-                let slot = String::from_utf8_lossy(self.slot).into_owned();
-                Error { detail: format!("{} (and what stood there stays at {slot}: {error})", why.detail), ..why }
+        let out = self.look(&self.slot_dir, self.slot_name, self.slot)?;
+        let home = Names { from: &self.slot_dir, old: self.slot_name, to: &self.dir, new: self.name, stat: out };
+        let put_back = |why: Error| {
+            let moved = if holds(&self.slot_dir, self.slot_name, &out) {
+                home.publish().map_err(|(_, error)| error.to_string())
+            } else {
+                Err("something else has that name by now".to_owned())
+            };
+            match moved {
+                Ok(_) => why,
+                Err(word) => {
+                    let slot = shown(self.slot);
+                    Error { detail: format!("{} (and what stood there stays at {slot}: {word})", why.detail), ..why }
+                }
             }
         };
-        self.unchanged(&self.slot_dir, self.slot_name).map_err(put_back)?;
+        self.judge(&out).map_err(put_back)?;
         flushed(folders, &[self.path, self.slot]).map_err(put_back)?;
         let arrive = Names { from: &self.new_dir, old: self.new_name, to: &self.dir, new: self.name, stat: self.new };
         arrive.publish().map_err(|refusal| put_back(self.refused(refusal)))
     }
 
-    /// Fails unless the name leads to what was looked at.
-    fn unchanged(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        let changed = |detail| Err(Error::found(Kind::Changed, "exchange", self.root.absolute(self.path), detail));
-        match dir.stat(name) {
-            Ok(now) if now.unchanged(self.stood) => Ok(()),
-            Ok(now) if now.same_file(self.stood) => changed("it was written to meanwhile: it stays as it is"),
-            Ok(_) => changed("something else has its name by now: it stays as it is"),
-            Err(error) => Err(self.fault("stat", &error)),
+    /// What was moved from the name to another one, as it is there.
+    fn look(&self, dir: &Dir, name: &[u8], path: &[u8]) -> Result<Stat> {
+        dir.stat(name).map_err(|error| {
+            let why = self.fault("stat", &error);
+            Error { detail: format!("{} (what stood there was moved to {})", why.detail, shown(path)), ..why }
+        })
+    }
+
+    /// Fails unless this is what was looked at.
+    fn judge(&self, now: &Stat) -> Result<()> {
+        if now.unchanged(self.stood) {
+            Ok(())
+        } else if now.same_file(self.stood) {
+            Err(self.changed("it was written to meanwhile: it stays as it is"))
+        } else {
+            Err(self.changed("something else has its name by now: it stays as it is"))
         }
+    }
+
+    fn changed(&self, detail: impl Into<String>) -> Error {
+        Error::found(Kind::Changed, "exchange", self.root.absolute(self.path), detail)
     }
 
     fn refused(&self, (op, error): Refusal) -> Error {
@@ -154,6 +194,15 @@ impl Three<'_> {
     fn fault(&self, op: &'static str, error: &io::Error) -> Error {
         Error::io(op, self.root.absolute(self.path), error)
     }
+}
+
+fn shown(path: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(path)
+}
+
+/// Whether a name leads to this very file, whatever was written to it since.
+fn holds(dir: &Dir, name: &[u8], file: &Stat) -> bool {
+    dir.stat(name).is_ok_and(|now| (now.dev, now.ino) == (file.dev, file.ino))
 }
 
 /// Flushes the folders of these paths, with those that were made on the way to them.

@@ -116,13 +116,20 @@ fn all(barrier: Option<Arc<Dir>>, page: &Page) -> std::result::Result<(), Troubl
     // Nothing is closed early without a barrier; were it so, nothing would be known of it.
     let barrier = barrier.ok_or_else(|| Trouble::System(io::ErrorKind::Unsupported.into()))?;
     let (tell, told) = mpsc::channel();
+    // The folder's own flush reaches the device where the file system's does not (the old ext2 driver).
+    let flushed = |barrier: &Dir| platform::sync_all(barrier).and_then(|()| barrier.sync());
+    let theirs = Arc::clone(&barrier);
     let waits = move || {
-        // The folder's own flush reaches the device where the file system's does not (the old ext2 driver).
-        let flushed = platform::sync_all(&barrier).and_then(|()| barrier.sync());
         // Whoever was to hear it may have stopped waiting.
-        let _unheard = tell.send(flushed);
+        let _unheard = tell.send(flushed(&theirs));
     };
-    thread::Builder::new().name("syncfs".to_owned()).spawn(waits).map_err(Trouble::System)?;
+    if thread::Builder::new().name("syncfs".to_owned()).spawn(waits).is_err() {
+        // No thread is to be had: then a request to stop is heeded only afterwards.
+        let answer = flushed(&barrier).map_err(Trouble::System);
+        page.operation();
+        return answer;
+    }
+    drop(barrier);
     let mut written = platform::pages_written();
     loop {
         match told.recv_timeout(GLANCE) {

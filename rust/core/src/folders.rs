@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
+use crate::parents::Parents;
+use crate::place::remove;
 use crate::platform;
 use crate::publish::ancestors;
-use crate::root::{Parents, Root};
-use crate::sink;
+use crate::root::Root;
 
 /// Flushes the folders that lead to each path, up to the root, each once: what makes a name durable that was
 /// found rather than made.
@@ -77,9 +78,7 @@ pub fn discard<P: AsRef<[u8]>>(root: &Root, paths: &[P]) -> Vec<Result<()>> {
     let mut one = |path: &P| {
         let path = path.as_ref();
         match parents.of(path) {
-            Ok((dir, name)) => {
-                sink::remove(&dir, name).map_err(|error| Error::io("unlink", root.absolute(path), &error))
-            }
+            Ok((dir, name)) => remove(&dir, name).map_err(|error| Error::io("unlink", root.absolute(path), &error)),
             Err(error) if error.errno == libc::ENOENT => Ok(()),
             Err(error) => Err(error),
         }

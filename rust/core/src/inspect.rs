@@ -5,10 +5,12 @@ use std::io;
 
 use crate::buffer::Buffer;
 use crate::content::PIECE;
+use crate::direct::Reads;
 use crate::error::{Error, Result};
+use crate::parents::Parents;
 use crate::platform;
 use crate::progress::Page;
-use crate::root::{Parents, Root};
+use crate::root::Root;
 use crate::source::{Mode, Source, STEP};
 use crate::tree::{block_of, ChainingValue, Piece};
 use crate::verify;
@@ -56,15 +58,16 @@ fn look(
     let has = source.stat().size;
     let end = size.min(has);
     let block = block_of(size);
+    let mut reads = Reads::new(source.file(), method == Method::Direct);
     let mut blocks = Vec::new();
     let mut from = 0;
     while from < end {
         let to = end.min(from + block);
-        blocks.push(value(source.file(), source.path(), (from, to), buffer, page)?);
+        blocks.push(valued(&mut reads, source.path(), (from, to), buffer, page, &mut |_| ())?);
         from = to;
     }
     source.finish()?;
-    Ok(Inspection { size: has, blocks, method })
+    Ok(Inspection { size: has, blocks, method: reads.claim(method) })
 }
 
 /// The chaining value of a range that begins with a block and is no longer; what was read is dropped from the cache.
@@ -87,21 +90,32 @@ pub(crate) fn handed_on(
     page: &Page,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<ChainingValue> {
+    valued(&mut Reads::new(file, true), path, (from, to), buffer, page, take)
+}
+
+fn valued(
+    reads: &mut Reads<'_>,
+    path: &[u8],
+    (from, to): (u64, u64),
+    buffer: &mut [u8],
+    page: &Page,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<ChainingValue> {
     let mut piece = Piece::at(from);
     let mut both = |bytes: &[u8]| {
         piece.update(bytes);
         take(bytes);
     };
-    in_order(file, path, (from, to), buffer, page, &mut both)?;
+    in_order(reads, path, (from, to), buffer, page, &mut both)?;
     if to % STEP == 0 {
-        platform::evict_range(file, to - STEP, STEP);
+        platform::evict_range(reads.file(), to - STEP, STEP);
     }
     Ok(piece.finish())
 }
 
 /// Reads a range of a file that is there in order, and hands its bytes on.
 fn in_order(
-    file: &File,
+    reads: &mut Reads<'_>,
     path: &[u8],
     (from, to): (u64, u64),
     buffer: &mut [u8],
@@ -109,25 +123,19 @@ fn in_order(
     hand_on: &mut dyn FnMut(&[u8]),
 ) -> Result<()> {
     let fault = |error: &io::Error| Error::io("read", path.to_vec(), error);
-    let (mut offset, mut aligned) = (from, true);
+    let mut offset = from;
     while offset < to {
         if page.cancelled() {
             return Err(Error::cancelled("read", path.to_vec()));
         }
         // Whole buffers, as direct reads want them; what comes after the range is not looked at.
-        match platform::read_at(file, buffer, offset) {
+        match reads.at(buffer, offset) {
             Ok(0) => return Err(fault(&io::ErrorKind::UnexpectedEof.into())),
             Ok(read) => {
                 let read = usize::try_from(to - offset).map_or(read, |left| read.min(left));
                 hand_on(&buffer[..read]);
                 page.verified(read);
                 offset += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The unaligned end of a file that is read directly.
-            Err(error) if aligned && platform::errno(&error) == libc::EINVAL => {
-                platform::set_direct(file, false).map_err(|error| fault(&error))?;
-                aligned = false;
             }
             Err(error) => return Err(fault(&error)),
         }

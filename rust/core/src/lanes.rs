@@ -8,6 +8,8 @@
 //! memory with SHA-1 took 0.45 s read and 0.44 s mapped), and so bytes are bytes, from a map, from several threads, or
 //! from a copy that is taken up again.
 //!
+//! Where no thread is to be had for a lane, its digest is made by the thread that reads, too.
+//!
 //! The digests of the XXH family take 0.02 to 0.05 s of a GiB that is in the cache: the thread that reads makes them.
 //!
 //! Lanes end when [`Lanes`] is dropped, with whoever owns it: at the end of the call, however it ends.
@@ -18,15 +20,8 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use crate::algorithms::{Algorithm, Algorithms, Sum, Sums};
-
-/// Bytes that a lane is given at a time: a wake-up is little beside them, and a request to stop waits for no more.
-const PIECE: usize = 256 << 10;
-
-/// Pieces of a ring beside those that take what is read at a time: 2 MiB, which stay in the cache that cores share.
-///
-/// While the next bytes are read, hashed and written, the lanes have these to work on: with all of a 4 MiB buffer and no
-/// more than 2 MiB of ring SHA-1 took 0.58 s instead of 0.45 s.
-const PIECES: usize = 8;
+use crate::ring::{Piece, Ring};
+use crate::threads;
 
 /// Files from this size on are worth the lanes: a few pieces.
 pub(crate) const LEAST: u64 = 1 << 20;
@@ -52,58 +47,17 @@ enum Order {
     Finish,
 }
 
-/// Memory that bytes pass through. Each piece is made when it is first needed, and used again and again.
-struct Ring {
-    made: usize,
-    most: usize,
-    free: Receiver<Vec<u8>>,
-    back: Sender<Vec<u8>>,
-}
-
-/// A piece that is being filled, or read by the lanes. It goes back to its ring when the last of them lets go of it,
-/// also one that panics: nobody waits for a piece that will never come.
-struct Piece {
-    bytes: Vec<u8>,
-    back: Sender<Vec<u8>>,
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        // Fails when the ring is gone, and with it the need.
-        let _gone = self.back.send(mem::take(&mut self.bytes));
-    }
-}
-
-impl Ring {
-    /// For a reader who gives so many bytes at a time.
-    fn new(step: usize) -> Self {
-        let (back, free) = channel();
-        Self { made: 0, most: PIECES + step.div_ceil(PIECE), free, back }
-    }
-
-    /// An empty piece, once there is one.
-    fn take(&mut self) -> Piece {
-        let free = if self.made < self.most { self.free.try_recv().ok() } else { self.free.recv().ok() };
-        let mut bytes = free.unwrap_or_else(|| {
-            self.made += 1;
-            Vec::with_capacity(PIECE)
-        });
-        bytes.clear();
-        Piece { bytes, back: self.back.clone() }
-    }
-}
-
 impl Lanes {
     /// Makes the threads for what is wanted, if there are `big` files, whose bytes come in steps of this length.
     pub(crate) fn start<'scope>(wanted: Algorithms, big: bool, step: usize, scope: &'scope Scope<'scope, '_>) -> Self {
         let slow = wanted.iter().filter(|algorithm| big && algorithm.slow());
-        let lane = |algorithm| {
+        let lane = |algorithm: Algorithm| {
             let (orders, ordered) = channel();
             let (told, digests) = channel();
-            scope.spawn(move || run(algorithm, &ordered, &told));
-            Lane { algorithm, orders, digests }
+            threads::start(scope, algorithm.word(), move || run(algorithm, &ordered, &told))?;
+            Some(Lane { algorithm, orders, digests })
         };
-        Self { wanted, slow: slow.map(lane).collect(), ring: Ring::new(step) }
+        Self { wanted, slow: slow.filter_map(lane).collect(), ring: Ring::new(step) }
     }
 
     /// Starts a file of this size.
@@ -112,7 +66,8 @@ impl Lanes {
         if beside {
             self.slow.iter().for_each(|lane| lane.order(Order::Begin));
         }
-        let inline = self.wanted.iter().filter(|algorithm| !(beside && algorithm.slow()));
+        let has = |algorithm| self.slow.iter().any(|lane| lane.algorithm == algorithm);
+        let inline = self.wanted.iter().filter(|&algorithm| !(beside && has(algorithm)));
         Summing {
             inline: inline.map(|algorithm| (algorithm, Sum::new(algorithm))).collect(),
             beside: beside.then_some(Beside { lanes: &mut self.slow, ring: &mut self.ring, piece: None }),
@@ -133,7 +88,7 @@ fn run(algorithm: Algorithm, orders: &Receiver<Order>, told: &Sender<Vec<u8>>) {
     for order in orders {
         match order {
             Order::Begin => sum = Sum::new(algorithm),
-            Order::Bytes(piece) => sum.update(&piece.bytes),
+            Order::Bytes(piece) => sum.update(piece.bytes()),
             Order::Finish => {
                 let finished = mem::replace(&mut sum, Sum::new(algorithm));
                 if told.send(finished.finish()).is_err() {
@@ -188,12 +143,10 @@ impl Beside<'_> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let piece = self.piece.get_or_insert_with(|| self.ring.take());
-            let (now, later) = rest.split_at(rest.len().min(PIECE - piece.bytes.len()));
-            piece.bytes.extend_from_slice(now);
-            if piece.bytes.len() == PIECE {
+            rest = piece.fill(rest);
+            if piece.full() {
                 self.hand_over();
             }
-            rest = later;
         }
     }
 
@@ -212,104 +165,4 @@ impl Beside<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::{catch_unwind, AssertUnwindSafe};
-    use std::thread;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn bytes(size: usize) -> Vec<u8> {
-        (0..=250).cycle().take(size).collect()
-    }
-
-    fn expected(wanted: Algorithms, bytes: &[u8]) -> Vec<(Algorithm, Vec<u8>)> {
-        let one = |algorithm| {
-            let mut sum = Sum::new(algorithm);
-            sum.update(bytes);
-            (algorithm, sum.finish())
-        };
-        wanted.iter().map(one).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn file_after_file_in_any_steps_some_given_up_each_has_its_own_digests(
-            files in prop::collection::vec((0_usize..5 << 20, 1_usize..1 << 20, any::<bool>()), 1..5),
-            wanted in prop::collection::vec(prop::sample::select(&Algorithm::ALL[..]), 0..7),
-        ) {
-            let wanted: Algorithms = wanted.into_iter().collect();
-            thread::scope(|scope| {
-                let mut lanes = Lanes::start(wanted, true, PIECE, scope);
-                for (size, step, given_up) in files {
-                    let bytes = bytes(size);
-                    let mut summing = lanes.begin(size as u64);
-                    bytes.chunks(step).for_each(|bytes| summing.update(bytes));
-                    if given_up {
-                        continue;
-                    }
-                    let sums = summing.finish().unwrap();
-                    for (algorithm, digest) in expected(wanted, &bytes) {
-                        prop_assert_eq!(sums.of(algorithm), Some(digest.as_slice()), "{}", algorithm.word());
-                    }
-                    for other in Algorithm::ALL.into_iter().filter(|&other| !wanted.has(other)) {
-                        prop_assert_eq!(sums.of(other), None);
-                    }
-                }
-                Ok(())
-            })?;
-        }
-    }
-
-    #[test]
-    fn a_ring_makes_no_more_pieces_than_it_may_and_gets_all_of_them_back() {
-        let wanted = [Algorithm::Md5, Algorithm::Sha512].into_iter().collect();
-        thread::scope(|scope| {
-            let mut lanes = Lanes::start(wanted, true, PIECE, scope);
-            let most = lanes.ring.most;
-            for _ in 0..3 * most {
-                // Given up with a piece half full.
-                lanes.begin(LEAST).update(&bytes(PIECE * 3 / 2));
-            }
-            let mut summing = lanes.begin(LEAST);
-            summing.update(&bytes(4 * most * PIECE));
-            assert!(summing.finish().is_some());
-
-            assert!((1..=most).contains(&lanes.ring.made));
-            assert_eq!(lanes.ring.free.iter().take(lanes.ring.made).count(), lanes.ring.made);
-        });
-    }
-
-    #[test]
-    fn lanes_end_with_an_owner_who_panics_in_the_middle_of_a_file() {
-        let wanted = Algorithm::ALL.into_iter().collect();
-        let owner = || {
-            thread::scope(|scope| {
-                let mut lanes = Lanes::start(wanted, true, PIECE, scope);
-                lanes.begin(LEAST).update(&bytes(PIECE * 3 / 2));
-                panic!("a bug of the owner");
-            });
-        };
-
-        // Without an end of theirs the scope would wait for ever.
-        assert!(catch_unwind(AssertUnwindSafe(owner)).is_err());
-    }
-
-    #[test]
-    fn a_lane_that_has_died_has_no_digest_and_nobody_waits_for_it() {
-        let mut lanes = Lanes { wanted: Algorithms::NONE, slow: Vec::new(), ring: Ring::new(PIECE) };
-        let ((orders, ordered), (told, digests)) = (channel(), channel());
-        lanes.slow.push(Lane { algorithm: Algorithm::Md5, orders, digests });
-        let mut summing = lanes.begin(LEAST);
-        summing.update(&bytes(2 * PIECE));
-        // What a panic does to the thread's ends.
-        drop((ordered, told));
-
-        summing.update(&bytes(2 * PIECES * PIECE));
-
-        assert_eq!(summing.finish(), None);
-    }
-}
+mod tests;

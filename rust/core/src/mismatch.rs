@@ -1,13 +1,13 @@
 //! A copy did not read back as written: whose fault is it, and where do they differ?
 
-use std::io::{self, Read};
+use std::io;
 
 use crate::buffer::Buffer;
 use crate::digest::{Digest, Hasher};
+use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
-use crate::platform;
+use crate::place::Place;
 use crate::progress::Page;
-use crate::sink::Place;
 use crate::source::Source;
 use crate::verify;
 use crate::volume::Coldness;
@@ -67,6 +67,7 @@ fn compare(
     let file = copy.dir.open_file(&copy.name).map_err(|error| fault("open", &error))?;
     verify::chill(&file, coldness);
     let (mut ours, mut theirs) = (Buffer::new(BLOCK), Buffer::new(BLOCK));
+    let mut reads = Reads::new(&file, true);
     let mut hasher = Hasher::new();
     let mut ranges = Ranges::default();
     let mut offset = 0_u64;
@@ -75,7 +76,7 @@ fn compare(
             return Err(Blame::Copy(Error::cancelled("verify", copy.path.clone())));
         }
         let truth = source.next(&mut ours).map_err(Blame::Source)?;
-        let have = fill(&file, &mut theirs).map_err(|error| fault("read", &error))?;
+        let have = fill(&mut reads, &mut theirs).map_err(|error| fault("read", &error))?;
         if truth.is_empty() && have == 0 {
             break;
         }
@@ -92,18 +93,12 @@ fn compare(
     Err(Blame::Source(Error::found(Kind::Unstable, "verify", source.path().to_vec(), detail)))
 }
 
-fn fill(mut file: &std::fs::File, buffer: &mut [u8]) -> io::Result<usize> {
-    let (mut have, mut aligned) = (0, true);
+fn fill(reads: &mut Reads<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
     while have < buffer.len() {
-        match file.read(&mut buffer[have..]) {
-            Ok(0) => break,
-            Ok(bytes) => have += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if aligned && platform::errno(&error) == libc::EINVAL => {
-                platform::set_direct(file, false)?;
-                aligned = false;
-            }
-            Err(error) => return Err(error),
+        match reads.next(&mut buffer[have..])? {
+            0 => break,
+            bytes => have += bytes,
         }
     }
     Ok(have)

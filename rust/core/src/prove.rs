@@ -3,8 +3,9 @@
 use crate::buffer::{Buffer, BUFFER_MAX, BUFFER_MIN};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::parents::Parents;
 use crate::progress::Page;
-use crate::root::{Parents, Root};
+use crate::root::Root;
 use crate::source::{Mode, Source};
 use crate::verify::{self, Warmth};
 use crate::volume::Method;

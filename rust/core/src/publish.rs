@@ -3,9 +3,10 @@
 use std::io;
 
 use crate::error::{Error, Result};
+use crate::parents::{folder_of, Parents};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
-use crate::root::{folder_of, Parents, Root};
+use crate::root::Root;
 
 /// How a final name was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::behind::{Behind, Wake};
 use crate::clone::Strategy;
 use crate::error::{Error, Kind, Result};
-use crate::platform::{self, Dir, Stat};
+pub(crate) use crate::place::{remove, Mark, Place};
+use crate::platform::{self, Stat};
 use crate::progress::Page;
-use crate::trail::Trail;
 
 /// Files below this size are small: they may be closed before their flush and flushed together (3,000 of 16 KiB on ext4:
 /// 0.05 s instead of 0.28 s). Larger ones get their blocks reserved, and go to the device while they are written; below,
@@ -31,21 +31,6 @@ pub(crate) struct Sink {
     /// None where pages go as the system pleases.
     wake: Option<Wake>,
     strategy: Strategy,
-}
-
-/// Where a staging file is.
-pub(crate) struct Place {
-    pub(crate) dir: Arc<Dir>,
-    pub(crate) name: Vec<u8>,
-    pub(crate) path: Vec<u8>,
-    /// Who has to hear of its end.
-    pub(crate) mark: Option<Mark>,
-}
-
-/// The trail that speaks of a part, and the root's key in it.
-pub(crate) struct Mark {
-    pub(crate) trail: Arc<Trail>,
-    pub(crate) key: Vec<u8>,
 }
 
 /// A file that was written and closed.
@@ -295,55 +280,4 @@ pub(crate) fn drained(file: &File, size: u64, page: &Page) -> io::Result<bool> {
 fn close(file: Arc<File>) -> io::Result<()> {
     let file = Arc::into_inner(file).ok_or_else(|| io::Error::other("it is still being written to the device"))?;
     platform::close(file)
-}
-
-impl Place {
-    pub(crate) fn fault(&self, op: &'static str, error: &io::Error) -> Error {
-        Error::io(op, self.path.clone(), error)
-    }
-
-    /// What a copy ends with that was not flushed, because the caller asked to stop.
-    pub(crate) fn cancelled(&self) -> Error {
-        Error::cancelled("fsync", self.path.clone())
-    }
-
-    /// Removes the file and hands the reason back, with a word if it could not be removed. A trail is told before: it
-    /// is never gone on with.
-    pub(crate) fn remove(&self, why: Error) -> Error {
-        let told = self.mark.as_ref().map_or(Ok(()), |mark| mark.trail.condemn(&mark.key));
-        let why = match told {
-            Ok(()) => why,
-            Err(error) => Error { detail: format!("{} (and its trail stays: {error})", why.detail), ..why },
-        };
-        match remove(&self.dir, &self.name) {
-            Ok(()) => why,
-            Err(error) => Error { detail: format!("{} (and its staging file stays: {error})", why.detail), ..why },
-        }
-    }
-
-    /// Leaves the file where a trail tells enough of what it holds, and removes it elsewhere.
-    pub(crate) fn leave(&self, why: Error) -> Error {
-        match &self.mark {
-            Some(mark) if mark.trail.worth() => why,
-            _ => self.remove(why),
-        }
-    }
-
-    /// Ends a file that was written and flushed: nothing speaks against one that the caller merely had no time for.
-    pub(crate) fn give_up(&self, why: Error) -> Error {
-        if why.kind == Kind::Cancelled {
-            self.leave(why)
-        } else {
-            self.remove(why)
-        }
-    }
-}
-
-/// Removes a name; one that is gone afterwards is removed, whatever the system said.
-pub(crate) fn remove(dir: &Dir, name: &[u8]) -> io::Result<()> {
-    let Err(error) = dir.unlink(name) else { return Ok(()) };
-    match dir.stat(name) {
-        Err(look) if platform::errno(&look) == libc::ENOENT => Ok(()),
-        _ => Err(error),
-    }
 }

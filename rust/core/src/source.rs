@@ -1,13 +1,15 @@
 //! A source file: opened read-only, read exactly once, and known to have stood still meanwhile.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::Mmap;
 
+use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
 use crate::platform::{self, Dir, Stat};
+use crate::window::{self, Window};
 
 /// How source bytes are fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,10 +34,6 @@ pub enum Mode {
 /// smaller stay: one call more for each of 3,000 files of 16 KiB gained nothing.
 pub(crate) const STEP: u64 = 8 << 20;
 
-/// Bytes mapped at a time: what is to be dropped from the cache must be unmapped first, and a file that shrank is
-/// noticed between windows.
-const WINDOW: u64 = STEP;
-
 /// An open source file, on its way from the first byte to the last.
 pub(crate) struct Source {
     dir: Arc<Dir>,
@@ -45,7 +43,7 @@ pub(crate) struct Source {
     stat: Stat,
     mode: Mode,
     offset: u64,
-    window: Option<(u64, Mmap)>,
+    window: Option<Window>,
     /// The file's last bytes came in a read that had room for more, and nothing more came.
     ended: bool,
     /// Where the part begins that was read and not dropped from the cache; none if it is to be kept.
@@ -148,17 +146,13 @@ impl Source {
 
     /// Reads one piece at its offset, whatever else is read at the same time; never in a map.
     pub(crate) fn read_at(&self, piece: &mut [u8], want: usize, offset: u64) -> Result<()> {
+        let mut reads = Reads::new(&self.file, self.mode == Mode::Direct);
         let mut have = 0;
-        let mut aligned = self.mode == Mode::Direct;
         while have < want {
             // With room for more than is wanted, so that a file that is longer shows it without another call.
-            match platform::read_at(&self.file, &mut piece[have..], offset + have as u64) {
+            match reads.at(&mut piece[have..], offset + have as u64) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if aligned && refuses_direct(&error) && platform::set_direct(&self.file, false).is_ok() => {
-                    aligned = false;
-                }
                 Err(error) => return Err(self.fault("read", &error)),
             }
         }
@@ -178,19 +172,7 @@ impl Source {
         if now.size != self.stat.size {
             return Err(self.changed("its size changed while it was read"));
         }
-        // SAFETY: the map is only read, and dropped before the file. Its bytes may change if someone writes to the
-        // source meanwhile: they are only hashed and written, never interpreted, and every copy is read back and
-        // compared with the hash. A source that is cut off beneath the map ends the process with SIGBUS, which is
-        // this mode's documented price.
-        match unsafe { MmapOptions::new().offset(offset).len(want).map(&self.file) } {
-            Ok(map) => {
-                #[cfg(unix)]
-                let _hint = map.advise(memmap2::Advice::Sequential);
-                Ok(Some(map))
-            }
-            Err(error) if matches!(platform::errno(&error), libc::ENODEV | libc::EINVAL | libc::EACCES) => Ok(None),
-            Err(error) => Err(self.fault("map", &error)),
-        }
+        window::map(&self.file, want, offset).map_err(|error| self.fault("map", &error))
     }
 
     /// Drops a range from the cache that nobody reads any more.
@@ -229,20 +211,22 @@ impl Source {
 
     /// Reads what is wanted; true if there was room for more, and the file had no more.
     fn fill(&mut self, buffer: &mut [u8], want: usize) -> Result<bool> {
+        let mut reads = Reads::new(&self.file, self.mode == Mode::Direct);
         let mut have = 0;
         while have < want {
             // The whole buffer even at the end of the file: what is too long shows itself without another call, and
             // direct reads must be whole blocks.
-            match self.file.read(&mut buffer[have..]) {
+            match reads.next(&mut buffer[have..]) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if self.leave_direct(&error) => {}
                 Err(error) => return Err(self.fault("read", &error)),
             }
         }
         if have > want {
             return Err(self.changed("it is longer than the size it had"));
+        }
+        if self.mode == Mode::Direct && !reads.direct() {
+            self.mode = Mode::Read;
         }
         Ok(want < buffer.len())
     }
@@ -281,21 +265,11 @@ impl Source {
         }
     }
 
-    /// Leaves direct reading where the file system or an unaligned rest does not allow it.
-    fn leave_direct(&mut self, error: &io::Error) -> bool {
-        if self.mode != Mode::Direct || !refuses_direct(error) || platform::set_direct(&self.file, false).is_err() {
-            return false;
-        }
-        self.mode = Mode::Read;
-        true
-    }
-
     /// Maps the window that the next bytes lie in, and says how many of the wanted ones it holds; none after falling
     /// back to reading.
     fn map(&mut self, want: usize) -> Result<Option<usize>> {
-        let start = self.offset - self.offset % WINDOW;
-        let end = self.stat.size.min(start + WINDOW);
-        if self.window.as_ref().is_none_or(|(at, _)| *at != start) {
+        let (start, end) = window::around(self.offset, self.stat.size);
+        if self.window.as_ref().is_none_or(|window| window.start() != start) {
             // Unmapped first: two windows are never held at once, and only what nobody maps can be dropped.
             self.window = None;
             self.drop_behind(STEP);
@@ -306,17 +280,13 @@ impl Source {
                 self.file.seek(SeekFrom::Start(self.offset)).map_err(|error| self.fault("seek", &error))?;
                 return Ok(None);
             };
-            self.window = Some((start, map));
+            self.window = Some(Window::new(start, map));
         }
         Ok(Some(usize::try_from(end - self.offset).map_or(want, |rest| rest.min(want))))
     }
 
     fn mapped(&self, from: u64, bytes: usize) -> Result<&[u8]> {
-        let within = |map: &'_ Mmap, start: u64| {
-            let at = usize::try_from(from - start).ok()?;
-            Some(at..at.checked_add(bytes)?).filter(|range| range.end <= map.len())
-        };
-        let found = self.window.as_ref().and_then(|(start, map)| Some(&map[within(map, *start)?]));
+        let found = self.window.as_ref().and_then(|window| window.bytes(from, bytes));
         found.ok_or_else(|| Error::found(Kind::Io, "map", self.path.clone(), "the window is too short"))
     }
 
@@ -327,8 +297,4 @@ impl Source {
     fn changed(&self, detail: impl Into<String>) -> Error {
         Error::found(Kind::Changed, "read", self.path.clone(), detail)
     }
-}
-
-fn refuses_direct(error: &io::Error) -> bool {
-    matches!(platform::errno(error), libc::EINVAL | libc::EOPNOTSUPP)
 }

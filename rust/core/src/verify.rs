@@ -1,13 +1,14 @@
 //! Reading back from the device: what was written is hashed again, and not from memory.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::content::PIECE;
 use crate::digest::{Digest, Hasher};
+use crate::direct::Reads;
 use crate::error::{Error, Kind, Result};
 use crate::platform;
 use crate::progress::Page;
@@ -100,21 +101,20 @@ fn in_order(
     file: &File,
     path: &[u8],
     size: u64,
-    mut method: Option<Method>,
+    method: Option<Method>,
     buffer: &mut [u8],
     page: &Page,
 ) -> Result<ReadBack> {
-    let fault = |op, error: &io::Error| Error::io(op, path.to_vec(), error);
     if method != Some(Method::Direct) && size > buffer.len() as u64 {
         platform::sequential(file);
     }
     let (mut hasher, mut bytes, mut dropped) = (Hasher::new(), 0, 0);
-    let mut reader = file;
+    let mut reads = Reads::new(file, method == Some(Method::Direct));
     loop {
         if page.cancelled() {
             return Err(Error::cancelled("verify", path.to_vec()));
         }
-        match reader.read(buffer) {
+        match reads.next(buffer) {
             Ok(0) => break,
             Ok(read) => {
                 hasher.update(&buffer[..read]);
@@ -127,24 +127,15 @@ fn in_order(
                 if bytes == size && read < buffer.len() {
                     break;
                 }
-                if matches!(method, Some(Method::Evicted | Method::Reread)) && bytes - dropped >= STEP {
+                if method.is_some() && !reads.direct() && bytes - dropped >= STEP {
                     platform::evict_range(file, dropped, bytes - dropped);
                     dropped = bytes;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if method == Some(Method::Direct) && platform::errno(&error) == libc::EINVAL => {
-                platform::set_direct(file, false).map_err(|error| fault("read", &error))?;
-                // An unaligned end of the file is no loss of proof; anything before it is: the rest then comes
-                // through the cache.
-                if platform::stat_file(file).map_err(|error| fault("fstat", &error))?.size != bytes {
-                    method = Some(Method::Reread);
-                }
-            }
-            Err(error) => return Err(fault("read", &error)),
+            Err(error) => return Err(Error::io("read", path.to_vec(), &error)),
         }
     }
-    Ok(ReadBack { digest: hasher.finish(), bytes, method })
+    Ok(ReadBack { digest: hasher.finish(), bytes, method: method.map(|method| reads.claim(method)) })
 }
 
 /// A copy that was opened to be read back, and is out of memory.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+
 import pytest
 
 from ingest import engine
 from ingest.errors import ManifestError
-from ingest.manifest.blocks import Blocks, blocks_path, find_blocks, write_blocks
+from ingest.manifest.blocks import Blocks, blocks_path, write_blocks
 from ingest.manifest.chain import chain
+from ingest.manifest.lookup import BlockLookup
 from ingest.manifest.parts import write_part
 from ingest.pipeline.verify import verify
 
@@ -40,20 +44,20 @@ def test_blocks_are_found_by_content_whatever_the_session(kept):
     write_blocks(archive.root, SESSION, 1, [row])
     write_blocks(archive.root, LATER, 7, [other])
 
-    assert find_blocks(archive.root, row.blake3, row.size) == row.values
-    assert find_blocks(archive.root, other.blake3, other.size) == other.values
-    assert find_blocks(archive.root, other.blake3, row.size) is None
-    assert find_blocks(archive.root, bytes(32), row.size) is None
+    assert BlockLookup(archive.root).find(row.blake3, row.size) == row.values
+    assert BlockLookup(archive.root).find(other.blake3, other.size) == other.values
+    assert BlockLookup(archive.root).find(other.blake3, row.size) is None
+    assert BlockLookup(archive.root).find(bytes(32), row.size) is None
 
 
 def test_values_that_do_not_merge_into_the_digest_are_not_believed(kept):
     archive, row = kept
     lie = Blocks(1, row.size, row.blake3, bytes(len(row.values)))
     write_blocks(archive.root, SESSION, 1, [lie])
-    assert find_blocks(archive.root, row.blake3, row.size) is None
+    assert BlockLookup(archive.root).find(row.blake3, row.size) is None
 
     write_blocks(archive.root, SESSION, 2, [row])
-    assert find_blocks(archive.root, row.blake3, row.size) == row.values
+    assert BlockLookup(archive.root).find(row.blake3, row.size) == row.values
 
 
 def test_a_damaged_file_of_blocks_is_passed_over(kept):
@@ -65,7 +69,7 @@ def test_a_damaged_file_of_blocks_is_passed_over(kept):
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
 
-    assert find_blocks(archive.root, row.blake3, row.size) == row.values
+    assert BlockLookup(archive.root).find(row.blake3, row.size) == row.values
 
 
 def test_what_a_dead_run_left_under_the_name_goes(kept):
@@ -78,13 +82,108 @@ def test_what_a_dead_run_left_under_the_name_goes(kept):
     now = (archive.path / blocks_path(SESSION, 1).decode()).read_bytes()
     assert now != first
     assert engine.blake3(now) == digest
-    assert find_blocks(archive.root, row.blake3, row.size) == row.values
+    assert BlockLookup(archive.root).find(row.blake3, row.size) == row.values
 
 
 def test_an_archive_without_manifests_has_none(archive_at, tmp_path):
     archive = archive_at(tmp_path / "empty")
 
-    assert find_blocks(archive.root, bytes(32), 5 * MIB) is None
+    assert BlockLookup(archive.root).find(bytes(32), 5 * MIB) is None
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """How often each file of blocks was opened."""
+    count: Counter[str] = Counter()
+    real = os.open
+
+    def counting(path, *args, **kwargs):
+        name = os.fsdecode(path)
+        count[name] += "blocks-" in name
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", counting)
+    return count
+
+
+SESSIONS = [f"{number:08x}-2fa1-11d2-883f-0016d3cca427" for number in range(12)]
+
+
+@pytest.fixture
+def many(holding):
+    """An archive of twelve sessions with five big files each, and what is kept of these."""
+    archive = holding({})
+    rows = {
+        session: [
+            blocks_of(archive, b"%d/%d.mov" % (at, n), content(5 * at + n, MIB + 1 + 5 * at + n), n) for n in range(5)
+        ]
+        for at, session in enumerate(SESSIONS)
+    }
+    for session in SESSIONS:
+        write_blocks(archive.root, session, int(session[:8], 16) + 1, rows[session])
+    return archive, rows
+
+
+def test_many_files_share_what_was_read_of_the_parts(many, opened):
+    archive, rows = many
+    lookup = BlockLookup(archive.root)
+
+    # One after the other, as they lie in their parts: each is opened once.
+    for session in SESSIONS:
+        for row in rows[session]:
+            assert lookup.find(row.blake3, row.size, session) == row.values
+    assert opened.total() == len(SESSIONS)
+
+    # Criss-cross, and without a word whose they are: once for each file, never every part for each file.
+    opened.clear()
+    for at in range(5):
+        for session in SESSIONS:
+            row = rows[session][at]
+            assert lookup.find(row.blake3, row.size) == row.values
+    assert opened.total() <= 5 * len(SESSIONS)
+
+    # What nobody has is looked for nowhere any more.
+    opened.clear()
+    assert [lookup.find(engine.blake3(b"%d" % n), 5 * MIB) for n in range(100)] == [None] * 100
+    assert opened.total() == 0
+
+
+def test_the_rows_own_session_is_looked_at_first(many, opened):
+    archive, rows = many
+    row = rows[SESSIONS[7]][3]
+
+    assert BlockLookup(archive.root).find(row.blake3, row.size, SESSIONS[7]) == row.values
+
+    assert +opened == {"blocks-0008.parquet": 1}
+
+
+def test_a_file_whose_name_is_another_sessions_is_found_in_any(many):
+    archive, rows = many
+    row = rows[SESSIONS[11]][0]
+
+    assert BlockLookup(archive.root).find(row.blake3, row.size, SESSION) == row.values
+
+
+def test_verifying_many_damaged_files_opens_each_part_once(many, opened, record):
+    archive, rows = many
+    archive.mark()
+    for at, session in enumerate(SESSIONS):
+        told = [
+            record(row.item, b"%d/%d.mov" % (at, row.item), content(5 * at + row.item, row.size))
+            for row in rows[session]
+        ]
+        archive.add(told, session)
+        for row in rows[session]:
+            place = archive.path / f"{at}/{row.item}.mov"
+            data = bytearray(place.read_bytes())
+            data[MIB] ^= 1
+            place.write_bytes(data)
+
+    report = verify([archive.root], threads=1)
+
+    assert [finding.ranges for finding in report.changed] == [((MIB, finding.size),) for finding in report.changed]
+    assert len(report.changed) == 5 * len(SESSIONS)
+    assert opened.total() == len(SESSIONS)
 
 
 @pytest.mark.parametrize("harm", ["gone", "flipped"])

@@ -351,7 +351,7 @@ def test_the_next_name_may_be_taken_too(taken, wrong):
 
 
 def test_a_name_cannot_be_taken_for_ever(taken, wrong, monkeypatch):
-    monkeypatch.setattr("ingest.pipeline.flow.MOST_NAMES", 3)
+    monkeypatch.setattr("ingest.pipeline.naming.MOST_NAMES", 3)
     d = taken()
     while d.crew.all(Prove):
         d.proved(d.only(Prove), {1: OTHER})

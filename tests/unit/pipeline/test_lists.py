@@ -11,7 +11,8 @@ import pytest
 from ingest.model.states import ItemState
 from ingest.pipeline import lists as module
 from ingest.pipeline.lists import lists_among, read_lists
-from ingest.session.sums import Sums, sums_report
+from ingest.session.judged import sums_report
+from ingest.session.sums import Sums
 
 CLIPS = {b"DCIM/A.MOV": b"footage a", b"DCIM/B.MOV": b"footage b", b"DCIM/SUB/C.MOV": b"footage c"}
 

@@ -6,18 +6,37 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from ingest.db.schema import lists, sums
+from ingest.errors import JournalError
 from ingest.model.item import Folder, Kind
 from ingest.model.states import ItemState, SessionState
 from ingest.session.journal import Part
 from ingest.session.register import session_facts
 from ingest.session.rows import Copy
+from ingest.session.sums import Contents, Sums
 
 ENDS = [ItemState.FINALIZED, ItemState.DUPLICATE, ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED]
 
 
 def ended(number: int, sequence: int, state: ItemState = ItemState.FINALIZED, root: int = 0, **more: object) -> Copy:
     return Copy(number, root, state, path=b"CARD/%d" % number, sequence=sequence, **more)
+
+
+def listed(session, *said: tuple[int, int]) -> None:
+    """Lists say something of items: ``(item, list)``."""
+    book = Sums(session.database, session.facts.key)
+    numbers = sorted({number for _, number in said})
+    book.found([(number, "md5") for number in numbers])
+    book.keep([(of, by, "md5", bytes(16), None) for of, by in said], [(number, Contents()) for number in numbers])
+
+
+def spoken(session) -> tuple[set[int], set[tuple[int, int]]]:
+    """The lists that the journal knows, and what it holds of them."""
+    with session.database.read() as connection:
+        known = set(connection.scalars(select(lists.c.item)))
+        return known, {tuple(row) for row in connection.execute(select(sums.c.item, sums.c.list))}
 
 
 # Items
@@ -89,6 +108,15 @@ def test_an_unfinished_scan_can_begin_again(session, item):
 
     assert session.items()[1].path == b"other"
     assert list(session.journal.folders()) == [[Folder(0, b"DCIM", 6)]]
+
+
+def test_with_a_scan_goes_what_was_read_of_its_lists(session, item):
+    session.add(item(1), item(2, b"list.md5"))
+    listed(session, (1, 2))
+
+    session.journal.forget_scan()
+
+    assert spoken(session) == (set(), set())
 
 
 def test_a_scan_is_whole_only_once_that_was_said(session):
@@ -306,6 +334,32 @@ def test_an_item_makes_room_for_what_was_inside_it(session, item):
 
     assert sorted(session.items()) == [1, 3]
     assert sorted(session.copies()) == [(3, 0)]
+
+
+def test_with_an_item_goes_what_lists_say_of_it_and_what_it_says(session, item):
+    session.add(*[item(number) for number in range(1, 6)])
+    listed(session, (1, 4), (2, 4), (1, 5), (4, 5))
+
+    session.journal.forget_item(1)
+    assert spoken(session) == ({4, 5}, {(2, 4), (4, 5)})
+
+    session.journal.forget_item(4)
+    assert spoken(session) == ({5}, set())
+
+
+def test_of_an_item_that_cannot_be_forgotten_nothing_is(session, item):
+    session.add(item(1), item(2))
+    listed(session, (1, 2))
+    with session.database.write() as connection:
+        connection.exec_driver_sql("CREATE TRIGGER held BEFORE DELETE ON sums BEGIN SELECT RAISE(ABORT, 'held'); END")
+
+    with pytest.raises(JournalError, match="held"):
+        session.journal.forget_item(1)
+    with pytest.raises(JournalError, match="held"):
+        session.journal.forget_scan()
+
+    assert sorted(session.items()) == [1, 2]
+    assert spoken(session) == ({2}, {(1, 2)})
 
 
 def test_the_highest_item_is_known(session, item):

@@ -7,11 +7,12 @@ import pytest
 from ingest.db.schema import digests
 from ingest.errors import ExitCode
 from ingest.model.states import ItemState, SessionState
-from ingest.session import sums as module
+from ingest.session import judged as module
+from ingest.session.judged import differences, differs, sums_report
 from ingest.session.paths import Paths
 from ingest.session.report import exit_code, report
 from ingest.session.rows import Copy
-from ingest.session.sums import Contents, Sums, differs, sums_report
+from ingest.session.sums import Contents, Sums
 
 LENGTHS = {"xxh64": 8, "xxh3": 8, "xxh128": 16, "md5": 16, "sha1": 20, "sha256": 32, "sha512": 64, "blake3": 32}
 
@@ -144,6 +145,26 @@ def test_many_lists_and_differences_are_counted_and_the_worst_are_named(session,
     assert (found.lists, found.entries, found.matched, found.differing) == (9, 90, 54, 36)
     assert [one.differing_total for one in found.each] == [8, 7, 6]
     assert sum(len(one.differing) for one in found.each) <= 4
+
+
+@pytest.mark.parametrize("page", [1, 7, 35, 36, 37, 1000])
+def test_every_difference_can_be_asked_for_in_pages_of_any_size(session, arrive, says, page):
+    arrive(*range(1, 11))
+    wrong = set()
+    for number in range(11, 20):
+        bad = range(1, number - 10)
+        says(number, *((each, "blake3", digest(99 if each in bad else each, "blake3")) for each in range(1, 11)))
+        wrong |= {(number, each) for each in bad}
+    place = session.sources[0].name
+
+    told = list(differences(session.journal, session.facts.sources, page))
+
+    assert len(told) == len(wrong) == 36
+    assert {(listed, each.path) for listed, each in told} == {
+        (place + b"/list-%d.md5" % number, place + b"/CLIP%05d.MP4" % each) for number, each in wrong
+    }
+    assert {(each.algorithm, each.listed) for _, each in told} == {("blake3", digest(99, "blake3"))}
+    assert all(each.read == digest(int(each.path[-9:-4]), "blake3") for _, each in told)
 
 
 def test_a_session_without_lists_has_none(session, arrive):

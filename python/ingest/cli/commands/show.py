@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from ingest.cli.documents import failure_document, session_document
+from ingest.cli.documents import difference_document, failure_document, session_document
 from ingest.cli.options import Json, Quiet
-from ingest.cli.output import print_document, say
+from ingest.cli.output import path_fields, say
+from ingest.cli.spool import spooled
 from ingest.errors import UsageError, shown
 from ingest.model.states import ItemState
 
@@ -20,6 +22,9 @@ def run(
     items: Annotated[
         list[str] | None, typer.Option("--items", metavar="STATE", help="List the items in this state. Repeatable.")
     ] = None,
+    differing: Annotated[
+        bool, typer.Option("--differing", help="List every file that is not what the card's own sum files say of it.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -29,6 +34,8 @@ def run(
     ingest show 3f2a
 
     ingest show 3f2a --items failed --items changed
+
+    ingest show 3f2a --differing
     """
     try:
         states = [ItemState(name) for name in items or ()]
@@ -37,14 +44,27 @@ def run(
         raise UsageError(str(error), operation="--items", advice=f"The states are: {known}") from error
     from ingest import api, config
 
-    report, listing = api.show(config.home(), session, states)
+    home = config.home()
+    report, listing = api.show(home, session, states)
     if as_json:
-        print_document({**session_document(report), "items_listed": [failure_document(item) for item in listing]})
+        document = {**session_document(report), "items_listed": [failure_document(item) for item in listing]}
+        with spooled() as out:
+            out.write(json.dumps(document, ensure_ascii=False)[:-1])
+            if differing:
+                # As many as there are: none of them waits in memory for the others.
+                out.write(', "differing_listed": [')
+                for number, (listed, one) in enumerate(api.differing(home, report.id)):
+                    told = {**path_fields(listed, "list"), **difference_document(one)}
+                    out.write((",\n" if number else "") + json.dumps(told, ensure_ascii=False))
+                out.write("]")
+            out.write("}\n")
     elif not quiet:
-        from ingest.cli.summary import summary
+        from ingest.cli.summary import difference, summary
 
         say(*summary(report))
         for item in listing:
             why = f" ({item.reason})" if item.reason != str(item.state) else ""
             say(f"  {shown(item.path)}: {item.state}{why}" + (f". {item.advice}" if item.advice else ""))
+        for listed, one in api.differing(home, report.id) if differing else ():
+            say(*difference(listed, one))
     return 0

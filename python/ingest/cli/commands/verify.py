@@ -13,7 +13,7 @@ from ingest.cli.output import complain, number, print_document, ranges_told, say
 from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
-    from ingest.pipeline.verify import VerifyReport
+    from ingest.pipeline.findings import VerifyReport
 
 
 def run(

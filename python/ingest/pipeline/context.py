@@ -1,0 +1,121 @@
+"""What the steps of one run share: what it was given, what it found out, and which destinations take part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ingest.errors import shown
+from ingest.model.digests import computed
+from ingest.model.options import Partial
+from ingest.model.states import SessionState
+from ingest.session.register import move_session
+from ingest.session.sums import Sums
+from ingest.session.trails import Trails
+from ingest.storage.sharing import Sharing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.db.engine import Database
+    from ingest.engine import Root
+    from ingest.errors import IngestError
+    from ingest.model.options import CopyOptions
+    from ingest.model.session import SessionFacts
+    from ingest.monitor import Monitor
+    from ingest.pipeline.meter import Meter
+    from ingest.session.journal import Journal
+    from ingest.storage.roots import Destination
+    from ingest.storage.volumes import Volume
+
+
+@dataclass(slots=True)
+class Work:
+    """What a run needs: an open database, a session that this process holds, its folders, pinned.
+
+    Attributes:
+        destinations: None where a root could not be opened; `away` says why.
+        stopped: whether the user has asked to stop.
+        retry: failed items of earlier runs are to be tried again.
+        sharing: which copies are clones or links of their source.
+    """
+
+    database: Database
+    facts: SessionFacts
+    options: CopyOptions
+    sources: list[Root]
+    volumes: list[Volume]
+    destinations: list[Destination | None]
+    monitor: Monitor
+    stopped: Callable[[], bool]
+    state: SessionState
+    retry: bool = False
+    away: dict[int, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    sharing: Sharing = field(default_factory=Sharing)
+
+    def warn(self, text: str) -> None:
+        """Tell the monitor, and remember it for the report."""
+        self.warnings.append(text)
+        self.monitor.warning(text)
+
+
+class PauseError(Exception):
+    """The session cannot go on now, but later."""
+
+    def __init__(self, state: SessionState, problem: str) -> None:
+        super().__init__(problem)
+        self.state = state
+        self.problem = problem
+
+
+class Context:
+    """One run of a session.
+
+    Attributes:
+        state: the session's, as the journal has it. out: destinations that take no part any more, and why.
+        hashes: what every file is read for besides its BLAKE3. folders: the card folder of each source, once chosen.
+        trails_at: where trails are kept, None if there are to be none.
+    """
+
+    def __init__(self, work: Work, journal: Journal, meter: Meter) -> None:
+        self.work = work
+        self.meter = meter
+        self.facts = work.facts
+        self.journal = journal
+        self.sums = Sums(work.database, work.facts.key)
+        self.trails = Trails(work.database.path.parent, work.facts.id, wanted=work.options.partial is Partial.VERIFIED)
+        self.trails_at: bytes | None = None
+        self.state = work.state
+        self.out = {number: (SessionState.PAUSED_NETWORK, why) for number, why in work.away.items()}
+        self.hashes = computed(work.options.hashes)
+        self.keys = [place.key for place in work.facts.roots]
+        self.folders = {s.number: s.folder for s in work.facts.sources if s.folder is not None}
+
+    @property
+    def standing(self) -> list[tuple[int, Destination]]:
+        """The destinations that take part in this run, with their numbers."""
+        return [(n, one) for n, one in enumerate(self.work.destinations) if one is not None and n not in self.out]
+
+    def enter(self, state: SessionState) -> None:
+        """The session takes its next step."""
+        with self.work.database.write() as connection:
+            self.state = move_session(connection, self.facts.key, self.state, state)
+        self.meter.enter(state)
+
+    def heed_stop(self) -> None:
+        """Pause if the user has asked to stop.
+
+        Raises:
+            PauseError: so it is.
+        """
+        if self.work.stopped():
+            raise PauseError(SessionState.PAUSED_USER, "stopped by the user")
+
+    def trouble(self, root: Root, error: IngestError) -> Exception:
+        """An error that met a source or root as a whole: a pause if it is no longer there."""
+        try:
+            root.check()
+        except OSError as gone:
+            return PauseError(SessionState.PAUSED_NETWORK, f"{shown(root.path)} is no longer there ({gone.strerror})")
+        return error

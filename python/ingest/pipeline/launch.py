@@ -1,0 +1,163 @@
+"""A session is launched: what was opened, for a new one or one that is taken up again, becomes a run and its report.
+
+Promises: everything is looked at before a session is taken up, so that a missing disk leaves it as it was. The caller
+holds the session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.catalog.holdings import remember_root, roots_known_at
+from ingest.errors import IngestError, shown
+from ingest.model.options import CopyOptions
+from ingest.model.session import RootFacts
+from ingest.model.states import SessionState
+from ingest.monitor import OneAtATime, Silent
+from ingest.pipeline.opening import given, reopen_destination, reopen_sources, ruled_roots, ruled_sources
+from ingest.session.journal import Journal
+from ingest.session.register import session_facts, take_up
+from ingest.session.report import report
+from ingest.storage.sharing import Sharing, cautions, look, probed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.db.engine import Database
+    from ingest.model.session import SessionFacts, SessionReport
+    from ingest.monitor import Monitor
+    from ingest.pipeline.opening import Opened
+    from ingest.session.register import Entry
+    from ingest.storage.roots import Destination
+    from ingest.storage.rules import Rule
+
+
+def sharing_of(
+    options: CopyOptions,
+    sources: Sequence[Opened],
+    destinations: Sequence[Destination | None],
+    *,
+    resumed: bool = False,
+) -> Sharing:
+    """Which copies can be clones or links; asked of the destinations themselves."""
+    seen = look(
+        options.strategy, [volume for *_, volume in sources], [one.volume if one else None for one in destinations]
+    )
+    return probed(seen, [one.root if one else None for one in destinations], resumed=resumed)
+
+
+def remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
+    """The root's row, and a warning if its path was another root's before."""
+    path, marker, root = destination.path, destination.marker, destination.root
+    with database.write() as connection:
+        before = [other for other in roots_known_at(connection, path) if other != marker.uuid]
+        key = remember_root(connection, marker.uuid, path, marker.fs_uuid)
+    if destination.fresh and before:
+        warnings.append(f"{shown(path)} was another root before ({before[0]}): from now on it is {marker.uuid}")
+    return RootFacts(number, key, path, marker.uuid, marker.fs_uuid, root.dev, root.ino)
+
+
+def take_up_again(
+    database: Database,
+    entry: Entry,
+    monitor: Monitor | None,
+    stopped: Callable[[], bool],
+    *,
+    rules: Sequence[Rule],
+    named: bool,
+) -> SessionReport:
+    """Take up a session that this process holds, and do what is left of it.
+
+    Args:
+        rules: what the configuration says of places.
+        named: it was asked for by its name: failed items are tried again.
+
+    Raises:
+        IngestError: a source, or every destination, is away; or as :func:`launch`.
+    """
+    facts = session_facts(database, entry.key)
+    journal = Journal(database, entry.key)
+    # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
+    sources = ruled_sources(reopen_sources(journal, facts.sources), rules)
+    found, away = _reopen_destinations(facts)
+    destinations = ruled_roots(found, rules)
+    state = entry.state
+    sharing = sharing_of(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
+    warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
+    facts = take_up(database, entry.key, retry=named)
+    if not state.paused:
+        state = SessionState.INTERRUPTED
+    return launch(
+        database,
+        facts,
+        sources,
+        destinations,
+        monitor,
+        stopped,
+        state,
+        warnings,
+        sharing=sharing,
+        retry=named,
+        away=away,
+    )
+
+
+def _reopen_destinations(facts: SessionFacts) -> tuple[list[Destination | None], dict[int, str]]:
+    """The session's roots; None, and why, for those that are away.
+
+    Raises:
+        IngestError: all of them are.
+    """
+    found: list[Destination | None] = []
+    errors: dict[int, IngestError] = {}
+    for number, place in enumerate(facts.roots):
+        try:
+            found.append(reopen_destination(place))
+        except IngestError as error:
+            found.append(None)
+            errors[number] = error
+    if len(errors) == len(found):
+        raise errors[0]
+    return found, {number: f"{error.cause}. {error.advice}" for number, error in errors.items()}
+
+
+def launch(
+    database: Database,
+    facts: SessionFacts,
+    sources: Sequence[Opened],
+    destinations: Sequence[Destination | None],
+    monitor: Monitor | None,
+    stopped: Callable[[], bool],
+    state: SessionState,
+    warnings: list[str],
+    *,
+    sharing: Sharing,
+    retry: bool = False,
+    away: dict[int, str] | None = None,
+) -> SessionReport:
+    """Run a session that this process holds; its report.
+
+    Args:
+        destinations: None where a root could not be opened; `away` says why. state: as the journal has it.
+        retry: failed items of earlier runs are to be tried again.
+
+    Raises:
+        IngestError: it could not go on; what began can be resumed.
+    """
+    # With Arrow, and so only where a session really runs.
+    from ingest.pipeline.context import Work
+    from ingest.pipeline.run import run
+
+    monitor = OneAtATime(monitor or Silent())
+    monitor.started(facts.id, tuple(s.path for s in facts.sources), tuple(p.path for p in facts.roots))
+    for text in warnings:
+        monitor.warning(text)
+    work = Work(
+        database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
+        [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
+        sharing,
+    )  # fmt: skip
+    final = run(work)
+    told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)
+    monitor.finished(told)
+    return told

@@ -96,8 +96,8 @@ class _Reader:
         return Rule(**said)
 
     def _wrong(self, number: int | None, key: str, why: str) -> NoReturn:
-        raise UsageError(f"line {self._line(number, key)}, {key}: {why}", path=os.fsencode(self._file), operation="read",
-                         advice=_ADVICE)  # fmt: skip
+        where = f"line {self._line(number, key)}, {key}"
+        raise UsageError(f"{where}: {why}", path=os.fsencode(self._file), operation="read", advice=_ADVICE)
 
     def _line(self, number: int | None, key: str) -> int:
         """Where a key of the file, or of its `number`-th table, stands; the table's own line if it is not there."""

@@ -199,7 +199,8 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
                          operation="relocate", advice=f"Look for {shown(MARKER)} on the disk that you mean")  # fmt: skip
     if before.uuid == known.uuid and (before.device, before.inode) != (now.device, now.inode):
         raise UsageError(
-            f"it is at {shown(known.path)}, too: one of the two is a clone of the other", path=path, operation="relocate",
+            f"it is at {shown(known.path)}, too: one of the two is a clone of the other",
+            path=path, operation="relocate",
             advice="Unmount the one that you do not mean, or make that one an archive of its own by removing its "
             f"{shown(MARKER)}",
         )  # fmt: skip

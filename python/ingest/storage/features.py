@@ -34,7 +34,7 @@ _PROBE_BYTES: Final = 64 << 10
 _TRIES: Final = 2
 # What a name of ours ends in, so that it is known for a leftover (`marker.clear_leftovers`).
 _END: Final = b".part"
-# No file system that Linux or macOS mounts takes a longer name (NAME_MAX is 255 bytes; APFS: 255 characters of up to 4).
+# No file system that Linux or macOS mounts takes a longer name (NAME_MAX is 255 bytes; APFS has 255 characters).
 _LONGEST: Final = 1024
 # Direct reads are aligned to a device's sector, at most this.
 _SECTOR: Final = 4096
@@ -105,8 +105,8 @@ def probe(root: Root) -> Features:
         longest = _guarded(lambda: _longest(root))
         wide = None if longest is None else _guarded(lambda: _takes(root, longest, "é"))
         return Features(
-            _reflink(root), _tried(lambda: _hard_links(root, path, stem + b"-2" + _END)), _tried(lambda: _xattr(root, path)),
-            no_replace, _tried(lambda: _direct(root, path)), case, longest, wide, publish,
+            _reflink(root), _tried(lambda: _hard_links(root, path, stem + b"-2" + _END)),
+            _tried(lambda: _xattr(root, path)), no_replace, _tried(lambda: _direct(root, path)), case, longest, wide, publish,
         )  # fmt: skip
     finally:
         engine.discard(root, [stem + end + _END for end in (b"", b"-1", b"-2", b"-3")])

@@ -78,7 +78,7 @@ def looked(path: bytes, *, thorough: bool) -> Iterator[Look]:
 
 
 def _internal(root: Root) -> int | None:
-    """What our own folder takes: blocks where the file system counts them, lengths where it does not; None if unknown."""
+    """What our own folder takes: blocks where the file system counts them, else lengths; None if unknown."""
     folder = root.open_folder(b"")
     try:
         return sum(

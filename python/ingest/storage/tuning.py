@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 # The seeds' figure for local disks, and what measures best here: a buffer that stays in the second-level cache
 # between the read, the hash and the write (README, "Figures": 64 KiB against 1 MiB).
 LOCAL_BUFFER: Final = 64 << 10
-# Fewer round trips (seed 000). Measured on sshfs over loopback (2-core virtual machine, busy with other work), medians of
-# the ratios to 1 MiB in interleaved rounds: 64 KiB, 256 KiB, 4 MiB took 0.86, 0.78, 1.01 of its time to the share and
-# 0.96, 1.03, 0.97 from it (256 MiB, 7 rounds); with 2 ms added each way 0.98, 0.81, 0.93 and 1.12, 1.27, 1.16 (64 MiB, 5
-# rounds). Rounds of one size differed by more than that, since sshfs cuts and queues requests itself: no reason to move it.
+# Fewer round trips (seed 000). Measured on sshfs over loopback (2-core virtual machine, busy with other work), medians
+# of the ratios to 1 MiB in interleaved rounds: 64 KiB, 256 KiB, 4 MiB took 0.86, 0.78, 1.01 of its time to the share
+# and 0.96, 1.03, 0.97 from it (256 MiB, 7 rounds); with 2 ms added each way 0.98, 0.81, 0.93 and 1.12, 1.27, 1.16
+# (64 MiB, 5 rounds). Rounds of one size differed by more than that: no reason to move it.
 NETWORK_BUFFER: Final = 1 << 20
-# The seeds pause 50 ms between operations on a share. That is 0: where measured, a pause is only added to the time. 300
-# files of 64 KiB to sshfs over loopback took 2.0 s without and 19.3 s with it, which has 15 s of pauses (medians of 7
-# interleaved rounds, machine as above); 100 files with 2 ms added each way 5.5 s and 11.0 s (5 rounds), 5 s of it pauses.
-# One worker, which waits for every flush, leaves a server all the breath it asks for.
+# The seeds pause 50 ms between operations on a share. Here that is 0: where measured, a pause is only added to the time.
+# 300 files of 64 KiB to sshfs over loopback took 2.0 s without and 19.3 s with 50 ms after each, which is 15 s of pauses
+# (medians of 7 interleaved rounds, machine as above); 100 files with 2 ms added each way 5.5 s and 11.0 s (5 rounds).
 # At once on a local device (seed 000). Each worker is a process and spends a core on hashing.
 LOCAL_WORKERS: Final = 4
 # A spinning disk seeks between streams; a share queues them anyway (seed 000).
@@ -124,7 +123,7 @@ def _sequential(every: Sequence[Volume]) -> str | None:
 
 
 def _buffer(options: CopyOptions, every: Sequence[Volume], *, network: bool) -> tuple[int, str]:
-    """One size for the whole session, since one read feeds every destination: of several that are configured the largest.
+    """One size for the whole session, since one read feeds every destination: of several configured the largest.
 
     What one place has configured does not take from a share what that needs.
     """

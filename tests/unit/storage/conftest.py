@@ -1,4 +1,4 @@
-"""Real mounts for tests of what storage is: a server of our own behind sshfs, FUSE under any name, overlay, bind, exFAT."""
+"""Real mounts for tests of storage: a server of our own behind sshfs, FUSE under any name, overlay, bind, exFAT."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def overlay(stage: Stage) -> Path:
 
 @pytest.fixture
 def fuse(stage: Stage) -> Callable[..., Path]:
-    """An empty FUSE file system: `fuse("sshfs", "me@nas:/films")` has the type fuse.sshfs; `hang=True` never answers."""
+    """An empty FUSE file system: `fuse("sshfs", "me@nas:/films")` is fuse.sshfs; with `hang=True` it never answers."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("FUSE cannot be used here")
     pytest.importorskip("mfusepy", exc_type=ImportError)
@@ -152,7 +152,7 @@ def exfat(stage: Stage) -> Path:
 
 @pytest.fixture
 def sshfs(stage: Stage) -> Callable[..., Path]:
-    """A folder behind a server of our own on 127.0.0.1, mounted by sshfs: `sshfs(folder)`, further options after it."""
+    """A folder behind a server of our own on 127.0.0.1, by sshfs: `sshfs(folder)`, further options after it."""
     sshd = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd",) if os.access(path, os.X_OK)), None)
     for program, found in (
         ("sshd", sshd),

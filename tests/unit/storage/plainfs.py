@@ -1,4 +1,4 @@
-"""An empty file system behind FUSE, under any name: ``python plainfs.py MOUNT ORIGIN SUBTYPE [hang]``, in the foreground.
+"""An empty file system behind FUSE, under any name: ``python plainfs.py MOUNT ORIGIN SUBTYPE [hang]``.
 
 With ``hang`` it answers nothing but the mount itself, like a share whose server froze.
 """

@@ -83,9 +83,9 @@ per root, in the order given. ``spent``: nanoseconds of this call that went into
 the chaining values of its blocks in order, 32 bytes each. ``more``: one for each of the other digests that was asked
 for, in that order: of all files, one after the other, as wide as :data:`HASHES` says; zero bytes where the source was
 not read to its end. ``resumed``: by the index of the file, the bytes of half-made copies that were proven and not
-written again, summed over the copies that arrived. ``unshown``: by the index of the file, the roots,
-by theirs, on which a half-made copy was made anew because its file system is never cold: nothing shows what its device
-holds."""
+written again, summed over the copies that arrived. ``unshown``: by the index of the file, the roots, by
+theirs, on which a half-made copy was made anew because nothing shows what its device holds: it could not be read past
+this machine's memory."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold

@@ -57,3 +57,19 @@ def test_an_unusual_number_of_files_leaves_none_out(place):
 
         assert (len(report.repaired), report.failed) == (25, ())
         assert place.arrived() == files
+
+
+def test_a_manifest_that_can_no_longer_be_read_leaves_its_files_as_they_are(place, monkeypatch):
+    """Verifying has read it a moment ago; a dying disk need not give it a second time."""
+    (name,) = place.fill(1, size=80)
+    assert place.copy().exit_code == ExitCode.OK
+    (place.archive() / "CARD" / name).write_bytes(b"")
+    root = engine.Root(os.fsencode(place.archive()))
+    monkeypatch.setattr(module, "walk_chain", lambda *_: iter(()))
+
+    report = module.repair(root, open_spares(os.fsencode(place.card), root))
+
+    ((path, advice),) = [(each.path, each.advice) for each in report.failed]
+    assert path == b"CARD/" + os.fsencode(name)
+    assert "manifest" in advice
+    assert (place.archive() / "CARD" / name).read_bytes() == b""

@@ -210,6 +210,33 @@ def test_no_room_for_the_rest_is_no_reason_to_give_up_what_is_proven(attempt, mo
     assert small.files() - {"lost+found"} == {"3.part"}
 
 
+@pytest.mark.parametrize("error", ["EIO", "ENODATA"])
+def test_a_part_with_a_bad_sector_is_gone_on_with_up_to_there(attempt, traced, card, clip, archive, trails, error):
+    """ENODATA is what a direct read of one may say."""
+    kept = trails.with_name("kept")
+
+    def half(name: bytes) -> list:
+        attempt(name, archive, stop=(2, 48 * MIB))
+        shutil.rmtree(kept, ignore_errors=True)
+        return [card.path, trails, os.fsdecode(name).replace("1", "2", 1), archive.path]
+
+    # Calls are counted by thread, so it is tried first at which of them the part is read.
+    _, calls = traced(STAGE, *half(b"1.part"), trace="pread64")
+    reads = [at for at, call in enumerate(calls, 1) if "part" in call and "pread64" in call]
+    (archive.path / "2.part").unlink()
+    shutil.rmtree(trails)
+    trails.mkdir()
+    bad = reads[len(reads) // 2]
+
+    result, calls = traced(STAGE, *half(b"1.part"), trace="pread64", inject=(f"pread64:error={error}:when={bad}",))
+
+    ((method, fault),), resumed = result
+    assert (fault, method) == (None, method)
+    assert any(error in call and "part" in call for call in calls)
+    assert 0 < resumed[0] < 48 * MIB
+    assert archive.read("2.part") == clip.read_bytes()
+
+
 # What must never be gone on with
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest import engine
-from ingest.errors import IngestError, from_os_error
+from ingest.errors import CancelledError, IngestError, from_os_error
 from ingest.manifest.codec import unseal
 from ingest.manifest.files import read_file
 from ingest.manifest.parts import MANIFESTS
@@ -38,8 +38,10 @@ _NOTHING: Final = pa.schema(_KINDS).empty_table()
 class BlockLookup:
     """The files of blocks of one root, for as long as one verification or repair goes on; for any thread."""
 
-    def __init__(self, root: engine.Root) -> None:
+    def __init__(self, root: engine.Root, page: engine.Page | None = None) -> None:
+        """Over an archive; `page` may be told to stop."""
         self._root = root
+        self._page = page
         self._lock = Lock()
         self._unread: list[bytes] | None = None
         self._known: dict[bytes, array[int]] = {}
@@ -53,10 +55,12 @@ class BlockLookup:
 
         Raises:
             IngestError: the folder of manifests cannot be read, or the root went away. A file of blocks that is
-                damaged is passed over.
+                damaged is passed over. CancelledError: the page was told to stop.
         """
         with self._lock:
             for path in self._places(blake3, session):
+                if self._page is not None and self._page.words()[engine.CANCEL]:
+                    raise CancelledError("stopped while blocks were looked up", path=self._root.path, operation="read")
                 table = self._read(path)
                 same = pc.and_(
                     pc.equal(table["blake3"], pa.scalar(blake3, pa.binary(32))),

@@ -195,8 +195,9 @@ class Board:
         if root not in self._unshown:
             self._unshown.add(root)
             self.warn(
-                f"{shown(self.facts.roots[root].path)}: this file system allows no cold read, so nothing shows what its "
-                "disk holds of half-copied files: they are copied from the start"
+                f"{shown(self.facts.roots[root].path)}: what its disk holds of half-copied files cannot be read past this "
+                "machine's memory (the file system, an old kernel, or another program that has them open): they are "
+                "copied from the start"
             )
 
     def count_death(self, root: int) -> None:

@@ -97,7 +97,7 @@ class Mender:
         """
         self._root = root
         self._spares = spares
-        self._values = Values(root, spares)
+        self._values = Values(root, spares, page)
         self._addendum = addendum
         self._page = page
         self._tick = tick

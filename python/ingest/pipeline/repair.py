@@ -50,6 +50,7 @@ _T = TypeVar("_T")
 AT_ONCE: Final = 1000
 
 _MARKER: Final = "Restore it from a backup of this archive; without it a new copy would make it another root"
+_UNREAD: Final = "The manifest that tells of it cannot be read any more: copy what is readable to another disk"
 _MANIFEST: Final = "Restore it from a copy of this archive. What the other manifests tell of is repaired without it"
 _STANDING: Final = "Look at what stands in its place and below .ingest/quarantine, then repair again"
 
@@ -160,7 +161,11 @@ class _Repair:
             for findings in self._pages(damaged):
                 rows, offered = self._looked_up(parts, [each.path for each in findings])
                 for finding in findings:
-                    self._note(mender.mend(finding, rows[finding.path], offered[finding.path]))
+                    if (row := rows.get(finding.path)) is None:
+                        # Its manifest could be read a moment ago, and no longer.
+                        self._note(Unrepaired(finding.path, finding.reason, _UNREAD))
+                    else:
+                        self._note(mender.mend(finding, row, offered[finding.path]))
                     self._tick()
         except BaseException:
             addendum.close(SessionState.INTERRUPTED, len(self._failed))

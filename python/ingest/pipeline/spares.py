@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ingest.errors import IngestError, UsageError, from_os_error
+from ingest.errors import CancelledError, IngestError, UsageError, from_os_error
 from ingest.manifest.chain import walk_chain
 from ingest.manifest.lookup import BlockLookup
 from ingest.manifest.parts import Part, list_parts
@@ -99,10 +99,10 @@ def offers(
 class Values:
     """The chaining values of files' blocks, from either place. They prove themselves."""
 
-    def __init__(self, root: engine.Root, spares: Spares) -> None:
-        """Look for them on an archive that is repaired, and where its spares are."""
-        self._here = BlockLookup(root)
-        self._there = BlockLookup(spares.root) if spares.manifests is not None else None
+    def __init__(self, root: engine.Root, spares: Spares, page: engine.Page | None = None) -> None:
+        """Look for them on an archive that is repaired, and where its spares are, until the page is told to stop."""
+        self._here = BlockLookup(root, page)
+        self._there = BlockLookup(spares.root, page) if spares.manifests is not None else None
 
     def of(self, wanted: Recorded) -> bytes:
         """Those of a file; empty where none were kept.
@@ -116,6 +116,8 @@ class Values:
         if found is None and self._there is not None:
             try:
                 found = self._there.find(wanted.blake3, wanted.size, wanted.session)
+            except CancelledError:
+                raise
             except IngestError:
                 return b""  # it is not this archive's: without it the file comes whole
         return found or b""

@@ -147,8 +147,9 @@ def _undo(
         if path == to:
             continue
         fault = engine.publish(root, [path], [to])[1].get(0)
-        # What is in the way was not put there by this repair, or is damage as well: both stay where they are.
-        if fault is not None and engine.failed(fault).errno != errno.EEXIST:
+        # What is in the way was not put there by this repair, or is damage as well: both stay where they are. From
+        # staging it would be cleared, once nothing speaks of it any more: then the repair is not over.
+        if fault is not None and (path == intent.staging or engine.failed(fault).errno != errno.EEXIST):
             return fault
         here = here or stands
     return None

@@ -125,7 +125,7 @@ def _checked(
 ) -> Iterator[list[Verdict]]:
     """The verdicts of each batch, in order; a few batches are under way at a time."""
     running: deque[Future[list[Verdict]]] = deque()
-    kept = [BlockLookup(root) for root in roots]
+    kept = [BlockLookup(root, page) for root in roots]
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="verify") as pool:
         try:
             for index, batch in files:

@@ -76,17 +76,18 @@ def sums_report(journal: Journal, sources: Sequence[SourceFacts]) -> SumsReport:
                 heapq.heappush(worst, heavy)
             elif heavy > worst[0]:
                 heapq.heapreplace(worst, heavy)
-    named: dict[bytes, list[Difference]] = {}
+    # By the list's item: where one source lies in another, two items have one path.
+    named: dict[int, list[Difference]] = {}
     if total.differing:
-        for listed, each in islice(differences(journal, sources, DIFFERENCES_SHOWN), DIFFERENCES_SHOWN):
-            named.setdefault(listed, []).append(each)
+        for item, _, each in islice(_differing(journal, sources, DIFFERENCES_SHOWN), DIFFERENCES_SHOWN):
+            named.setdefault(item, []).append(each)
     total.each = tuple(
         ListReport(
-            path=path, kind=row.kind, entries=row.entries or 0, matched=row.matched,
-            differing=tuple(named.get(path, ())), differing_total=row.differing, missing=row.missing,
+            path=_absolute(sources, row.source, row.path), kind=row.kind, entries=row.entries or 0, matched=row.matched,
+            differing=tuple(named.get(row.item, ())), differing_total=row.differing, missing=row.missing,
             first_missing=row.first_missing, unchecked=row.unchecked, problems=row.problems, problem=row.problem,
         )
-        for path, row in ((_absolute(sources, row.source, row.path), row) for _, row in sorted(worst, reverse=True))
+        for _, row in sorted(worst, reverse=True)
     )  # fmt: skip
     return total
 
@@ -126,6 +127,11 @@ def differences(
     journal: Journal, sources: Sequence[SourceFacts], page: int = 1000
 ) -> Iterator[tuple[bytes, Difference]]:
     """Every file that is not what a list says of it, with that list's absolute path; in order of items, by pages."""
+    return ((listed, each) for _, listed, each in _differing(journal, sources, page))
+
+
+def _differing(journal: Journal, sources: Sequence[SourceFacts], page: int) -> Iterator[tuple[int, bytes, Difference]]:
+    """As `differences`, with the list's item before its path."""
     its = items.alias()
     place = (sums.c.item, sums.c.list, sums.c.algorithm)
     query = (
@@ -144,7 +150,8 @@ def differences(
             rows = connection.execute(after).all()
         for row in rows:
             listed = _absolute(sources, row.list_source, row.list_path)
-            yield listed, Difference(_absolute(sources, row.source, row.path), row.algorithm, row.digest, row.read)
+            path = _absolute(sources, row.source, row.path)
+            yield row.list, listed, Difference(path, row.algorithm, row.digest, row.read)
         if len(rows) < page:
             return
         last = rows[-1]

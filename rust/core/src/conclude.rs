@@ -1,14 +1,16 @@
 //! What became of each transfer of a part, put together from its three phases.
 
+use crate::error::{Error, Kind};
 use crate::flush::Column;
 use crate::mismatch::Blame;
 use crate::readback::Outcome;
+use crate::root::Root;
 use crate::sink::Written;
 use crate::transfer::{Staged, Verdict};
 
 /// Puts together what is known of each transfer. A source that gave other bytes the second time takes all its copies
 /// with it, proven or not.
-pub(crate) fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<Outcome>) {
+pub(crate) fn conclude(roots: &[&Root], staged: &mut [Staged], columns: Vec<Column<Written>>, outcomes: Vec<Outcome>) {
     let mut table: Vec<Vec<Option<_>>> = columns.iter().map(|column| column.iter().map(|_| None).collect()).collect();
     for ((root, index), outcome) in outcomes {
         if let Err(Blame::Source(error)) = &outcome {
@@ -18,7 +20,9 @@ pub(crate) fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, out
         }
         table[root][index] = Some(outcome);
     }
-    for (column, outcomes) in columns.into_iter().zip(table) {
+    for ((root, column), outcomes) in roots.iter().zip(columns).zip(table) {
+        // A root that went away says nothing of the flushed copy on it, which may be there when it comes back.
+        let gone = |error: &Error| error.kind == Kind::Io && root.check().is_err();
         for ((one, copy), outcome) in staged.iter_mut().zip(column).zip(outcomes) {
             let verdict = match (copy, &one.fault, outcome) {
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
@@ -27,6 +31,7 @@ pub(crate) fn conclude(staged: &mut [Staged], columns: Vec<Column<Written>>, out
                     one.resumed += copy.had;
                     Ok((proven, copy.strategy))
                 }
+                (Ok(copy), None, Some(Err(Blame::Copy(error)))) if gone(&error) => Err(copy.place.leave(error)),
                 (Ok(copy), None, Some(Err(Blame::Copy(error) | Blame::Source(error)))) => {
                     Err(copy.place.give_up(error))
                 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use crate::content::PIECE;
 use crate::error::{Error, Kind, Result};
 use crate::inspect;
+use crate::parents::Parents;
+use crate::place::{self, Place};
 use crate::platform::{self, Dir, Stat};
 use crate::progress::Page;
 use crate::publish::unknown;
-use crate::root::{Parents, Root};
-use crate::sink::{self, Place};
+use crate::root::Root;
+use crate::sink;
 use crate::tree::ChainingValue;
 use crate::verify;
 use crate::volume::Method;
@@ -90,8 +92,9 @@ impl Part {
             match inspect::value(&reading, &self.path, (holds, to), &mut buffer[..step], page) {
                 Ok(found) if found == *value && shown() => holds = to,
                 Err(error) if error.kind == Kind::Cancelled => return Err(error),
-                // The medium is bad: copied again from here. Where it is the root that is gone, nothing is said of it.
-                Err(error) if error.errno != libc::EIO || root.check().is_err() => return Err(error),
+                // Where it is the root that is gone, nothing is said of the part. Else the medium is bad, in whatever
+                // words (a direct read of a bad sector may say ENODATA, EILSEQ, EREMOTEIO): copied again from here.
+                Err(error) if root.check().is_err() => return Err(error),
                 Ok(_) | Err(_) => break,
             }
         }
@@ -125,7 +128,7 @@ impl Part {
     /// Removes the part, unless another file has taken its name. One that stays is cleared with its folder.
     pub(crate) fn clear(&self) {
         if self.is_there().is_ok_and(|there| there) {
-            let _cleared_later = sink::remove(&self.dir, &self.name);
+            let _cleared_later = place::remove(&self.dir, &self.name);
         }
     }
 

@@ -7,7 +7,7 @@
 //! file is then read from where the shortest part ends (`start.rs`); every sink passes over what it has.
 //!
 //! A part that was looked into and cannot be gone on with is removed, and the copy made from its start; so is one of which
-//! its device shows nothing, on a file system that is never cold. Where a part could not even be looked into, or what is
+//! its device shows nothing, because it cannot be read past memory. Where a part could not even be looked into, or what is
 //! known against it could not be noted for good, the root has a fault of its own, and its part stays as it is.
 
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use crate::behind::Behind;
 use crate::buffer::Buffer;
 use crate::error::{Kind, Result};
 use crate::leftover::{Part, Proven};
+use crate::place::{Mark, Place};
 use crate::platform::{self, Dir};
 use crate::progress::Page;
 use crate::root::Root;
 use crate::sample;
-use crate::sink::{Mark, Place, Sink};
+use crate::sink::Sink;
 use crate::source::Source;
 use crate::start::Start;
 use crate::story::{Head, Story};

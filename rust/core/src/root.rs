@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-pub(crate) use crate::parents::{folder_of, Parents};
+use crate::parents::{folder_of, Parents};
 use crate::platform::{self, Dir, Stat};
 use crate::volume::{self, Coldness, Method};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::behind::{Behind, Wake};
 use crate::clone::Strategy;
 use crate::error::{Error, Kind, Result};
-pub(crate) use crate::place::{remove, Mark, Place};
+use crate::place::{remove, Place};
 use crate::platform::{self, Stat};
 use crate::progress::Page;
 

@@ -183,7 +183,7 @@ impl Work<'_> {
         batch.spent.flushing += lap(&mut clock);
         let digests: Vec<Option<Digest>> = staged.iter().map(Staged::digest).collect();
         let outcomes = self.read_back(part, &digests, &columns);
-        conclude(&mut staged, columns, outcomes);
+        conclude(self.roots, &mut staged, columns, outcomes);
         batch.staged.append(&mut staged);
         batch.spent.reading_back += lap(&mut clock);
     }

@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use crate::error::{Error, Result};
+use crate::parents::folder_of;
 use crate::platform::{self, Dir};
-use crate::root::folder_of;
 use crate::story::Story;
 
 /// A file has 2 MiB of values at most, which take 4 MiB when each is told by itself, and as much again for each attempt

@@ -16,8 +16,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::place;
 use crate::platform::{self, Dir};
-use crate::sink;
 use crate::story::{encoded, first_check, front, named, Check, Head, Story, CONDEMNED, CREATED, HEAD, RENAMED, VALUES};
 use crate::told;
 use crate::tree::ChainingValue;
@@ -100,7 +100,7 @@ impl Trail {
 
     /// Begins a new trail in the place of whatever is there.
     pub(crate) fn begin(dir: &Arc<Dir>, name: &[u8], path: &[u8], head: &Head) -> io::Result<Self> {
-        sink::remove(dir, name)?;
+        place::remove(dir, name)?;
         let file = dir.create_new(name)?;
         if !platform::lock(&file)? || !is_at(&file, dir, name) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -159,7 +159,7 @@ impl Trail {
     /// Takes the trail from its name, durably. Another one that has taken its place stays.
     fn withdraw(&self) -> io::Result<()> {
         match self.dir.stat(&self.name) {
-            Ok(there) if platform::stat_file(&self.file)?.same_file(&there) => sink::remove(&self.dir, &self.name)?,
+            Ok(there) if platform::stat_file(&self.file)?.same_file(&there) => place::remove(&self.dir, &self.name)?,
             Err(error) if platform::errno(&error) != libc::ENOENT => return Err(error),
             Ok(_) | Err(_) => {}
         }

@@ -105,8 +105,8 @@ pub struct Staged {
     pub bytes_read: u64,
     /// Bytes of half-made copies that were proven and not written again, summed over the copies that arrived.
     pub resumed: u64,
-    /// Roots, by their index in the call, on which a half-made copy was made anew because its file system is never cold:
-    /// nothing shows what its device holds.
+    /// Roots, by their index in the call, on which a half-made copy was made anew because nothing shows what its device
+    /// holds: it could not be read past this machine's memory.
     pub unshown: Vec<usize>,
     /// When work on this file began, in nanoseconds since the Unix epoch.
     pub started_ns: i64,

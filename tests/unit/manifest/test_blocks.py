@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from ingest import engine
-from ingest.errors import ManifestError
+from ingest.errors import CancelledError, ManifestError
 from ingest.manifest.blocks import Blocks, blocks_path, write_blocks
 from ingest.manifest.chain import chain
 from ingest.manifest.lookup import BlockLookup
@@ -218,3 +218,13 @@ def test_a_part_that_stands_keeps_its_blocks_whatever_is_tried_again(kept):
 
     stands = (archive.path / blocks_path(LATER, 1).decode()).read_bytes()
     assert engine.blake3(stands) == first.facts.blocks
+
+
+def test_whoever_is_told_to_stop_looks_no_further(kept):
+    archive, row = kept
+    write_blocks(archive.root, SESSION, 1, [row])
+    page = engine.Page()
+    page.cancel()
+
+    with pytest.raises(CancelledError):
+        BlockLookup(archive.root, page).find(row.blake3, row.size)

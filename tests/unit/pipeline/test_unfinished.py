@@ -62,6 +62,7 @@ def held(root, intent):
         ((None, b"broken", OLD), (OLD, None, b"broken"), False),  # or it is not right any more
         ((OLD, None, None), (OLD, None, None), False),
         ((OLD, b"broken", None), (OLD, None, b"broken"), False),
+        ((MINE, b"broken", OLD), (MINE, b"broken", OLD), None),  # the same, and what was staged is not right: it stays
         ((MINE, NEW, OLD), (MINE, NEW, OLD), None),  # somebody took the name, and the slot is taken: said, not touched
     ],
 )

@@ -167,6 +167,15 @@ def test_every_difference_can_be_asked_for_in_pages_of_any_size(session, arrive,
     assert all(each.read == digest(int(each.path[-9:-4]), "blake3") for _, each in told)
 
 
+def test_lists_of_one_name_keep_their_differences_apart(session, arrive, says):
+    """One source may lie in another: then two items have one absolute path."""
+    arrive(1, 2)
+    says(8, (1, "blake3", digest(99, "blake3")), path=b"B3SUMS")
+    says(9, (2, "blake3", digest(99, "blake3")), path=b"B3SUMS")
+
+    assert [(len(one.differing), one.differing_total) for one in told(session).each] == [(1, 1), (1, 1)]
+
+
 def test_a_session_without_lists_has_none(session, arrive):
     arrive(1)
 

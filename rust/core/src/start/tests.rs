@@ -2,8 +2,8 @@ use std::io::Write;
 
 use super::*;
 use crate::buffer::Buffer;
+use crate::place::Place;
 use crate::platform::Dir;
-use crate::sink::Place;
 use crate::story::Head;
 use crate::transfer::Transfer;
 use crate::tree::Piece;

@@ -11,7 +11,7 @@ import typer.main
 from ingest.cli.app import app
 
 HEAVY = {"pyarrow", "duckdb", "sqlalchemy", "alembic"}
-COMMANDS = ["copy", "resume", "sessions", "show", "verify", "repair", "query", "scan", "doctor", "bench"]
+COMMANDS = ["copy", "resume", "sessions", "show", "verify", "repair", "query", "scan", "doctor", "clear", "bench"]
 SPY = """
 import os, sys
 _who = "worker" if "--multiprocessing-fork" in sys.orig_argv else "main"

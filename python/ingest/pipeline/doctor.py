@@ -14,13 +14,15 @@ from ingest import engine
 from ingest.catalog.holdings import all_roots
 from ingest.db.engine import NAME, read_database
 from ingest.errors import IngestError, from_os_error, shown
+from ingest.pipeline.orphans import left_on
 from ingest.session.register import register
+from ingest.storage.leases import leases_on, stale, told
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import pin
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from ingest.db.engine import Database
@@ -116,13 +118,16 @@ def _journal(database: Database) -> Iterator[Health]:
 
 
 def _roots(database: Database) -> Iterator[Health]:
+    own = {entry.id[:8] for entry in register(database) if entry.held or not entry.over}
     with database.read() as connection:
         known = all_roots(connection)
     for uuid, path in known:
         name = f"archive {shown(path)}"
         try:
-            marker = read_marker(pin(path))
+            root = pin(path)
+            marker = read_marker(root)
             free = os.statvfs(path)
+            others = list(_others(root, name, own))
         except IngestError as error:
             # A disk in a drawer is where it should be.
             yield Health(name, "note", f"cannot be reached ({error.cause})", "Mount it to use it")
@@ -134,6 +139,23 @@ def _roots(database: Database) -> Iterator[Health]:
             yield Health(name, "note", "another folder or disk is there now", "Mount the archive to use it")
         else:
             yield Health(name, "ok", f"{free.f_bavail * free.f_frsize >> 30} GiB free, {uuid}")
+            yield from others
+
+
+def _others(root: engine.Root, name: str, own: Collection[str]) -> Iterator[Health]:
+    """Sessions that are not this journal's to complete, and work on an archive or have left something there."""
+    for seen in leases_on(root):
+        if seen.session[:8] in own:
+            continue
+        holder = told(seen.lease) if seen.lease is not None else "a newer version of ingest"
+        if not stale(seen, 0.0):
+            sure = seen.lease is not None and seen.lease.known
+            yield Health(name, "note", f"another session works here{'' if sure else ', or has died'}: {holder}")
+    for left in left_on(root):
+        if left.files and left.session not in own and (left.dead or left.lease is None):
+            what = f"{left.files:,} half-made files ({left.size >> 20:,} MiB) of session {left.session}, {left.holder}"
+            advice = "Complete it where it was begun: ingest resume. If that journal is lost: ingest clear"
+            yield Health(name, "note", what, f"{advice} {shown(root.path)}")
 
 
 def _sessions(database: Database) -> Iterator[Health]:

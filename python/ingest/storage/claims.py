@@ -53,7 +53,10 @@ def claim(root: Root, folder: bytes, ours: Claim) -> Claim | None:
     Raises:
         OSError: it cannot be written, or not be read.
     """
-    descriptor = open_folders(root, CLAIMS)
+    try:
+        descriptor = root.open_folder(CLAIMS)
+    except FileNotFoundError:
+        descriptor = open_folders(root, CLAIMS)  # flushed, too: only the first time
     try:
         limit = time.monotonic() + MOMENT
         while True:

@@ -38,9 +38,10 @@ from ingest.session.judged import differences
 from ingest.session.register import find, open_session, register, session_facts
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
-from ingest.storage.roots import open_destination, pin
+from ingest.storage.roots import open_destination, pin, require_writable
 from ingest.storage.rules import ruled
 from ingest.storage.sharing import cautions, look, require, require_on
+from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
     from ingest.pipeline.findings import VerifyReport
+    from ingest.pipeline.orphans import Cleared
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.storages import StoredRoot
@@ -314,6 +316,36 @@ def repair(
 
     pinned = pin(os.path.abspath(root))
     return repair_root(pinned, open_spares(os.path.abspath(other), pinned), dry_run=dry_run, progress=progress)
+
+
+def clear(
+    root: bytes,
+    home: Path,
+    *,
+    days: float | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    stopped: Callable[[], bool] = _never,
+) -> Cleared:
+    """Clear away what sessions left half-made in an archive that nobody goes on with: the command ``ingest clear``.
+
+    Args:
+        days: nothing was written for so long; None: `pipeline.orphans.DAYS`.
+        tell: told what is waited for. stopped: asked every second; True ends it.
+
+    Raises:
+        MissingError: the archive is not there. DeniedError: it cannot be written. CancelledError: it was stopped.
+        IngestError: it cannot be read, or not be cleared.
+    """
+    from ingest.pipeline.orphans import DAYS, clear_orphans
+
+    require_answers([root])
+    pinned = pin(os.path.abspath(root))
+    if read_marker(pinned) is None:
+        raise MissingError("this folder is no archive", path=pinned.path, operation="clear",
+                           advice="Name the folder that footage was copied to")  # fmt: skip
+    require_writable(pinned, volume_of(pinned.path))
+    own = {entry.id[:8]: entry.over and not entry.held for entry in sessions(home)}
+    return clear_orphans(pinned, own, tell, stopped, DAYS if days is None else days)
 
 
 def query(roots: Sequence[bytes], sql: str, home: Path) -> Answer:

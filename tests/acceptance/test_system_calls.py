@@ -79,7 +79,9 @@ def test_a_batch_costs_one_flush_and_a_file_two_opens_and_one_rename(traced, car
     assert len(files) == SMALL + 2
     assert {calls.opened[str(path)] for path in files} == {1}, "each source file is opened once"
     staged = {
-        path: times for path, times in calls.opened.items() if re.search(r"/staging/\w{8}/\d+-\d+-\d+\.part$", path)
+        path: times
+        for path, times in calls.opened.items()
+        if re.search(r"/staging/\w{8}/\d+-\d+-\d+\.\w{8}\.part$", path)
     }
     assert len(staged) == len(files)
     assert set(staged.values()) == {2}, "each copy is made, and opened once more to be read back"
@@ -108,5 +110,5 @@ def test_flushing_each_file_is_a_choice(traced, card, archive):
     calls = traced("copy", card, archive, "--flush", "each")
 
     assert not [path for call, path in calls.flushed if call == "syncfs"]
-    own = [path for call, path in calls.flushed if call == "fsync" and re.search(r"/\d+-\d+-\d+\.part$", path)]
+    own = [path for call, path in calls.flushed if call == "fsync" and re.search(r"/\d+-\d+-\d+\.\w{8}\.part$", path)]
     assert len(own) == SMALL + 2

@@ -249,6 +249,7 @@ class Checker:
     def __call__(
         self, card: Card, *roots: Path, label: str | None = None, missing: frozenset[str] | set[str] = frozenset(),
         complete: bool = True, abandoned: bool = False, home: Path | None = None, truth: dict[Path, Path] | None = None,
+        beside: frozenset[str] | set[str] = frozenset(),
     ) -> int:  # fmt: skip
         """Check a card's copies below roots; how many acknowledgements were checked.
 
@@ -257,6 +258,7 @@ class Checker:
                 must have arrived, be in a manifest, and no staging file may be left. abandoned: but for those of a
                 session whose journal is lost, which nobody can tell from one that still runs elsewhere.
             truth: where a root's bytes lie: the folder that a server holds, which no cache stands before.
+            beside: folders of a root that are another card's.
         """
         label = label or card.folder.name
         journal = Journal(home or self._home)
@@ -265,7 +267,7 @@ class Checker:
         checked = 0
         for root in roots:
             held = (truth or {}).get(root, root)
-            seen = self._look(card, held, label)
+            seen = self._look(card, held, label, beside)
             wanted = {f"{label}/{path}" for path in card.versions if path not in missing}
             told = {
                 os.fsdecode(row["path"]): row["blake3"].hex()
@@ -295,11 +297,13 @@ class Checker:
         self._tally["acknowledgements checked"] += checked
         return checked
 
-    def _look(self, card: Card, root: Path, label: str) -> dict[str, str]:
+    def _look(self, card: Card, root: Path, label: str, beside: frozenset[str] | set[str]) -> dict[str, str]:
         """What stands below a root, by name: only what the card held, whole, under its own name."""
         seen = {}
         for name in names(root):
             top, _, path = name.partition("/")
+            if top in beside:
+                continue
             if top != label or path not in card.versions:
                 raise BrokenPromiseError(f"a name that nothing on the card explains: {name}")
             seen[name] = digest(root / name)

@@ -10,6 +10,7 @@ from ingest.model.states import ItemState
 if TYPE_CHECKING:
     from ingest.model.session import Difference, Failure, ListReport, SessionReport
     from ingest.pipeline.findings import Finding, VerifyReport
+    from ingest.pipeline.orphans import Cleared, Left
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.storages import StoredRoot
     from ingest.session.register import Entry
@@ -183,6 +184,19 @@ def repair_document(report: RepairReport, exit_code: int) -> dict[str, Any]:
         ],
         "bytes": {"checked": report.bytes, "fetched": report.fetched}, "session": report.session,
         "manifests": [_text(path) for path in report.manifests], "dry_run": report.dry_run, "exit_code": exit_code,
+    }  # fmt: skip
+
+
+def clear_document(report: Cleared, exit_code: int) -> dict[str, Any]:
+    """The document of clear."""
+
+    def told(left: Left) -> dict[str, Any]:
+        lease = left.lease.lease if left.lease is not None else None
+        return {"session": left.session, "files": left.files, "bytes": left.size, "host": lease.host if lease else None}
+
+    return {
+        **path_fields(report.root, "root"), "cleared": [told(left) for left in report.cleared],
+        "kept": [{**told(left), "reason": why} for left, why in report.kept], "exit_code": exit_code,
     }  # fmt: skip
 
 

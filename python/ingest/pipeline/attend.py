@@ -15,6 +15,7 @@ from ingest.errors import shown
 from ingest.model.states import SessionState
 from ingest.pipeline.run import run
 from ingest.pipeline.sentry import Sentry
+from ingest.pipeline.tenure import Tenure
 from ingest.session.journal import Journal
 from ingest.session.register import let_go
 from ingest.session.report import exit_code
@@ -48,7 +49,9 @@ def attend(work: Work, database: Database) -> SessionState:
             outcome.put(error)
 
     work.alive()
-    with Sentry.over(work) as sentry:
+    roots = [one.root for one in work.destinations if one is not None]
+    with Sentry.over(work) as sentry, Tenure(work.facts.id, roots) as tenure:
+        work.require_ours = tenure.require
         threading.Thread(target=work_on, name="run", daemon=True).start()
         try:
             end = _await(outcome, work, sentry)
@@ -68,7 +71,7 @@ def attend(work: Work, database: Database) -> SessionState:
             journal.root_state(number, SessionState.PAUSED_NETWORK)
     work.warn(why)
     with database.write() as connection:
-        let_go(connection, work.facts.key, state, exit_code(journal, state), why, time.monotonic() - began)
+        let_go(connection, work.facts, state, exit_code(journal, state), why, time.monotonic() - began)
     return state
 
 

@@ -45,6 +45,7 @@ class Work:
         retry: failed items of earlier runs are to be tried again.
         sharing: which copies are clones or links of their source.
         beat: when the run last made a step (`time.monotonic`).
+        require_ours: raises PausedError when another process has taken the session over.
     """
 
     database: Database
@@ -61,10 +62,16 @@ class Work:
     warnings: list[str] = field(default_factory=list)
     sharing: Sharing = field(default_factory=Sharing)
     beat: float = 0.0
+    require_ours: Callable[[], None] = lambda: None
 
     def alive(self) -> None:
-        """The run makes a step."""
+        """The run makes a step.
+
+        Raises:
+            PausedError: the session is no longer this process's.
+        """
         self.beat = time.monotonic()
+        self.require_ours()
 
     def warn(self, text: str) -> None:
         """Tell the monitor, and remember it for the report."""

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from ingest import engine
 from ingest.db.engine import NAME, read_database
 from ingest.errors import IngestError, shown
+from ingest.pipeline.orphans import left_on
 from ingest.pipeline.storages import look_at_roots
 from ingest.session.register import register
+from ingest.storage.leases import leases_on, stale, told
+from ingest.storage.roots import pin
 from ingest.storage.volumes import Storage, volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from ingest.db.engine import Database
@@ -125,10 +128,12 @@ def _journal(database: Database) -> Iterator[Health]:
 
 
 def _roots(database: Database, rules: Sequence[Rule]) -> Iterator[Health]:
+    own = {entry.id[:8] for entry in register(database) if entry.held or not entry.over}
     for stored in look_at_roots(database, rules):
         name = f"archive {shown(stored.look.path)}"
         if stored.problem is None:
             yield Health(name, "ok", "; ".join(_archive(stored)))
+            yield from _others(pin(stored.look.path), name, own)
             continue
         waiting = f"; waiting for it: {', '.join(each[:8] for each in stored.resumable)}" if stored.resumable else ""
         # A disk in a drawer is where it should be.
@@ -153,6 +158,22 @@ def _archive(stored: StoredRoot) -> Iterator[str]:
     yield f"sessions: {stored.sessions}" + (
         f", of which {len(stored.resumable)} can be resumed" if stored.resumable else ""
     )
+
+
+def _others(root: engine.Root, name: str, own: Collection[str]) -> Iterator[Health]:
+    """Sessions that are not this journal's to complete, and work on an archive or have left something there."""
+    for seen in leases_on(root):
+        if seen.session[:8] in own:
+            continue
+        holder = told(seen.lease) if seen.lease is not None else "a newer version of ingest"
+        if not stale(seen, 0.0):
+            sure = seen.lease is not None and seen.lease.known
+            yield Health(name, "note", f"another session works here{'' if sure else ', or has died'}: {holder}")
+    for left in left_on(root):
+        if left.files and left.session not in own and (left.dead or left.lease is None):
+            what = f"{left.files:,} half-made files ({left.size >> 20:,} MiB) of session {left.session}, {left.holder}"
+            advice = "Complete it where it was begun: ingest resume. If that journal is lost: ingest clear"
+            yield Health(name, "note", what, f"{advice} {shown(root.path)}")
 
 
 def _sessions(database: Database) -> Iterator[Health]:

@@ -8,6 +8,7 @@ from ingest.engine import failed
 from ingest.errors import IngestError, PausedError, shown
 from ingest.layouts.naming import mirrored
 from ingest.model.states import ItemState, SessionState
+from ingest.storage.claims import release
 from ingest.storage.marker import check_marker
 from ingest.storage.roots import clear_staging
 from ingest.workers.messages import Folders
@@ -132,7 +133,7 @@ def clean_up(
     journal: Journal,
     trails: Trails,
 ) -> None:
-    """Remove this session's empty staging folders; what still waits for its name, or is to be gone on with, stays."""
+    """Remove this session's empty staging folders, and its claims; what still waits for its name, or is to be gone on with, stays."""
     over = state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS)
     for number, destination in enumerate(destinations):
         if destination is None or board.root_states[number].paused:
@@ -140,6 +141,10 @@ def clean_up(
         try:
             kept = set() if over else journal.staged(number) | trails.parts(destination.marker.uuid).keys()
             clear_staging(destination.root, board.facts.short, kept)
+            if over:
+                release(destination.root, board.facts.id)
+        except OSError as error:
+            board.warn(f"its claim on a folder was not taken back: {error.strerror}")
         except IngestError as error:
             board.warn(f"staging was not cleared: {error}")
     if over:

@@ -8,6 +8,7 @@ a batch is staged and proven -> `validated` is committed -> the names are given 
 from __future__ import annotations
 
 import errno
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
@@ -53,6 +54,8 @@ class Flow:
         self.naming = Naming(board, planner, self._setbacks)
         self._staging = staging_folder(board.facts.short)
         self._names = 0
+        # Not even another process that has the same journal (a copy of it) gives the same names.
+        self._word = token_hex(4).encode("ascii")
         self.lane = Lane(board, self)
         self.comparison = Comparison(board, self, planner, self._setbacks)
 
@@ -147,7 +150,8 @@ class Flow:
         """A staging name for each item that was never used before."""
         first, run = self._names + 1, self._board.facts.run
         self._names += len(items)
-        return [b"%s/%d-%d-%d.part" % (self._staging, item, run, number) for number, item in enumerate(items, first)]
+        start, end = self._staging, self._word
+        return [b"%s/%d-%d-%d.%s.part" % (start, item, run, number, end) for number, item in enumerate(items, first)]
 
     def batch(self, request_id: int, key: Key, items: list[Item]) -> Stage | None:
         """The staging request for a shard, without what has to wait by now; None if nothing is left."""

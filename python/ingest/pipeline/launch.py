@@ -16,6 +16,7 @@ from ingest.model.states import SessionState
 from ingest.monitor import OneAtATime, Silent
 from ingest.pipeline.opening import given, reopen_destination, reopen_sources, ruled_roots, ruled_sources
 from ingest.pipeline.rollcall import silent
+from ingest.pipeline.tenure import require_free
 from ingest.session.journal import Journal
 from ingest.session.register import session_facts, take_up
 from ingest.session.report import report
@@ -74,7 +75,7 @@ def take_up_again(
         named: it was asked for by its name: failed items are tried again.
 
     Raises:
-        IngestError: a source, or every destination, is away; or as :func:`launch`.
+        IngestError: a source, or every destination, is away; another machine works on it; or as :func:`launch`.
     """
     facts = session_facts(database, entry.key)
     journal = Journal(database, entry.key)
@@ -87,6 +88,7 @@ def take_up_again(
     sources = ruled_sources(reopen_sources(journal, facts.sources), rules)
     found, away = _reopen_destinations(facts, {number - first: why for number, why in dead.items()})
     destinations = ruled_roots(found, rules)
+    require_free(facts.id, destinations, monitor or Silent(), stopped)
     state = entry.state
     sharing = sharing_of(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
     warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])

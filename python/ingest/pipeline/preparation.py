@@ -1,7 +1,7 @@
 """What comes before the first byte moves: the scan, the card's own lists, the folders, and whether there is room.
 
-Promises: every item is in the journal before anything is done with the first, and nothing is written to a root but that
-what earlier runs left unproven is cleared. Each step can be interrupted, and is gone on with by the next run.
+Promises: every item is in the journal before anything is done with the first, and nothing is written to a root but the
+claim on the card's folder; what earlier runs left unproven is cleared. Each step can be interrupted, and is gone on with by the next run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,17 @@ from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Card, Look, survey
+from ingest.storage.claims import Claim, claim, release
+from ingest.storage.leases import machine
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for, taken_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from ingest.engine import Root
     from ingest.model.item import Item
+    from ingest.model.session import SourceFacts
     from ingest.pipeline.context import Context
 
 
@@ -118,9 +124,11 @@ def choose_folders(context: Context) -> dict[int, Absent]:
         [destination.root for _, destination in standing], [context.keys[number] for number, _ in standing],
         context.work.database, context.heed_stop, context.journal.note_digests,
     )  # fmt: skip
+    places = sorted((destination.marker.uuid, destination.root) for _, destination in standing)
     for facts, root in zip(context.facts.sources, context.work.sources, strict=True):
         card = Card(partial(_pages, context, facts.number), partial(context.journal.weigh, facts.number))
         explicit = context.facts.label is not None
+        look = replace(look, claim=partial(_claim, [one for _, one in places], _claim_of(context, facts)))
         try:
             found = survey(card, root, look, facts.label, chosen=context.folders.get(facts.number), explicit=explicit)
         except IngestError as error:
@@ -134,6 +142,28 @@ def choose_folders(context: Context) -> dict[int, Absent]:
         for (number, _), one in zip(standing, found.absent, strict=True):
             total[number].add(one, shared=(facts.number, number) in context.work.sharing.pairs)
     return total
+
+
+def _claim_of(context: Context, source: SourceFacts) -> Claim:
+    """What a session says of a folder that it fills from a source."""
+    # The inode alone would be another folder's on another disk, the file system alone every folder's on this one.
+    place = f"{machine()} {source.fs_uuid or source.device} {source.inode}"
+    return Claim(context.facts.id, place, context.journal.likeness(source.number))
+
+
+def _claim(roots: Sequence[Root], ours: Claim, folder: bytes) -> bool:
+    """Claim a folder on every root, or on none. All do it in one order, so that of two sessions one gets it."""
+    for number, root in enumerate(roots):
+        try:
+            other = claim(root, folder, ours)
+        except OSError:
+            continue  # a root that is full, or away: for the preflight and the watch to say
+        if other is not None and not other.same_card(ours):
+            for claimed in roots[:number]:
+                with suppress(OSError, IngestError):
+                    release(claimed, ours.session, folder)
+            return False
+    return True
 
 
 def preflight(context: Context, absent: dict[int, Absent]) -> None:

@@ -68,7 +68,7 @@ def run(work: Work, sentry: Sentry) -> SessionState:
         raise
     finally:
         with work.database.write() as connection:
-            let_go(connection, work.facts.key, state, code, problem, time.monotonic() - began)
+            let_go(connection, work.facts, state, code, problem, time.monotonic() - began)
     return state
 
 

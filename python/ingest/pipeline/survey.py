@@ -22,7 +22,7 @@ from ingest.pipeline.plan import same_mtime
 from ingest.storage.marker import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.db.engine import Database
     from ingest.engine import Identity, Root
@@ -68,6 +68,7 @@ class Look:
         roots, keys: the destinations, and their keys in the database.
         heed: called often; raises when the user wants to stop.
         note: told the digests of items that had to be hashed, ``(item, blake3)``, so that none is read for it again.
+        claim: takes a folder for the card, on every root; False where another card is being brought there just now.
     """
 
     roots: Sequence[Root]
@@ -75,6 +76,7 @@ class Look:
     database: Database | None
     heed: Callable[[], None] = lambda: None
     note: Callable[[list[tuple[Item, bytes]]], None] = lambda _: None
+    claim: Callable[[bytes], bool] = lambda _: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +122,37 @@ def survey(
         fit = _compare(card, source, look, folder, strict=False)
         assert fit is not None  # noqa: S101 - only a strict look refuses
         return Survey(folder, fit.absent)
+    for folder, fit in _fitting(card, source, look, label):
+        if not look.claim(folder):
+            continue
+        if not fit.alike:
+            # Since it was looked at, another session may have filled it, and let go of it.
+            again = _compare(card, source, look, folder, strict=True)
+            if again is None:
+                continue
+            return Survey(folder, again.absent)
+        return Survey(folder, fit.absent)
+    raise AssertionError  # there is always one more number
+
+
+def _fitting(card: Card, source: Root, look: Look, label: bytes) -> Iterator[tuple[bytes, _Fit]]:
+    """The folders that may be the card's, the likeliest first, and free ones without end."""
     # This card's own folder first, whatever its number is here: it may have come with others to another archive.
     taken = _numbers(look.roots, label)
     first_free = next(number for number in count(1) if number not in taken)
-    fitting: Survey | None = None
+    others: list[tuple[bytes, _Fit]] = []
     for number in sorted({*taken, first_free}):
         folder = card_folder(label, number)
         fit = _compare(card, source, look, folder, strict=True)
-        if fit is None:
-            continue
-        if fit.alike:
-            return Survey(folder, fit.absent)
-        fitting = fitting or Survey(folder, fit.absent)
-    assert fitting is not None  # noqa: S101 - a folder that is not there fits every card
-    return fitting
+        if fit is not None and fit.alike:
+            yield folder, fit
+        elif fit is not None:
+            others.append((folder, fit))
+    yield from others
+    for number in count(first_free + 1):
+        if number not in taken:
+            files, size = card.weigh()
+            yield card_folder(label, number), _Fit([Absent(files, size) for _ in look.roots])
 
 
 def _numbers(roots: Sequence[Root], label: bytes) -> set[int]:

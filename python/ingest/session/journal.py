@@ -152,6 +152,18 @@ class Journal(Tally):
             number, size = connection.execute(query).one()
             return int(number), int(size)
 
+    def likeness(self, source: int) -> str:
+        """How many files a source was found with, and of which sizes and times in sum: the same for the same card.
+
+        Of times (ns) counts what is left after a division by a prime: their sum would be no number for the database.
+        """
+        times = func.sum(items.c.mtime_ns % 1_000_000_007)
+        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0), func.coalesce(times, 0)).where(
+            items.c.session == self.key, items.c.source == source
+        )
+        with self.database.read() as connection:
+            return "-".join(str(int(number)) for number in connection.execute(query).one())
+
     def sample(self, source: int, size: int) -> list[Item]:
         """So many items of a source at most, spread over it; without what systems leave on every card."""
         own = (items.c.session == self.key) & (items.c.source == source) & (items.c.state != ItemState.EXCLUDED)

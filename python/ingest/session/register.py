@@ -112,12 +112,21 @@ def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
 
 
 def let_go(
-    connection: Connection, key: int, state: SessionState, exit_code: int, problem: str | None, seconds: float
+    connection: Connection,
+    facts: SessionFacts,
+    state: SessionState,
+    exit_code: int,
+    problem: str | None,
+    seconds: float,
 ) -> None:
-    """End this process's hold on a session, in its final state of this run, which took so many seconds."""
+    """End this process's hold on a session, in its final state of this run, which took so many seconds.
+
+    Where somebody has taken it up anew meanwhile (a home folder that machines share), nothing of theirs is touched.
+    """
     values = {"state": state, "exit_code": exit_code, "problem": problem, "finished_at": time.time_ns(),
               "seconds_total": sessions.c.seconds_total + seconds}  # fmt: skip
-    connection.execute(update(sessions).where(sessions.c.key == key).values(**values, owner_pid=None))
+    own = (sessions.c.key == facts.key) & (sessions.c.run == facts.run)
+    connection.execute(update(sessions).where(own).values(**values, owner_pid=None))
 
 
 def move_session(connection: Connection, key: int, now: SessionState, then: SessionState) -> SessionState:

@@ -293,3 +293,43 @@ def test_a_name_that_a_root_cannot_hold_stands_nowhere(place):
     )
 
     assert (found.folder, found.absent) == (b"CARD", [Absent(1, 9)])
+
+
+# Two at once
+
+
+def test_a_folder_that_another_card_is_being_brought_to_is_left_alone(look):
+    asked = []
+
+    def claim(folder):
+        asked.append(folder)
+        return folder not in (b"CARD", b"CARD_2")
+
+    assert look(CARD, claim=claim).folder == b"CARD_3"
+    assert asked == [b"CARD", b"CARD_2", b"CARD_3"]
+
+
+def test_a_folder_that_was_filled_between_the_look_and_the_claim_is_looked_at_again(place, look):
+    others = {name: b"another's " + data for name, data in CARD.items()}
+
+    def claim(folder):
+        if folder == b"CARD":
+            archive(place, b"CARD", others)
+        return True
+
+    assert look(CARD, claim=claim).folder == b"CARD_2"
+
+
+def test_what_came_with_the_very_same_card_meanwhile_is_not_absent(place, look):
+    def claim(folder):
+        archive(place, folder, CARD, roots=(0,))
+        return True
+
+    found = look(CARD, claim=claim)
+
+    assert found.folder == b"CARD"
+    assert [one.files for one in found.absent] == [0, 3]
+
+
+def test_a_folder_that_the_user_named_is_not_asked_for(look):
+    assert look(CARD, explicit=True, claim=lambda _: False).folder == b"CARD"

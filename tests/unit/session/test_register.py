@@ -19,7 +19,7 @@ def rewrite(session, **values: object) -> None:
 
 def close(session, state: SessionState = SessionState.PAUSED_USER, code: int = 6, problem: str | None = None) -> None:
     with session.database.write() as connection:
-        let_go(connection, session.facts.key, state, code, problem, 1.5)
+        let_go(connection, session_facts(session.database, session.facts.key), state, code, problem, 1.5)
 
 
 @pytest.fixture
@@ -106,6 +106,17 @@ def test_runs_and_seconds_count_on(session):
 
     with session.database.read() as connection:
         assert connection.exec_driver_sql("SELECT seconds_total FROM sessions").scalar() == 4.5
+
+
+def test_who_was_superseded_does_not_end_the_run_of_its_successor(session):
+    close(session)
+    before = session.facts
+    take_up(session.database, before.key, retry=False)
+
+    with session.database.write() as connection:
+        let_go(connection, before, SessionState.FAILED, 1, "late", 1.5)
+
+    assert (entry(session).state, entry(session).problem, entry(session).run) == (SessionState.INTERRUPTED, None, 2)
 
 
 def test_a_session_that_somebody_works_on_is_not_resumable(session, holding):

@@ -116,6 +116,10 @@ class Card:
         return sum((self.folder / path).stat().st_size for path in self.versions)
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def content(name: str, size: int, seed: int = 0) -> bytes:
     """Bytes that differ from file to file and from block to block."""
     random = Random(f"{name} {seed}")
@@ -581,6 +585,23 @@ class Mounts:
         self._run("umount", "--lazy", point)
         assert not os.path.ismount(point)
         self._points.remove(point)
+
+    def come_back(self, device: Any, point: Path) -> None:
+        """Plug it in again. As long as the kernel has not let go of what broke down, a mount would be that once more."""
+
+        def sound() -> bool:
+            self.mount(device, point)
+            try:
+                for folder, _, names in os.walk(point, onerror=_raise):
+                    for name in names:
+                        with Path(folder, name).open("rb") as file:
+                            file.read(1)
+            except OSError:
+                self.vanish(point)
+                return False
+            return True
+
+        until(sound, f"{point} to be sound again")
 
     def break_down(self, point: Path) -> None:
         """The device is gone: everything that is still open on it answers EIO. Only for our own loop devices."""

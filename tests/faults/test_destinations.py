@@ -149,7 +149,7 @@ def test_a_drive_that_vanishes_is_not_recreated_underneath(card, drive, mounts, 
     assert ended.document["items"]["failed"] == 0
     assert shell.run("resume").code == 8, "it is not back yet"
     assert os.listdir(disk) == []
-    mounts.mount(device, disk)
+    mounts.come_back(device, disk)
     check(card, disk, complete=False)
     resumed = shell.run("resume")
     assert (resumed.code, resumed.document["state"]) == (0, "completed")
@@ -167,7 +167,7 @@ def test_a_drive_that_loses_power_keeps_what_was_acknowledged(card, drive, mount
         mounts.vanish(disk)
     ended = running.end()
     assert ended.code == 8
-    mounts.mount(device, disk)
+    mounts.come_back(device, disk)
 
     assert check(card, disk, complete=False) > 0
 

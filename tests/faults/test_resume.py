@@ -260,18 +260,7 @@ def test_a_card_that_was_pulled_out_goes_on_when_it_is_back(mounts, make_card, a
         mounts.break_down(point)
         mounts.vanish(point)
     assert running.end().code == 8
-
-    def back():
-        """Mounted anew: as long as the kernel has not let go of the broken mount, it would be that one again."""
-        mounts.mount(device, point)
-        try:
-            with (card.folder / CLIP).open("rb") as stream:
-                return stream.read(1)
-        except OSError:
-            mounts.vanish(point)
-            return None
-
-    until(back, "the card")
+    mounts.come_back(device, point)
 
     ended = shell.run("resume")
 
@@ -349,7 +338,7 @@ def test_where_nothing_shows_what_the_device_holds_it_is_copied_again_and_said_s
 
     assert (ended.code, ended.document["bytes"]["resumed"]) == (0, 0), ended
     assert ended.document["bytes"]["read"] >= SIZE
-    (warning,) = [sentence for sentence in ended.document["warnings"] if "cold read" in sentence]
+    (warning,) = [sentence for sentence in ended.document["warnings"] if "half-copied" in sentence]
     assert str(disk.mount) in warning
     check(card, disk.mount)
 

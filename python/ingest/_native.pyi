@@ -45,6 +45,7 @@ changed while it was read) · ``unstable`` (the source gave different bytes when
 ``mismatch`` (the copy does not read back as written; ``ranges`` holds up to 16 differing byte ranges) ·
 ``cancelled``.
 ``operation``: the system call or step, as in ``open``, ``read``, ``write``, ``fsync``, ``verify``, ``rename``.
+``ranges``: also the bytes that a failed read of a source was asked for.
 ``errno``: 0 where no system call failed. ``path``: the file concerned, absolute, as far as it is known.
 ``detail``: one English sentence."""
 

@@ -88,7 +88,7 @@ class Failed:
         kind: `io`, `changed`, `unstable`, `mismatch` or `cancelled`; and
             `crashed`, `stalled`, which the supervisor says of a worker.
         operation: the system call or step. errno: 0 where no call failed. path: absolute.
-        detail: one sentence. ranges: differing byte ranges, [start, end).
+        detail: one sentence. ranges: byte ranges that differ, or could not be read, [start, end).
     """
 
     kind: str

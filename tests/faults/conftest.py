@@ -392,8 +392,11 @@ class Running:
 
     @property
     def supervisor(self) -> int:
-        """The process of the command itself, below its tracer if there is one."""
+        """The process of the command itself, below its tracer or its attendant if there is one."""
         if not self._traced:
+            with suppress(FileNotFoundError):
+                if Path(f"/proc/{self.process.pid}/comm").read_text().strip() == "ingest-attend":
+                    return next(iter(children(self.process.pid)), self.process.pid)
             return self.process.pid
         return until(lambda: children(self.process.pid), "the traced command")[0]
 
@@ -688,13 +691,23 @@ class FaultyDisk:
         new.replace(self._rules)
 
     def hits(self, **wanted: str) -> list[dict[str, Any]]:
-        """The faults that were met."""
+        """The faults that were met, the hanging ones too."""
         lines = map(json.loads, self._log.read_text().splitlines())
         return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+
+    def freeze(self) -> None:
+        """From now on nothing answers, as on a share whose server hangs."""
+        self._daemon.send_signal(signal.SIGSTOP)
+        until(lambda: is_frozen(self._daemon.pid), "a frozen daemon")
+
+    def thaw(self) -> None:
+        """It answers again, also what was asked meanwhile."""
+        self._daemon.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """The daemon's end, and the mount's."""
         self.rules()
+        self.thaw()  # whoever looks at a frozen mount, as umount does, hangs
         subprocess.run(["umount", "--lazy", str(self.mount)], capture_output=True, timeout=PATIENCE, check=False)
         if self._daemon.poll() is None:
             self._daemon.kill()

@@ -6,6 +6,7 @@ the file changes (replace it in one rename). A call takes the first rule that fi
 =========  ==================================================================================================
 op         the name of a method of `FaultFS`, or several in a list; ``flush`` is what close(2) waits for
 path       glob on the path inside the mount, either one of a rename or link (default ``*``)
+at         offset of a byte: only reads that ask for it, and writes that bring it
 nth        the first fitting call that fires (default 1)
 count      how many fire from then on (default 1; 0: all)
 err        errno by name; `after`: only when the real call was made
@@ -50,7 +51,7 @@ class Rules:
         facts = os.stat(self._file)
         return facts.st_ino, facts.st_mtime_ns
 
-    def match(self, call: str, paths: tuple[str, ...], size: int) -> dict[str, Any] | None:
+    def match(self, call: str, paths: tuple[str, ...], size: int, offset: int) -> dict[str, Any] | None:
         with self._lock:
             if (stamp := self.stamp) != self._seen:
                 with open(self._file, encoding="utf-8") as stream:
@@ -62,6 +63,8 @@ class Rules:
                 if call not in ([rule["op"]] if isinstance(rule["op"], str) else rule["op"]):
                     continue
                 if not any(fnmatch.fnmatch(path, rule["path"]) for path in paths):
+                    continue
+                if "at" in rule and not offset <= rule["at"] < offset + size:
                     continue
                 rule["calls"] += 1
                 if rule["calls"] < rule["nth"] or (rule["count"] and rule["calls"] >= rule["nth"] + rule["count"]):
@@ -98,10 +101,12 @@ class FaultFS(mfusepy.Operations):
     def _at(self, path: str) -> str:
         return self._backing + path
 
-    def _do(self, call: str, paths: tuple[str, ...], real: Callable[..., Any], data: bytes | int = b"") -> Any:
+    def _do(
+        self, call: str, paths: tuple[str, ...], real: Callable[..., Any], data: bytes | int = b"", offset: int = 0
+    ) -> Any:
         """Make the real call as far as the rules allow. `data` is what is written, or how much is to be read."""
         length = data if isinstance(data, int) else len(data)
-        rule = self._rules.match(call, paths, length)
+        rule = self._rules.match(call, paths, length, offset)
         if rule is None:
             return real(data)
         act = rule.get("act")
@@ -205,10 +210,10 @@ class FaultFS(mfusepy.Operations):
         return self._do("create", (path,), lambda _: os.open(self._at(path), flags, mode))
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-        return self._do("read", (path,), lambda wanted: os.pread(fh, wanted, offset), size)
+        return self._do("read", (path,), lambda wanted: os.pread(fh, wanted, offset), size, offset)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
-        return self._do("write", (path,), lambda given: os.pwrite(fh, given, offset), data)
+        return self._do("write", (path,), lambda given: os.pwrite(fh, given, offset), data, offset)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         return self._do("truncate", (path,), lambda _: os.truncate(fh or self._at(path), length)) or 0

@@ -300,3 +300,62 @@ def test_a_missing_card_at_resume_waits_for_it(make_card, archive, shell, check,
     (tmp_path / "away").rename(card.folder)
     assert shell.run("resume").code == 0
     check(card, archive)
+
+
+# A card that is dying, and one that is gone: the same error, told apart by a look at the card itself
+
+
+@pytest.mark.root
+def test_bytes_that_a_dying_card_does_not_give_are_named_and_everything_else_arrives(
+    faulty_disk, make_card, shell, archive, check, ingest
+):
+    disk = faulty_disk()
+    card = make_card({"A.JPG": 10_000, "B.MOV": 5_000_000, "C.JPG": 70_000}, disk.backing / "CARD")
+    card.folder = disk.mount / "CARD"
+    spoilt = 3_000_000
+    disk.rules({"op": "read", "path": "*/B.MOV", "at": spoilt, "err": "EIO", "count": 0})
+
+    ended = shell.run("copy", card.folder, archive)
+
+    assert disk.hits(op="read", err="EIO")
+    assert (ended.code, ended.document["state"]) == (7, "completed_with_errors"), ended
+    (failure,) = ended.document["failures"]
+    assert (failure["path"], failure["state"], failure["reason"]) == (str(card.folder / "B.MOV"), "failed", "io")
+    assert failure["operation"] == "read"
+    ((start, end),) = failure["ranges"]
+    assert start <= spoilt < end <= 5_000_000
+    assert end - start <= 4 << 20
+    assert any(f"[{start}, {end})" in text for text in ended.document["warnings"])
+    check(card, archive, missing={"B.MOV"})
+    told = ingest.run("show", ended.document["session"], "--items", "failed").stdout
+    assert told.count(f"bytes {start:,} to {end:,}") == 2  # in the summary, and in the list
+    shown = shell.run("show", ended.document["session"], "--items", "failed")
+    assert shown.document["items_listed"][0]["ranges"] == [[start, end]]
+    # Another reader gives them.
+    disk.rules()
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, archive)
+
+
+@pytest.mark.root
+def test_a_card_that_dies_while_it_is_scanned_is_waited_for_and_nothing_is_blamed(
+    faulty_disk, make_card, shell, archive, check, until
+):
+    disk = faulty_disk()
+    card = make_card({f"{folder:02}/{n}.JPG": 100 for folder in range(20) for n in range(3)}, disk.backing / "CARD")
+    card.folder = disk.mount / "CARD"
+    everything = ["getattr", "open", "read", "readdir", "statfs"]
+    disk.rules({"op": "readdir", "path": "/CARD/07", "act": "hang"})
+    running = shell.start("copy", card.folder, archive)
+    until(lambda: disk.hits(act="hang"), "the middle of the scan")
+
+    disk.rules({"op": everything, "count": 0, "err": "EIO"})
+
+    ended = running.end()
+    assert disk.hits(err="EIO")
+    assert (ended.code, ended.document["state"]) == (8, "paused(network)"), ended
+    assert str(card.folder) in ended.document["problem"]
+    assert ended.document["failures_total"] == 0
+    disk.rules()
+    assert shell.run("resume").code == 0
+    check(card, archive)

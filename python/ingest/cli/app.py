@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from ingest.cli.attendant import attend, say_goodbye
 from ingest.cli.commands import bench, clear, copy, doctor, query, repair, resume, scan, sessions, show, storage, verify
 from ingest.cli.output import prepare_streams, print_error
 from ingest.errors import ExitCode, IngestError, from_os_error
@@ -56,6 +57,8 @@ def main() -> NoReturn:
     # copy takes. Cycles are still collected, a few megabytes later.
     gc.set_threshold(50_000, 20, 50)
     prepare_streams()
+    if sys.platform == "linux":
+        attend(sys.argv[1:])
     try:
         code = app(standalone_mode=False)
     except IngestError as error:
@@ -86,6 +89,7 @@ def _leave(code: int) -> NoReturn:
     with suppress(OSError, ValueError, AttributeError):  # the last: a stream that was closed from the start is None
         sys.stdout.flush()
         sys.stderr.flush()
+        say_goodbye(code)
         os._exit(code)
     sys.exit(code)
 

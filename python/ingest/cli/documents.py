@@ -84,7 +84,7 @@ def failure_document(failure: Failure) -> dict[str, Any]:
     """One item that did not arrive."""
     return {
         **path_fields(failure.path), "state": str(failure.state), "reason": failure.reason, "operation": failure.operation,
-        "errno": failure.errno, "advice": failure.advice,
+        "errno": failure.errno, "advice": failure.advice, "ranges": [list(each) for each in failure.ranges],
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.cli.output import duration, listed, number, size
+from ingest.cli.output import duration, listed, number, ranges_told, size
 from ingest.errors import shown
 from ingest.model.states import SessionState
 
@@ -160,6 +160,7 @@ def _lost(report: SessionReport) -> list[str]:
                 + (f" ({why})" if why else "")
                 + (f". {failure.advice}" if failure.advice else "")
             )
+            lines += ranges_told(failure.ranges)
         if report.failures_total > _LISTED:
             lines.append(
                 f"    … and {report.failures_total - _LISTED:,} more: ingest show {report.id[:8]} --items failed"

@@ -93,7 +93,7 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One item that did not arrive, and why."""
+    """One item that did not arrive, and why. `ranges`: the bytes that could not be read, or differ, where known."""
 
     path: bytes
     state: ItemState
@@ -101,6 +101,7 @@ class Failure:
     operation: str
     errno: int
     advice: str
+    ranges: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,10 @@ class OneAtATime:
         self._monitor = monitor
         self._turn = threading.Lock()
 
+    def leave_off(self) -> None:
+        """Hand nothing on any more; a call that is under way is not waited for."""
+        self._monitor = Silent()
+
     @property
     def each(self) -> bool:
         """As it says."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import shown
 from ingest.model.states import SessionState
+from ingest.monitor import OneAtATime
 from ingest.pipeline.run import run
 from ingest.pipeline.sentry import Sentry
 from ingest.pipeline.tenure import Tenure
@@ -29,10 +31,12 @@ TICK: Final = 0.2
 # A run that makes no step for so long, while a place is known not to answer, stands before that place. Beside the 20 s
 # that it takes to know (`pipeline.watch`), it stays below the half minute in which a session has to pause.
 STUCK: Final = 8.0
+# Whoever does not stand there takes note of a place that has gone down within so long.
+HEED: Final = 2.0
 
 
 def attend(work: Work, database: Database) -> SessionState:
-    """Do a run of a session; its state after it. The journal's handle in `work` is the run's own.
+    """Do a run of a session; its state after it. Of `work` the run gets a copy, with a handle on the database.
 
     Where the run stands before a place that does not answer it is given up, and the session is `paused(network)`.
 
@@ -40,29 +44,37 @@ def attend(work: Work, database: Database) -> SessionState:
         IngestError: as `pipeline.run.run`.
     """
     began = time.monotonic()
+    heard = OneAtATime(work.monitor)
+    own = replace(work, database=database.handle(), monitor=heard)
     outcome: SimpleQueue[SessionState | BaseException] = SimpleQueue()
 
     def work_on() -> None:
         try:
-            outcome.put(run(work, sentry))
+            outcome.put(run(own, sentry))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             outcome.put(error)
 
-    work.alive()
+    def give_up() -> None:
+        own.database.give_up()
+        heard.leave_off()
+        if own.workers is not None:
+            own.workers.kill()
+
+    own.alive()
     roots = [one.root for one in work.destinations if one is not None]
-    with Sentry.over(work) as sentry, Tenure(work.facts.id, roots) as tenure:
-        work.require_ours = tenure.require
+    with Sentry.over(own) as sentry, Tenure(work.facts.id, roots) as tenure:
+        own.require_ours = tenure.require
         threading.Thread(target=work_on, name="run", daemon=True).start()
         try:
-            end = _await(outcome, work, sentry)
-        except BaseException:
-            work.database.give_up()  # the user's second Ctrl-C
+            end = _await(outcome, own, sentry)
+        except BaseException:  # the user's second Ctrl-C
+            give_up()
             raise
     if isinstance(end, BaseException):
         raise end
     if isinstance(end, SessionState):
         return end
-    work.database.give_up()
+    give_up()
     journal = Journal(database, work.facts.key)
     state, why = end
     places = len(work.facts.sources)
@@ -94,7 +106,7 @@ def _stuck(work: Work, sentry: Sentry) -> tuple[SessionState, str] | None:
     if still > STUCK and work.stopped():
         return SessionState.PAUSED_USER, "stopped by the user, while a disk did not answer"
     downs = sentry.downs()
-    if not downs or min(still, time.monotonic() - max(down.told for down in downs)) < STUCK:
+    if not downs or still < STUCK or time.monotonic() - max(down.told for down in downs) < HEED:
         return None
     sources = work.facts.sources
     paths = [

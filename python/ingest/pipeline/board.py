@@ -34,8 +34,11 @@ class Guard(Protocol):
     def blame(self, place: int) -> None:
         """Something failed there, perhaps because of the place."""
 
-    def certain(self, place: int) -> bool:
-        """Whether it has answered since, so that the failure is the item's own."""
+    def certain(self, place: int, since: float) -> bool:
+        """Whether it has answered since (`time.monotonic`), so that the failure is the item's own."""
+
+    def doubted(self, place: int, since: float) -> bool:
+        """Whether it did not answer at some moment since, so that the failure proves nothing."""
 
 
 # Each failed folder is a sentence of the summary, up to so many.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ingest.session.journal import Journal
     from ingest.storage.roots import Destination
     from ingest.storage.volumes import Volume
+    from ingest.workers.supervisor import Supervisor
 
 
 # Between two questions whether a place has answered (seconds).
@@ -44,7 +45,7 @@ class Work:
         stopped: whether the user has asked to stop.
         retry: failed items of earlier runs are to be tried again.
         sharing: which copies are clones or links of their source.
-        beat: when the run last made a step (`time.monotonic`).
+        beat: when the run last made a step (`time.monotonic`). workers: while it has some, for whoever gives it up.
         require_ours: raises PausedError when another process has taken the session over.
     """
 
@@ -62,6 +63,7 @@ class Work:
     warnings: list[str] = field(default_factory=list)
     sharing: Sharing = field(default_factory=Sharing)
     beat: float = 0.0
+    workers: Supervisor | None = None
     require_ours: Callable[[], None] = lambda: None
 
     def alive(self) -> None:
@@ -140,8 +142,9 @@ class Context:
         Raises:
             PauseError: it is not, or the user has asked to stop.
         """
+        since = time.monotonic()
         self.sentry.blame(source)
-        while not self.sentry.certain(source):
+        while not self.sentry.certain(source, since):
             self.heed_stop()
             if (down := self.sentry.down(source)) is not None:
                 where = shown(self.facts.sources[source].path)

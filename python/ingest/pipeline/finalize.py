@@ -14,7 +14,7 @@ from ingest.storage.roots import clear_staging
 from ingest.workers.messages import Folders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ingest.pipeline.board import Board
     from ingest.pipeline.flow import Flow
@@ -27,17 +27,21 @@ if TYPE_CHECKING:
 TRIES: Final = 2
 
 
-def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal, chosen: Mapping[int, bytes]) -> None:
+def make_folders(
+    board: Board, flow: Flow, workers: Supervisor, journal: Journal, chosen: Mapping[int, bytes],
+    look_around: Callable[[], None],
+) -> None:  # fmt: skip
     """Make every folder of the cards on every root, the empty ones too, and give each its time.
 
-    Children come before their parents: what happens inside a folder would change its time again.
+    Children come before their parents: what happens inside a folder would change its time again. While an answer is
+    waited for, `look_around` sees whether the root is still there.
     """
     for root in range(len(board.facts.roots)):
         for page in journal.folders():
             if board.root_states[root].paused:
                 break
             paths = [mirrored(chosen[folder.source], folder.path).rstrip(b"/") for folder in page]
-            answer = _ask(board, flow, workers, root, paths, [folder.mtime_ns for folder in page])
+            answer = _ask(board, flow, workers, root, paths, [folder.mtime_ns for folder in page], look_around)
             if answer is None:
                 if not board.root_states[root].paused:
                     board.pause_root(root, SessionState.PAUSED_NETWORK, "its folders could not be made")
@@ -53,13 +57,15 @@ def make_folders(board: Board, flow: Flow, workers: Supervisor, journal: Journal
 
 
 def _ask(
-    board: Board, flow: Flow, workers: Supervisor, root: int, paths: list[bytes], mtimes: list[int]
-) -> Answer | None:
+    board: Board, flow: Flow, workers: Supervisor, root: int, paths: list[bytes], mtimes: list[int],
+    look_around: Callable[[], None],
+) -> Answer | None:  # fmt: skip
     """Ask a worker, and another one if it dies over it; None if there was no answer."""
     answers: list[Answer] = []
     for _ in range(TRIES):
         board.outbox.send(Folders(board.outbox.number(), root, paths, mtimes), answers.append)
         while board.outbox.busy:
+            look_around()
             for event in workers.poll(0.2):
                 flow.handle(event)
         if answers or board.root_states[root].paused:

@@ -166,7 +166,7 @@ def launch(
     for text in warnings:
         monitor.warning(text)
     work = Work(
-        database.handle(), facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
+        database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
         [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
         sharing,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from ingest.model.states import ARRIVED, ItemState, advance, worst
 from ingest.session.columns import end_run, finalize_run, put_validated
 from ingest.session.digests import put_digests
 from ingest.session.report import counts
+from ingest.session.rows import operation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -214,7 +215,7 @@ class Ledger:
         return CopyRecord(
             item=item.number, source_path=source + b"/" + item.path, path=copy.path, size=item.size,
             mtime_ns=item.mtime_ns, kind=item.kind, state=copy.state, blake3=copy.blake3, reason=copy.reason,
-            operation=copy.operation, errno=copy.errno, attempts=copy.attempts, verify_method=copy.verify_method,
+            operation=operation_of(copy.operation)[0], errno=copy.errno, attempts=copy.attempts, verify_method=copy.verify_method,
             publish_method=copy.publish_method, read_mode=copy.read_mode, worker=copy.worker, started_ns=copy.started_at,
             copied_ns=copy.copied_at, validated_ns=copy.validated_at, finalized_ns=copy.finalized_at,
             strategy=copy.strategy,

@@ -25,12 +25,14 @@ class Waiting:
     """A copy, or several of one item that were made in one read, and what befell them.
 
     Attributes:
-        due: seconds on the caller's clock. place: where it failed, as the sentry counts places.
-        item: its number. roots: the destinations concerned. ours: the fault is the source's, not a root's.
+        due, since: when it is to be judged, and when it failed, in seconds on the caller's clock.
+        place: where it failed, as the sentry counts places. item: its number. roots: the destinations concerned.
+        source: the fault is the source's, not a root's.
     """
 
     due: float
     order: int
+    since: float = field(compare=False)
     place: int = field(compare=False)
     item: int = field(compare=False)
     roots: tuple[int, ...] = field(compare=False)
@@ -62,7 +64,7 @@ class Patience:
         last = attempts > len(self._delays)
         delay = LAST if last else self._delays[attempts - 1] * (1 + JITTER * self._random.uniform(-1, 1))
         self._count += 1
-        heapq.heappush(self._heap, Waiting(now + delay, self._count, place, item, roots, fault, source))
+        heapq.heappush(self._heap, Waiting(now + delay, self._count, now, place, item, roots, fault, source))
 
     def take(self, now: float, ripe: Callable[[Waiting], bool]) -> list[Waiting]:
         """Those whose time has come and for whom `ripe` says that they can be judged."""

@@ -127,11 +127,17 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if context.facts.run > 1 else None)
         intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
         context.meter.plan(ledger.counts["discovered"], *workload(list(absent.values()), workers.counters))
+
+        def look_around() -> None:
+            nonlocal intake
+            work.alive()
+            if downs := context.sentry.fresh():
+                intake = leave(downs, board, flow, intake, planner, sources, workers)
+
+        work.workers = workers
         try:
             while True:
-                work.alive()
-                if downs := context.sentry.fresh():
-                    intake = leave(downs, board, flow, intake, planner, sources, workers)
+                look_around()
                 flow.tend(time.monotonic())
                 if flow.room:
                     flow.take_in(intake.take())
@@ -156,7 +162,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         context.enter(SessionState.FINALIZING)
         ledger.commit()
         if not board.stopping and not work.options.only:
-            finalize.make_folders(board, flow, workers, journal, context.folders)
+            finalize.make_folders(board, flow, workers, journal, context.folders, look_around)
     finalize.look_again(board, work.destinations)
     finalize.close_manifests(board, scribes, journal, ledger.counts)
     for number in range(len(places)):

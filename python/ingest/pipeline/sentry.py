@@ -71,10 +71,15 @@ class Sentry:
         with self._lock:
             self._watch.blame(place, time.monotonic())
 
-    def certain(self, place: int) -> bool:
-        """Whether it answered after the last item failed there, so that a failure is the item's own."""
+    def certain(self, place: int, since: float) -> bool:
+        """Whether it has been looked at and answered since (`time.monotonic`), so that a failure is the item's own."""
         with self._lock:
-            return not self._watch.doubtful(place) and not self._watch.asking(place)
+            return self._watch.certain(place, since)
+
+    def doubted(self, place: int, since: float) -> bool:
+        """Whether it did not answer, or not well, at any moment since: then an item's failure proves nothing."""
+        with self._lock:
+            return self._watch.doubted(place, since)
 
     def down(self, place: int) -> Down | None:
         """Why a place has to be waited for; None as long as it is there."""

@@ -10,6 +10,7 @@ from ingest.engine import Failed
 from ingest.errors import TRANSIENT, shown
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.verdict import FAILED, Judgement, Step, judge_root, judge_source
+from ingest.session.rows import operation_at
 from ingest.workers.messages import Adopt, Prove, Publish, Reply, Stage
 from ingest.workers.supervisor import Answer
 
@@ -61,14 +62,15 @@ class Setbacks:
         place = board.place_of(source, copies[0].root)
         for copy in copies:
             copy.operation, copy.errno = fault.operation, fault.errno
+            if copy.state is ItemState.DISCOVERED:
+                board.plan_again(copy)  # so that nobody takes it for one that nothing has been done about
+        now = time.monotonic()
         board.guard.blame(place)
         attempts = max(1, *(copy.attempts for copy in copies))
         if fault.errno not in TRANSIENT:
             attempts = board.patience.tries  # another try would tell the same: it waits only for the word on its source
         roots = tuple(copy.root for copy in copies)
-        board.patience.put(
-            time.monotonic(), attempts, place, transfer.item.number, roots, fault, source=source is not None
-        )
+        board.patience.put(now, attempts, place, transfer.item.number, roots, fault, source=source is not None)
 
     def tend(self, now: float) -> None:
         """Take up the copies whose moment has passed: they are made again, have failed, or wait with their place."""
@@ -84,7 +86,8 @@ class Setbacks:
                     board.hold(transfer, copy)
                     continue
                 judgement = judge_source(one.fault, 1) if one.source else judge_root(one.fault, 1)
-                if judgement.step is Step.WAIT_MOMENT and copy.attempts < board.patience.tries:
+                once_more = judgement.step is Step.WAIT_MOMENT and copy.attempts < board.patience.tries
+                if once_more or board.guard.doubted(one.place, one.since):
                     board.plan_again(copy)
                     again.append(copy.root)
                 else:
@@ -96,7 +99,8 @@ class Setbacks:
     def _ripe(self, one: Waiting) -> bool:
         """Whether it can be said what a failure means: its place has answered since, or is known to be away."""
         source = self._board.alive[one.item].item.source
-        return all(self._board.waits(source, root) for root in one.roots) or self._board.guard.certain(one.place)
+        waits = all(self._board.waits(source, root) for root in one.roots)
+        return waits or self._board.guard.certain(one.place, one.since)
 
     def root_fault(self, transfer: Transfer, copy: Copy, fault: Failed) -> None:
         """Something is wrong with one copy at one root."""
@@ -133,8 +137,10 @@ class Setbacks:
                 if copy.state is ItemState.VALIDATED or board.leaves_trail(transfer.item):
                     board.outbox.discard(copy.root, copy.staging)
                 if fault.ranges:
+                    copy.operation = operation_at(fault.operation, fault.ranges)
                     ranges = ", ".join(f"[{start}, {end})" for start, end in fault.ranges)
-                    board.warn(f"{shown(fault.path)}: {judgement.reason}, differing bytes {ranges}")
+                    what = "differing bytes" if fault.kind == "mismatch" else "no answer for bytes"
+                    board.warn(f"{shown(fault.path)}: {judgement.reason}, {what} {ranges}")
                 board.ledger.end(transfer, copy, judgement.state, judgement.reason)
         return False
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from ingest.errors import ExitCode, IngestError
 from ingest.model.states import SessionState
 from ingest.session.journal import Journal
-from ingest.session.register import session_facts
+from ingest.session.register import let_go, session_facts
+from ingest.session.report import exit_code, report
 from ingest.workers.prober import Prober, Spot
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ SILENCE: Final = EVERY + 1.5
 MOST_APART: Final = 60.0
 # On a full disk so much has to have become free before it is worth another look.
 SPACE_STEP: Final = 1 << 20
+# And if none has since somebody looked: it may have between the last run's end and the first look.
+SPACE_ANYWAY: Final = 300.0
 WAITED_FOR: Final = frozenset({SessionState.PAUSED_NETWORK, SessionState.PAUSED_SPACE})
 
 
@@ -48,32 +51,47 @@ def see_through(
 
     Args:
         first, again: do a run; its report. They raise IngestError with exit code 8 where it could not even begin.
-        stopped: the user asked to stop: then it stays paused, as it is.
+        stopped: the user asked to stop: then it is `paused(user)`, as it would be in the middle of its work.
 
     Raises:
         IngestError: whatever `first` and `again` raise that waiting does not mend.
     """
     apart, step = EVERY, first
     while True:
-        told, why = None, ""
+        warnings: tuple[str, ...] = ()
         began = time.monotonic()
         try:
             told = step()
             if told.state not in WAITED_FOR:
                 return told
-            why = told.problem or ""
+            why, warnings = told.problem or "", told.warnings
         except IngestError as error:
             if error.exit_code is not ExitCode.PAUSED or stopped():
                 raise
             why = str(error)
-            trouble = error
         # What had just come back and is away again at once is not tried at every look.
         apart = min(2 * apart, MOST_APART) if step is again and time.monotonic() - began < apart else EVERY
         if not _wait(database, key, why, apart, monitor, stopped):
-            if told is None:
-                raise trouble
-            return told
+            return _left(database, key, why, warnings, monitor)
         step = again
+
+
+def _left(database: Database, key: int, why: str, warnings: Sequence[str], monitor: Monitor) -> SessionReport:
+    """The report of a session whose user no longer wants to wait."""
+    state = SessionState.PAUSED_USER
+    journal = Journal(database, key)
+    with database.write() as connection:
+        let_go(
+            connection,
+            session_facts(database, key),
+            state,
+            exit_code(journal, state),
+            f"stopped by the user while it waited: {why}",
+            0.0,
+        )
+    told = report(journal, session_facts(database, key), state, warnings)
+    monitor.finished(told)
+    return told
 
 
 def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor, stopped: Callable[[], bool]) -> bool:
@@ -100,8 +118,8 @@ def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor
                 absent.hear(found, now)
             if absent.ready(now, apart):
                 return True
-            # Not before whoever answers has had the time to.
-            if now - absent.began > MOMENT and absent.places != told:
+            # Not before whoever answers has had the time to, and it is known how full a full disk is.
+            if now - absent.began > MOMENT and absent.heard and absent.places != told:
                 told = absent.places
                 monitor.waiting(tuple(spots[spot].path for spot in sorted(told)), since, why)
             time.sleep(TICK)
@@ -131,6 +149,11 @@ class _Absent:
         """By their numbers."""
         return frozenset(self._missed | self._full | (self._paused - self._well.keys()))
 
+    @property
+    def heard(self) -> bool:
+        """Whether every full disk has told how full it is, or does not answer either."""
+        return self._full <= self._room.keys() | self._missed
+
     def hear(self, found: Finding, now: float) -> None:
         """Take in what a look found."""
         spot = found.spot
@@ -154,7 +177,9 @@ class _Absent:
         self._missed.update(spot for spot in everybody if now - self._well.get(spot, self.began) > SILENCE)
         if now - self.began < apart or not well.issuperset(range(self._first)):
             return False
-        if self._roomier or self._missed & well or (self._paused - self._missed) & well:
+        if self._roomier or (self._full & well and now - self.began > SPACE_ANYWAY):
+            return True
+        if self._missed & well or (self._paused - self._missed) & well:
             return True
         # Whatever it was is over: everything answers.
         return not (self._missed or self._full) and well.issuperset(everybody)

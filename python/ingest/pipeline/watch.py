@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -51,9 +52,15 @@ class Down:
 
 @dataclass(slots=True)
 class _State:
+    """`confirmed`: when the last look that went well was asked for; `failed`: when one last came to nothing."""
+
     answered: float
     due: float
     asked: dict[int, float] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)
+    confirmed: float = -inf
+    failed: float = -inf
+    blamed_at: float = -inf
     missed: int = 0
     blamed: int = 0
     failures: int = 0
@@ -85,34 +92,42 @@ class Watch:
         """An item failed there, in a way that may be the place's fault: have a look."""
         state = self._states[place]
         state.blamed += 1
-        if not state.asked:
+        state.blamed_at = now
+        if state.asked.keys() <= state.late:
             state.due = now
 
-    def doubtful(self, place: int) -> bool:
-        """Whether failures there say nothing about the item: the last look failed, or an answer is late."""
+    def certain(self, place: int, since: float) -> bool:
+        """Whether it answered a look that was asked for since: then what failed at that moment is no fault of its."""
         state = self._states[place]
-        return state.down is not None or state.missed > 0
+        return state.down is None and state.confirmed >= since
 
-    def asking(self, place: int) -> bool:
-        """Whether a look is under way, or about to be."""
-        state = self._states[place]
-        return state.down is None and (bool(state.asked) or state.blamed > 0)
+    def doubted(self, place: int, since: float) -> bool:
+        """Whether a look has come to nothing since, if only for a moment: then what failed proves nothing."""
+        return self._states[place].failed >= since
 
     def hear(self, finding: Finding, now: float) -> None:
         """Take an answer in, however late it is."""
         place, state = self._places[finding.spot], self._states[finding.spot]
         if place is None:
             return
-        if state.asked.pop(finding.look, None) is None and finding.errno:
-            return  # a look that was given up; that it came to nothing is known
+        asked, late = state.asked.pop(finding.look, None), finding.look in state.late
         if finding.errno == 0 and (why := _another(place, finding)) is None:
-            state.answered, state.missed, state.blamed, state.failures = now, 0, 0, 0
+            state.answered, state.missed, state.failures = now, 0, 0
+            state.confirmed = max(state.confirmed, -inf if asked is None else asked)
+            if state.confirmed >= state.blamed_at:
+                state.blamed = 0
+            else:
+                state.due = now  # something failed while it was asked
             # What was asked before and hangs in the kernel yet says nothing more.
             state.asked = {look: when for look, when in state.asked.items() if look > finding.look}
+            state.late &= state.asked.keys()
             return
         if finding.errno == 0:
             self._trip(finding.spot, why or "", now)
             return
+        if asked is None or late:
+            return  # that it came to nothing is known
+        state.failed = now
         state.missed += 1
         state.failures += state.blamed
         state.blamed = 0
@@ -129,8 +144,10 @@ class Watch:
             for look, when in list(state.asked.items()):
                 if now - when < DEADLINE:
                     continue
-                del state.asked[look]
-                state.missed += 1
+                if look not in state.late:
+                    state.late.add(look)
+                    state.failed = now
+                    state.missed += 1
                 moving = now - moved[place] < DEADLINE and now - state.answered < PATIENCE
                 if state.missed >= MISSED and not moving:
                     self._trip(place, f"no answer for {now - state.answered:.0f} s", now)

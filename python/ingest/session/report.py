@@ -11,6 +11,7 @@ from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
 from ingest.session.judged import differs, sums_report
+from ingest.session.rows import operation_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,8 +70,9 @@ def failure(item: Item, copy: Copy | None, source: bytes) -> Failure:
     reason = item.reason or str(item.state)
     code = (copy.errno if copy else 0) or item.errno
     advice = REASON_ADVICE.get(reason) or advice_for(code)
-    operation = (copy.operation if copy else None) or "scan"
-    return Failure(source.rstrip(b"/") + b"/" + item.path, item.state, reason, operation, code, advice)
+    operation, ranges = operation_of(copy.operation if copy else None)
+    path = source.rstrip(b"/") + b"/" + item.path
+    return Failure(path, item.state, reason, operation or "scan", code, advice, ranges)
 
 
 def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings: Sequence[str] = ()) -> SessionReport:

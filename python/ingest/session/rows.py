@@ -9,6 +9,8 @@ from ingest.model.item import CopyRecord, Item, Kind
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Row
 
 ItemRow: TypeAlias = "tuple[int, int, bytes, int, int, str, str, str | None, int, bytes | None]"
@@ -42,6 +44,19 @@ class Copy:
     strategy: str | None = None
 
 
+def operation_at(operation: str, ranges: Iterable[tuple[int, int]]) -> str:
+    """How the journal keeps the operation that failed with the bytes that it failed at, `[start, end)`: `read 0-4096`."""
+    return " ".join((operation, *(f"{start}-{end}" for start, end in ranges)))
+
+
+def operation_of(told: str | None) -> tuple[str | None, tuple[tuple[int, int], ...]]:
+    """The operation, and the bytes that it failed at, as `operation_at` put them together."""
+    if told is None:
+        return None, ()
+    operation, *ranges = told.split(" ")
+    return operation, tuple((int(start), int(end)) for start, _, end in (each.partition("-") for each in ranges))
+
+
 COPY_FIELDS: Final = tuple(Copy.__dataclass_fields__)
 ITEM_FIELDS: Final = ("item", "source", "path", "size", "mtime_ns", "kind", "state", "reason", "errno", "blake3")
 
@@ -64,7 +79,7 @@ def record_of(row: Row[Any], source: bytes) -> CopyRecord:
     return CopyRecord(
         item=row.item, source_path=source.rstrip(b"/") + b"/" + row.source_path, path=row.path, size=row.size,
         mtime_ns=row.mtime_ns, kind=Kind(row.kind), state=ItemState(row.state), blake3=row.blake3, reason=row.reason,
-        operation=row.operation, errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
+        operation=operation_of(row.operation)[0], errno=row.errno, attempts=row.attempts, verify_method=row.verify_method,
         publish_method=row.publish_method, read_mode=row.read_mode, worker=row.worker, started_ns=row.started_at,
         copied_ns=row.copied_at, validated_ns=row.validated_at, finalized_ns=row.finalized_at, strategy=row.strategy,
     )  # fmt: skip

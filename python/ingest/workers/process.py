@@ -128,6 +128,11 @@ def settle_in(parent: int) -> None:
     for stream in range(2 if os.environ.get("INGEST_DEBUG") else 3):
         os.dup2(nothing, stream)
     os.close(nothing)
+    let_tracker_go()
+
+
+def let_tracker_go() -> None:
+    """Let go of the helper process of `multiprocessing`, which ends when nobody holds its pipe; it holds our streams."""
     # There is no public way to do without it.
     tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
     if (inherited := getattr(tracker, "_fd", None)) is not None:

@@ -11,19 +11,19 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ingest import engine
 from ingest.errors import IngestError
 from ingest.model.options import STALL_COPY, STALL_VALIDATE
 from ingest.workers import process
-from ingest.workers.messages import Adopt, LastWords, Prove, Reply, Request, Setup, Stage
+from ingest.workers.messages import Adopt, LastWords, Prove, Stage
+from ingest.workers.slot import Slot, deliver, listen
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+    from ingest.workers.messages import Reply, Request, Setup
 
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
 DEPTH: Final = 2
@@ -33,8 +33,12 @@ STALL_CANCELLED: Final = 15.0
 STILLBORN: Final = 8
 # Words of the page that count bytes.
 _COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
+# They come first.
+_BYTES: Final = len(_COUNTED)
 # A process whose pipe is closed is about to end.
 REAP_SECONDS: Final = 5.0
+# All of those that were killed get so long together: who has not gone by then is kept by the kernel.
+REAP_KILLED: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,54 +76,6 @@ class Answer:
     reply: Reply
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
-    number: int
-    process: SpawnProcess
-    pipe: Connection
-    words: Any
-    outgoing: SimpleQueue[Setup | Request | None] = field(default_factory=SimpleQueue)
-    waiting: dict[int, Request] = field(default_factory=dict)
-    answered: bool = False
-    seen: tuple[int, ...] = ()
-    settled: tuple[int, ...] = (0, 0, 0)
-    moved: float = 0.0
-    proving: bool = False
-    stalled: bool = False
-    said: str = ""
-
-    @property
-    def load(self) -> int:
-        return sum(1 for request in self.waiting.values() if isinstance(request, Stage))
-
-    @property
-    def items(self) -> list[int]:
-        """What its threads work on: a word each, the item's number + 1, 0 when idle."""
-        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT :] if word))
-
-
-def _listen(slot: _Slot, inbox: SimpleQueue[tuple[_Slot, Reply | LastWords | None]]) -> None:
-    """Put a worker's answers in the inbox, and None when there will be no more: it died, in whatever moment."""
-    with suppress(OSError, EOFError):
-        while True:
-            inbox.put((slot, slot.pipe.recv()))
-    inbox.put((slot, None))
-
-
-def _deliver(pipe: Connection, outgoing: SimpleQueue[Setup | Request | None]) -> None:
-    """Send what is put in the queue, up to None, which is sent too (it means: end).
-
-    A thread of its own, because a worker that hangs in the kernel stops emptying its pipe: whoever writes to it
-    waits. When the worker dies the pipe breaks; its sentinel says so, and what it had not answered is known.
-    """
-    with suppress(OSError):
-        while True:
-            request = outgoing.get()
-            pipe.send(request)
-            if request is None:
-                return
-
-
 class Supervisor:
     """N workers. Use as a context manager: leaving it ends them."""
 
@@ -134,7 +90,7 @@ class Supervisor:
         self._books = threading.Lock()
         self._cancelled = False
         self._stillborn = 0
-        self._inbox: SimpleQueue[tuple[_Slot, Reply | LastWords | None]] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[Slot, Reply | LastWords | None]] = SimpleQueue()
         self._slots = [self._start(number) for number in range(count)]
 
     def __enter__(self) -> Self:
@@ -145,12 +101,12 @@ class Supervisor:
             self.kill()
         self.stop()
 
-    def _start(self, number: int) -> _Slot:
+    def _start(self, number: int) -> Slot:
         newborn = process.take(number)
         newborn.words[engine.CANCEL] = int(self._cancelled)
-        slot = _Slot(number, newborn.process, newborn.pipe, newborn.words, moved=time.monotonic())
+        slot = Slot(number, newborn.process, newborn.pipe, newborn.words, moved=time.monotonic())
         slot.outgoing.put(self._setup)
-        for target, arguments in ((_deliver, (slot.pipe, slot.outgoing)), (_listen, (slot, self._inbox))):
+        for target, arguments in ((deliver, (slot.pipe, slot.outgoing)), (listen, (slot, self._inbox))):
             threading.Thread(target=target, args=arguments, name=f"worker-{number}", daemon=True).start()
         return slot
 
@@ -193,7 +149,7 @@ class Supervisor:
             self._watch(slot, events)
         return events
 
-    def _take(self, slot: _Slot, reply: Reply | LastWords | None, events: list[Answer | Died]) -> None:
+    def _take(self, slot: Slot, reply: Reply | LastWords | None, events: list[Answer | Died]) -> None:
         if slot not in self._slots:
             return  # it was given up, and its requests went to another
         if isinstance(reply, LastWords):
@@ -209,9 +165,11 @@ class Supervisor:
             slot.settled = tuple(slot.words[word] for word in _COUNTED)
         events.append(Answer(slot.number, request, reply))
 
-    def _watch(self, slot: _Slot, events: list[Answer | Died]) -> None:
+    def _watch(self, slot: Slot, events: list[Answer | Died]) -> None:
         now = time.monotonic()
         seen = tuple(slot.words[engine.READ :])
+        if slot.seen and seen[:_BYTES] != slot.seen[:_BYTES]:
+            slot.flowed = now
         if seen != slot.seen or not slot.waiting:
             proven = engine.VERIFIED - engine.READ
             slot.proving = bool(slot.waiting and slot.seen) and seen[proven] != slot.seen[proven]
@@ -231,9 +189,9 @@ class Supervisor:
         return events
 
     def moved(self) -> list[float]:
-        """When something last moved at each place, on the clock of `time.monotonic`; 0 where nobody works now.
+        """When bytes last moved at each place, on the clock of `time.monotonic`; 0 where nobody works now.
 
-        May be asked from any thread.
+        Calls that fail are no movement: on a share that is lost each takes its time to. May be asked from any thread.
         """
         times = [0.0] * len(self._setup.places)
         with self._books:
@@ -242,10 +200,10 @@ class Supervisor:
             # The oldest is the one that it works on.
             for request in list(slot.waiting.values())[:1]:
                 for place in self._setup.touched(request):
-                    times[place] = max(times[place], slot.moved)
+                    times[place] = max(times[place], slot.flowed)
         return times
 
-    def _bury(self, slot: _Slot, events: list[Answer | Died], place: int | None = None) -> None:
+    def _bury(self, slot: Slot, events: list[Answer | Died], place: int | None = None) -> None:
         items = slot.items
         self._stillborn += not slot.answered and not items and place is None
         if self._stillborn > STILLBORN:
@@ -308,7 +266,8 @@ class Supervisor:
         limit = time.monotonic() + patience
         for slot in self._slots:
             slot.process.join(max(0.0, limit - time.monotonic()))
-            if slot.process.is_alive():
-                slot.process.kill()
-                slot.process.join(0.5)
+        self.kill()
+        limit = time.monotonic() + REAP_KILLED
+        for slot in self._slots:
+            slot.process.join(max(0.0, limit - time.monotonic()))
             process.abandon(slot.process)

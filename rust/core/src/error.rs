@@ -47,7 +47,8 @@ pub struct Error {
     pub errno: i32,
     /// One English sentence.
     pub detail: String,
-    /// Up to 16 differing byte ranges of a mismatch, each `(start, end)` with `end` excluded.
+    /// Up to 16 differing byte ranges of a mismatch, or those that a read of a source asked for in vain, each
+    /// `(start, end)` with `end` excluded.
     pub ranges: Vec<(u64, u64)>,
 }
 

@@ -153,7 +153,7 @@ impl Source {
             match reads.at(&mut piece[have..], offset + have as u64) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) => return Err(self.fault("read", &error)),
+                Err(error) => return Err(self.unread(offset + have as u64, offset + want as u64, &error)),
             }
         }
         let end = offset + want as u64;
@@ -219,7 +219,10 @@ impl Source {
             match reads.next(&mut buffer[have..]) {
                 Ok(0) => return Err(self.changed("it ended before the size it had")),
                 Ok(bytes) => have += bytes,
-                Err(error) => return Err(self.fault("read", &error)),
+                Err(error) => {
+                    let (from, to) = (self.offset + have as u64, self.offset + want as u64);
+                    return Err(self.unread(from, to, &error));
+                }
             }
         }
         if have > want {
@@ -292,6 +295,11 @@ impl Source {
 
     fn fault(&self, op: &'static str, error: &io::Error) -> Error {
         Error::io(op, self.path.clone(), error)
+    }
+
+    /// A read failed that asked for these bytes: a card that is dying does not give them.
+    fn unread(&self, from: u64, to: u64, error: &io::Error) -> Error {
+        Error { ranges: vec![(from, to)], ..self.fault("read", error) }
     }
 
     fn changed(&self, detail: impl Into<String>) -> Error {

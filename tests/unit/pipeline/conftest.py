@@ -82,16 +82,22 @@ class Crew:
 
 @dataclass
 class Guard:
-    """The sentry's twin: every place is there, unless it is said to be in `doubt`."""
+    """The sentry's twin: every place is there, unless it is in `doubt`, or has answered now but was `silent` before."""
 
     blamed: list[int] = field(default_factory=list)
     doubt: set[int] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
 
     def blame(self, place: int) -> None:
         self.blamed.append(place)
 
-    def certain(self, place: int) -> bool:
+    def certain(self, place: int, since: float) -> bool:
+        assert since <= time.monotonic()
         return place not in self.doubt
+
+    def doubted(self, place: int, since: float) -> bool:
+        assert since <= time.monotonic()
+        return place in self.silent
 
 
 class Desk:

@@ -11,7 +11,8 @@ from ingest import engine
 from ingest.model.item import Kind
 from ingest.model.options import CopyOptions, Duplicates, Partial
 from ingest.model.states import ItemState, SessionState
-from ingest.session.report import report
+from ingest.pipeline.plan import Transfer
+from ingest.session.report import failure, report
 from ingest.session.rows import Copy
 from ingest.workers.messages import Adopt, Discard, Prove, Publish, Stage
 from ingest.workers.supervisor import Died
@@ -236,6 +237,9 @@ def test_a_source_that_is_gone_before_the_comparison_was_removed(standing, wrong
     d = standing(0)
     for request in d.crew.all(Prove):
         d.proved(request, faults={1: wrong("io", errno.ENOENT, "open")} if request.root is None else {})
+    assert d.state(1) == "discovered"  # as long as nobody knows whether the source itself is there
+
+    d.later()
 
     assert d.state(1) == "removed"
     d.close_books()
@@ -1298,4 +1302,67 @@ def test_who_is_left_behind_at_a_dead_place_is_to_blame_for_nothing(desk, item, 
     d.run()
     assert d.copy(1, 1).state == d.copy(2, 1).state == "finalized"
     assert not [text for text in d.warnings if "crashed" in text]
+    d.close_books()
+
+
+def test_what_failed_while_its_place_was_silent_for_a_moment_is_not_judged_by_it(desk, item, wrong):
+    d = desk()
+    d.start(item(1), item(2))
+    d.guard.silent.add(0)
+    d.staged(d.only(Stage), source={1: wrong("changed", 0), 2: wrong("io", errno.ENOENT, "open")})
+    d.later()
+    d.guard.silent.clear()
+
+    assert {d.state(1), d.state(2)} == {"discovered"}
+    d.run()  # they are there, whole
+    assert {d.state(1), d.state(2)} == {"finalized"}
+    d.close_books()
+
+
+def test_the_last_try_does_not_count_if_its_place_was_silent(desk, item, wrong):
+    d = desk()
+    d.start(item(1))
+    for _ in range(3):
+        d.staged(d.only(Stage), source={1: wrong()})
+        d.later()
+    d.guard.silent.add(0)
+    d.staged(d.only(Stage), source={1: wrong()})
+    d.later()
+    d.guard.silent.clear()
+
+    assert d.state(1) == "discovered"
+    d.run()
+    assert d.state(1) == "finalized"
+
+
+def test_a_path_that_cannot_be_looked_at_for_a_moment_waits_and_is_copied_once(desk, item):
+    d = desk()
+    transfer = Transfer(item(1), {0: Copy(1, 0, ItemState.DISCOVERED)}, path=b"CARD/a")
+    d.session.add(item(1))
+    transfer.troubles[0] = OSError(errno.EIO, "why")
+    d.flow.admit([transfer])
+    d.tick()
+    assert not d.crew.pending
+
+    d.later()
+
+    assert d.only(Stage).items == [1]
+    d.run()
+    assert d.state(1) == "finalized"
+    d.close_books()
+
+
+def test_the_bytes_that_could_not_be_read_are_told_with_the_failure(desk, item, wrong):
+    d = desk()
+    d.start(item(1))
+    for _ in range(4):
+        d.staged(d.only(Stage), source={1: wrong(ranges=((4096, 8192), (12288, 12290)))})
+        d.later()
+
+    assert d.state(1) == "failed"
+    (record,) = [record for _, _, record in d.records]
+    assert record.operation == "read"
+    told = failure(d.session.items()[1], d.copy(1), b"/card")
+    assert (told.operation, told.ranges) == ("read", ((4096, 8192), (12288, 12290)))
+    assert any("no answer for bytes [4096, 8192), [12288, 12290)" in text for text in d.warnings)
     d.close_books()

@@ -64,18 +64,18 @@ def test_every_place_is_looked_at_every_few_seconds(clock):
 def test_a_place_that_never_answers_is_down_after_two_deadlines(clock):
     clock.after(EVERY + DEADLINE + 0.5, answering=(0,))
     assert not clock.down
-    assert clock.watch.doubtful(1)
+    assert clock.watch.doubted(1, 100.0)
 
     clock.after(EVERY, answering=(0,))
 
     assert [place for place, _ in clock.down] == [1]
-    assert not clock.watch.doubtful(0)
+    assert not clock.watch.doubted(0, 100.0)
 
 
 def test_a_late_answer_is_an_answer(clock):
     clock.after(EVERY + DEADLINE + 0.5, answering=(0,))
     clock.well(1, next(look for place, look in clock.asked if place == 1))
-    assert not clock.watch.doubtful(1)
+    assert clock.watch.certain(1, 100.0)
 
     clock.after(DEADLINE - 0.2, answering=(0,))
 
@@ -103,7 +103,7 @@ def test_an_error_that_may_pass_is_believed_the_second_time(clock):
     clock.after(EVERY + 0.2, answering=())
     clock.ill(1)
     assert not clock.down
-    assert clock.watch.doubtful(1)
+    assert clock.watch.doubted(1, 100.0)
 
     clock.after(EVERY, answering=())
     clock.ill(1)
@@ -115,8 +115,9 @@ def test_an_error_that_passed_is_forgotten(clock):
     for _ in range(5):
         clock.after(EVERY + 0.2, answering=(0,))
         clock.ill(1)
+        failed = clock.now
         clock.after(EVERY + 0.2)
-        assert not clock.watch.doubtful(1)
+        assert clock.watch.certain(1, failed)
     assert not clock.down
 
 
@@ -134,14 +135,48 @@ def test_failures_count_only_if_the_place_fails_too(clock):
 
 
 def test_a_place_is_looked_at_at_once_where_something_failed(clock):
-    clock.watch.blame(0, clock.now)
-    assert clock.watch.asking(0)
-    assert not clock.watch.asking(1)
+    failed = clock.now
+    clock.watch.blame(0, failed)
+    assert not clock.watch.certain(0, failed)
     clock.after(0.1)
 
     assert [place for place, _ in clock.asked] == [0]
-    assert not clock.watch.asking(0)
-    assert not clock.watch.doubtful(0)
+    assert clock.watch.certain(0, failed)
+    assert not clock.watch.doubted(0, failed)
+    assert not clock.watch.certain(1, failed)
+
+
+def test_an_answer_says_nothing_about_what_failed_after_it_was_asked_for(clock):
+    clock.watch.blame(1, clock.now)
+    clock.after(0.1, answering=())
+    failed = clock.now + 0.05
+    clock.watch.blame(1, failed)
+    clock.now += 0.1
+    clock.well(1, clock.asked[-1][1])
+    assert not clock.watch.certain(1, failed)
+
+    clock.after(0.1)
+
+    assert clock.watch.certain(1, failed)  # it was asked again at once
+
+
+def test_a_place_that_always_answers_late_can_be_certain_all_the_same(clock):
+    failed = clock.now
+    clock.watch.blame(1, failed)
+    for _ in range(4):
+        clock.after(DEADLINE + 2, answering=(0,))
+        clock.well(1, max(look for place, look in clock.asked if place == 1))
+
+    assert not clock.down
+    assert clock.watch.certain(1, failed)
+    assert clock.watch.doubted(1, failed)
+
+
+def test_what_fails_in_a_row_is_certain_soon_enough(clock):
+    for _ in range(30):
+        clock.watch.blame(0, clock.now)
+        clock.after(0.3)
+        assert clock.watch.certain(0, clock.now - 0.31)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +209,7 @@ def test_who_is_down_stays_down_and_is_told_once(clock):
 
     assert len(clock.down) == 1
     assert len([place for place, _ in clock.asked if place == 1]) == asked
-    assert clock.watch.doubtful(1)
+    assert not clock.watch.certain(1, 0.0)
 
 
 @given(

@@ -515,6 +515,132 @@ def test_a_worker_that_stands_still_is_replaced(floor):
     assert f.ask(f.discard(3)).faults == [None]
 
 
+@pytest.mark.parametrize("proving", [True, False], ids=["reading back", "copying"])
+def test_a_stall_is_judged_by_what_it_stalls_in(floor, proving):
+    f = floor(stall_copy=30.0 if proving else 0.3, stall_validate=0.3 if proving else 30.0)
+    f.ask(f.discard(1))
+    (slot,) = f.supervisor._slots
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    f.supervisor.submit(f.discard(2))
+    for word in (engine.COPIED, engine.VERIFIED if proving else engine.COPIED):
+        f.supervisor.poll(0.01)
+        slot.words[word] += 1  # the last that it does
+    f.supervisor.poll(0.01)
+
+    assert f.death().stalled
+
+
+def test_a_worker_that_stalls_in_one_phase_has_the_other_s_time(floor):
+    f = floor(stall_copy=0.3, stall_validate=30.0)
+    f.ask(f.discard(1))
+    (slot,) = f.supervisor._slots
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    f.supervisor.submit(f.discard(2))
+    f.supervisor.poll(0.01)
+    slot.words[engine.VERIFIED] += 1
+    for _ in range(10):
+        f.events += f.supervisor.poll(0.06)
+    os.kill(slot.process.pid, signal.SIGCONT)
+
+    assert not [e for e in f.events if isinstance(e, Died)]
+
+
+def test_who_works_at_a_dead_place_is_left_behind_and_nobody_else(floor):
+    f = floor(2, roots=2)
+    for number in (1, 2):
+        sparse(f.card, b"%d" % number, BIG)
+    stages = [replace(f.stage(n, b"%d" % n, roots=(n - 1,)), staging=[[b".ingest/staging/x/%d" % n]]) for n in (1, 2)]
+    pids = f.pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for stage in stages:
+        f.supervisor.submit(stage)
+    began = time.monotonic()
+
+    (died,) = f.supervisor.leave(2)  # the second root: the card is place 0
+
+    assert time.monotonic() - began < 2.0
+    assert (died.requests, died.place, died.stalled) == ((stages[1],), 2, False)
+    left = [pid for pid in pids if pid not in f.pids()]
+    assert len(left) == 1
+    assert gone(left[0])
+    assert f.supervisor.leave(2) == []
+    os.kill(next(pid for pid in pids if pid in f.pids()), signal.SIGCONT)
+    assert f.answer_to(stages[0]).staged is not None
+    f.supervisor.cancel()
+
+
+def test_the_source_is_a_place_too(floor):
+    f = floor(1)
+    f.ask(f.discard(1))
+    f.card.put(b"a", b"x")
+    os.kill(f.pids()[0], signal.SIGSTOP)
+    f.supervisor.submit(f.stage(2, b"a"))
+
+    (died,) = f.supervisor.leave(0)
+
+    assert died.place == 0
+
+
+def test_it_is_known_when_something_last_moved_at_each_place(floor):
+    f = floor(1, roots=2)
+    assert f.supervisor.moved() == [0.0, 0.0, 0.0]
+    sparse(f.card, b"a", 2 * BIG)
+    before = time.monotonic()
+    f.supervisor.submit(f.stage(1, b"a", roots=(1,)))
+    f.until(lambda: f.supervisor.moved()[0])
+
+    card, idle, busy = f.supervisor.moved()
+    assert idle == 0.0
+    assert before <= card == busy <= time.monotonic()
+    f.supervisor.cancel()
+
+
+def test_calls_that_only_fail_are_no_movement(floor):
+    f = floor()
+    f.ask(f.discard(1))
+    (slot,) = f.supervisor._slots
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    f.supervisor.submit(f.discard(2))
+    for _ in range(3):
+        f.supervisor.poll(0.01)
+        slot.words[engine.OPERATIONS] += 1
+    f.supervisor.poll(0.01)
+    assert f.supervisor.moved() == [0.0, 0.0]
+
+    slot.words[engine.COPIED] += 1
+    f.supervisor.poll(0.01)
+    assert f.supervisor.moved()[1] > 0
+    os.kill(slot.process.pid, signal.SIGCONT)
+
+
+def test_who_does_not_heed_a_cancel_is_not_waited_for(floor, monkeypatch):
+    monkeypatch.setattr("ingest.workers.supervisor.STALL_CANCELLED", 0.3)
+    f = floor()
+    f.ask(f.discard(1))
+    os.kill(f.pids()[0], signal.SIGSTOP)
+    f.supervisor.submit(f.discard(2))
+
+    f.supervisor.cancel()
+
+    assert f.death().stalled
+
+
+def test_a_worker_holds_nothing_that_others_wait_for(floor):
+    """One that is left behind must not keep a pipe open whose end somebody reads: our output, or multiprocessing's."""
+    from multiprocessing import resource_tracker
+
+    f = floor()
+    f.ask(f.discard(1))  # it has settled in
+    (pid,) = f.pids()
+    held = {number: os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
+
+    assert {held[stream] for stream in ("0", "1", "2")} == {os.devnull}
+    tracker = os.readlink(f"/proc/self/fd/{resource_tracker._resource_tracker._fd}")
+    assert tracker.startswith("pipe:")
+    assert tracker not in held.values()
+
+
 def test_a_worker_with_nothing_to_do_may_stand_still(floor):
     f = floor()
     f.ask(f.discard(1))

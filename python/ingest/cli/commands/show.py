@@ -9,7 +9,7 @@ import typer
 
 from ingest.cli.documents import difference_document, failure_document, session_document
 from ingest.cli.options import Json, Quiet
-from ingest.cli.output import path_fields, say
+from ingest.cli.output import path_fields, ranges_told, say
 from ingest.cli.spool import spooled
 from ingest.errors import UsageError, shown
 from ingest.model.states import ItemState
@@ -64,7 +64,8 @@ def run(
         say(*summary(report))
         for item in listing:
             why = f" ({item.reason})" if item.reason != str(item.state) else ""
-            say(f"  {shown(item.path)}: {item.state}{why}" + (f". {item.advice}" if item.advice else ""))
+            say(f"  {shown(item.path)}: {item.state}{why}" + (f". {item.advice}" if item.advice else ""),
+                *ranges_told(item.ranges))  # fmt: skip
         for listed, one in api.differing(home, report.id) if differing else ():
             say(*difference(listed, one))
     return 0

@@ -28,6 +28,8 @@ from ingest.pipeline.opening import (
     look_at,
     open_sources,
     refuse_clones,
+    ruled_roots,
+    ruled_sources,
 )
 from ingest.pipeline.rollcall import require_answers
 from ingest.session.hold import hold
@@ -37,12 +39,14 @@ from ingest.session.register import find, open_session, register, session_facts
 from ingest.session.report import failure, report
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin
+from ingest.storage.rules import ruled
 from ingest.storage.sharing import cautions, look, require, require_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from ingest.catalog.holdings import KnownRoot
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
@@ -54,7 +58,9 @@ if TYPE_CHECKING:
     from ingest.pipeline.findings import VerifyReport
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
+    from ingest.pipeline.storages import StoredRoot
     from ingest.session.register import Entry
+    from ingest.storage.rules import Rule
 
 # Items listed by `show` at most; the manifests answer bigger questions.
 SHOWN = 1000
@@ -85,6 +91,7 @@ def copy(
     stopped: Callable[[], bool] = _never,
     *,
     wait: bool = False,
+    rules: Sequence[Rule] = (),
 ) -> SessionReport:
     """Bring sources home: the command ``ingest copy``.
 
@@ -92,18 +99,20 @@ def copy(
         request: what, whereto and how. home: of the journal.
         stopped: asked several times a second; True ends the session cleanly, to be resumed.
         wait: where it pauses because a disk is away or full, stay, and go on when that is mended.
+        rules: what is known of places beyond what the system tells (see :mod:`ingest.storage.rules`).
 
     Raises:
         IngestError: it could not begin, or not go on; nothing is lost, and what began can be resumed.
     """
     options = check_options(request.options)
     require_answers((*request.sources, *request.destinations))
-    sources = open_sources(request.sources, options.label)
+    sources = ruled_sources(open_sources(request.sources, options.label), rules)
     paths = check_destinations(request.destinations, [given(facts) for facts, _, _ in sources], create=request.create)
     require_on(options.strategy, [volume for *_, volume in sources], paths)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
-        destinations = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
+        opened = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
+        destinations = ruled_roots(opened, rules)
         refuse_clones(destinations)
         sharing = sharing_of(options, sources, destinations)
         require(sharing, paths)
@@ -120,10 +129,10 @@ def copy(
             if not wait:
                 return begin()
             # Whoever waits for a disk must not keep it from being unmounted: the pinned folders are the run's alone.
-            del sources, destinations, sharing
+            del sources, opened, destinations, sharing
             held = [begin]
             del begin
-            return _seen_through(database, facts.key, lambda: held.pop()(), monitor, stopped)  # noqa: PLW0108 - it is popped when called
+            return _seen_through(database, facts.key, lambda: held.pop()(), monitor, stopped, rules)  # noqa: PLW0108 - it is popped when called
 
 
 def _seen_through(
@@ -132,13 +141,14 @@ def _seen_through(
     first: Callable[[], SessionReport],
     monitor: Monitor | None,
     stopped: Callable[[], bool],
+    rules: Sequence[Rule],
 ) -> SessionReport:
     """A session's run, and those that follow when what it waits for has come back."""
     from ingest.pipeline.waiting import see_through
 
     def again() -> SessionReport:
         entry = find(database, session_facts(database, key).id)
-        return take_up_again(database, entry, monitor, stopped, named=False)
+        return take_up_again(database, entry, monitor, stopped, rules=rules, named=False)
 
     return see_through(database, key, first, again, monitor or Silent(), stopped)
 
@@ -150,6 +160,7 @@ def resume(
     stopped: Callable[[], bool] = _never,
     *,
     wait: bool = False,
+    rules: Sequence[Rule] = (),
 ) -> list[SessionReport]:
     """Complete what was interrupted or paused: the command ``ingest resume``.
 
@@ -173,8 +184,8 @@ def resume(
                     if session is None and fresh.over:
                         continue  # another process was quicker
                     named = session is not None
-                    once = partial(take_up_again, database, fresh, monitor, stopped, named=named)
-                    done = _seen_through(database, fresh.key, once, monitor, stopped) if wait else once()
+                    once = partial(take_up_again, database, fresh, monitor, stopped, rules=rules, named=named)
+                    done = _seen_through(database, fresh.key, once, monitor, stopped, rules) if wait else once()
                     reports.append(done)
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
@@ -222,7 +233,14 @@ def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:
         yield from differences(Journal(database, key), session_facts(database, key).sources)
 
 
-def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyOptions, home: Path) -> Preview:
+def plan(
+    sources: Sequence[bytes],
+    destinations: Sequence[bytes],
+    options: CopyOptions,
+    home: Path,
+    *,
+    rules: Sequence[Rule] = (),
+) -> Preview:
     """What a copy would do, line by line: the command ``ingest scan``.
 
     Raises:
@@ -230,9 +248,9 @@ def plan(sources: Sequence[bytes], destinations: Sequence[bytes], options: CopyO
     """
     from ingest.pipeline.preview import Preview
 
-    opened = open_sources(sources, check_options(options).label)
+    opened = ruled_sources(open_sources(sources, check_options(options).label), rules)
     paths = check_destinations(destinations, [given(facts) for facts, _, _ in opened])
-    roots = look_at(paths)
+    roots = [(root, ruled(volume, path, rules)) for path, (root, volume) in zip(paths, look_at(paths), strict=True)]
     require(look(options.strategy, [volume for *_, volume in opened], [volume for _, volume in roots]), paths)
     markers = [read_marker(root) for root, _ in roots]
     database = read_database(home)
@@ -259,6 +277,22 @@ def verify(
 
     pinned = [pin(os.path.abspath(path)) for path in roots]
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
+
+
+def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int) -> None:
+    """Tell the journal, if there is one, which of these archives were found whole: what ``ingest verify`` does last.
+
+    Args:
+        report: of all their files. began: when it was asked for, nanoseconds since the epoch.
+
+    Raises:
+        IngestError: a root is gone, or the journal cannot be written.
+    """
+    from ingest.pipeline.storages import remember_verified
+
+    with _journal(home, write=True) as database:
+        if database is not None:
+            remember_verified(database, [pin(os.path.abspath(path)) for path in roots], report, began)
 
 
 def repair(
@@ -318,8 +352,68 @@ def _known_roots(home: Path) -> list[Root]:
     return found
 
 
-def doctor(home: Path) -> list[Health]:
-    """Check the installation, the journal and the archives it knows: the command ``ingest doctor``."""
+def doctor(home: Path, *, rules: Sequence[Rule] = (), broken: IngestError | None = None) -> list[Health]:
+    """Check the installation, the journal and the archives it knows: the command ``ingest doctor``.
+
+    Args:
+        rules: what the configuration says of places. broken: why it could not be read, if it could not.
+    """
     from ingest.pipeline.doctor import examine
 
-    return examine(home)
+    return examine(home, rules, broken)
+
+
+def storage(
+    home: Path, root: bytes | None = None, *, rules: Sequence[Rule] = (), thorough: bool = False
+) -> list[StoredRoot]:
+    """What is known and seen of archives now: the commands ``ingest storage list`` and ``status``.
+
+    Args:
+        root: one archive (its path, or the beginning of its UUID) or any folder; None takes all of the journal.
+        thorough: try what they can do.
+
+    Raises:
+        MissingError: nothing is known by this name, and nothing is there.
+    """
+    from ingest.pipeline.storages import look_at_roots
+
+    with _journal(home) as database:
+        return look_at_roots(database, rules, root, thorough=thorough)
+
+
+def forget(home: Path, root: bytes, *, force: bool = False) -> tuple[KnownRoot, tuple[str, ...]]:
+    """Remove an archive from the journal, not from its disk: the command ``ingest storage forget``.
+
+    Returns:
+        What was known of it, and the ids of sessions that still wait for it (only with `force`).
+
+    Raises:
+        MissingError, UsageError, PausedError: as :func:`ingest.pipeline.storages.forget`.
+    """
+    from ingest.pipeline import storages
+
+    with _journal_for(home, root) as database:
+        return storages.forget(database, root, force=force)
+
+
+def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+    """Write down where an archive is now: the command ``ingest storage relocate``.
+
+    Returns:
+        What was known of it, its path now, and how many sessions will look for it there.
+
+    Raises:
+        MissingError, UsageError, PausedError, IngestError: as :func:`ingest.pipeline.storages.relocate`.
+    """
+    from ingest.pipeline import storages
+
+    with _journal_for(home, root) as database:
+        return storages.relocate(database, root, path)
+
+
+@contextmanager
+def _journal_for(home: Path, root: bytes) -> Iterator[Database]:
+    with _journal(home, write=True) as database:
+        if database is None:
+            raise MissingError("no archive is known", path=root, operation="find", advice="There is no journal yet")
+        yield database

@@ -12,6 +12,7 @@ from ingest.cli.app import app
 
 HEAVY = {"pyarrow", "duckdb", "sqlalchemy", "alembic"}
 COMMANDS = ["copy", "resume", "sessions", "show", "verify", "repair", "query", "scan", "doctor", "bench"]
+STORAGE = ["list", "status", "forget", "relocate"]
 SPY = """
 import os, sys
 _who = "worker" if "--multiprocessing-fork" in sys.orig_argv else "main"
@@ -44,7 +45,8 @@ def imported(tmp_path, monkeypatch):
 
 def commands():
     group = typer.main.get_command(app)
-    return [("ingest", group), *group.commands.items()]
+    below = group.commands["storage"].commands
+    return [("ingest", group), *group.commands.items(), *((f"storage {name}", each) for name, each in below.items())]
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
@@ -58,7 +60,8 @@ def test_every_command_and_every_option_is_explained_with_an_example(name, comma
 def test_the_commands_are_those_of_the_contract_and_each_takes_json_and_quiet():
     found = dict(commands()[1:])
 
-    assert list(found) == COMMANDS
+    assert list(found) == [*COMMANDS, "storage", *(f"storage {name}" for name in STORAGE)]
+    del found["storage"]
     for command in found.values():
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--json", "--quiet"} <= options

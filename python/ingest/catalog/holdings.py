@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import locations, roots
+from ingest.db.schema import locations, roots, session_roots, sessions, signed
+from ingest.model.states import CLOSED, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,31 +28,96 @@ class Location:
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRoot:
+    """What is known of a root without looking at its disk; times in nanoseconds since the epoch.
+
+    Attributes:
+        path: where it was last seen.
+        last_verified: when `ingest verify` last found every file of it as recorded, None if it never did.
+    """
+
+    key: int
+    uuid: str
+    path: bytes
+    fs_uuid: str | None
+    first_seen: int
+    last_seen: int
+    last_verified: int | None
+
+
 def remember_root(connection: Connection, uuid: str, path: bytes, fs_uuid: str | None) -> int:
     """The key of a root, which is now mounted at this path."""
     now = time.time_ns()
     row = insert(roots).values(uuid=uuid, path=path, fs_uuid=fs_uuid, first_seen=now, last_seen=now)
-    row = row.on_conflict_do_update(index_elements=["uuid"], set_={"path": path, "last_seen": now, "fs_uuid": fs_uuid})
-    connection.execute(row)
+    again = {"path": path, "last_seen": now, "fs_uuid": fs_uuid, "forgotten": None}
+    connection.execute(row.on_conflict_do_update(index_elements=["uuid"], set_=again))
     return int(connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid)) or 0)
 
 
 def roots_known_at(connection: Connection, path: bytes) -> list[str]:
     """The markers' UUIDs that were last seen at a path, newest first."""
-    query = select(roots.c.uuid).where(roots.c.path == path).order_by(roots.c.last_seen.desc())
-    return list(connection.scalars(query))
+    query = select(roots.c.uuid).where(roots.c.path == path, roots.c.forgotten.is_(None))
+    return list(connection.scalars(query.order_by(roots.c.last_seen.desc())))
+
+
+def known_roots(connection: Connection) -> list[KnownRoot]:
+    """Every root that is known, in the order in which they were met."""
+    columns = (roots.c[column] for column in KnownRoot.__slots__)
+    query = select(*columns).where(roots.c.forgotten.is_(None)).order_by(roots.c.key)
+    return [KnownRoot(*row) for row in connection.execute(query)]
 
 
 def all_roots(connection: Connection) -> list[tuple[str, bytes]]:
     """Every root that is known: its UUID, and where it was last seen."""
-    return [
-        (row.uuid, row.path) for row in connection.execute(select(roots.c.uuid, roots.c.path).order_by(roots.c.key))
-    ]
+    return [(root.uuid, root.path) for root in known_roots(connection)]
 
 
 def key_of_root(connection: Connection, uuid: str) -> int | None:
     """The key of a root that is known already."""
     return connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid))
+
+
+def sessions_at(connection: Connection, root: int) -> list[int]:
+    """The keys of the sessions that have a root as a destination, oldest first."""
+    query = select(session_roots.c.session).where(session_roots.c.root == root).order_by(session_roots.c.session)
+    return list(connection.scalars(query))
+
+
+def holds(connection: Connection, root: int) -> tuple[int, int | None]:
+    """How many managed files a root holds, and when the last of them was proven."""
+    query = select(func.count(), func.max(locations.c.verified_at)).where(
+        locations.c.root == root, locations.c.managed == 1
+    )
+    files, last = connection.execute(query).one()
+    return files, last
+
+
+def move_root(connection: Connection, root: int, path: bytes, *, fs_uuid: str | None, device: int, inode: int) -> int:
+    """Write down that a root is mounted elsewhere now, also for the sessions that can still go on there; how many.
+
+    Whoever calls this has seen the root's own marker there, and that no process works on these sessions.
+
+    Args:
+        fs_uuid, device, inode: of the folder at the new path, as it is now.
+    """
+    values = {"path": path, "fs_uuid": fs_uuid, "last_seen": time.time_ns(), "forgotten": None}
+    connection.execute(update(roots).where(roots.c.key == root).values(**values))
+    over = [str(state) for state in CLOSED - {SessionState.COMPLETED_WITH_ERRORS}]
+    waiting = select(sessions.c.key).where(sessions.c.state.not_in(over))
+    moved = update(session_roots).where(session_roots.c.root == root, session_roots.c.session.in_(waiting))
+    return connection.execute(moved.values(path=path, device=signed(device), inode=signed(inode))).rowcount
+
+
+def forget_root(connection: Connection, root: int) -> None:
+    """Know a root no more, nor what it holds. Its sessions stay, and remember it when they are taken up again."""
+    connection.execute(delete(locations).where(locations.c.root == root))
+    connection.execute(update(roots).where(roots.c.key == root).values(forgotten=time.time_ns()))
+
+
+def note_verified(connection: Connection, uuid: str, moment: int) -> None:
+    """Every file of a root was found as recorded, by a look that began at this moment; nothing if it is not known."""
+    connection.execute(update(roots).where(roots.c.uuid == uuid).values(last_verified=moment))
 
 
 _BY_PATH = select(locations.c.path, locations.c.blake3, locations.c.size, locations.c.mtime_ns).where(

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from ingest.cli.commands import bench, copy, doctor, query, repair, resume, scan, sessions, show, verify
+from ingest.cli.commands import bench, copy, doctor, query, repair, resume, scan, sessions, show, storage, verify
 from ingest.cli.output import prepare_streams, print_error
 from ingest.errors import ExitCode, IngestError, from_os_error
 
@@ -47,6 +47,7 @@ def ingest(
 
 for command in (copy, resume, sessions, show, verify, repair, query, scan, doctor, bench):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
+app.add_typer(storage.commands, name="storage")
 
 
 def main() -> NoReturn:

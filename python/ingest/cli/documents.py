@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ingest.model.session import Difference, Failure, ListReport, SessionReport
     from ingest.pipeline.findings import Finding, VerifyReport
     from ingest.pipeline.repair import RepairReport
+    from ingest.pipeline.storages import StoredRoot
     from ingest.session.register import Entry
+    from ingest.storage.features import Features
 
 # Every end a copy can meet, always there, as for items.
 _COPY_STATES = (
@@ -100,6 +102,48 @@ def iso(nanoseconds: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def storage_document(stored: StoredRoot, *, whole: bool) -> dict[str, Any]:
+    """One archive or folder, of `storage list`, and with `whole` of `storage status`."""
+    look, known, volume = stored.look, stored.known, stored.look.volume
+    document: dict[str, Any] = {
+        **path_fields(look.path), "uuid": known.uuid if known else look.uuid, "known": known is not None,
+        "accessible": stored.problem is None, "problem": stored.problem,
+        "kind": str(volume.storage) if volume else None, "file_system": volume.type if volume else None,
+        "read_only": volume.read_only if volume else None,
+        "bytes": {"total": look.total, "free": look.free, "internal": look.internal},
+        "sessions": stored.sessions, "resumable": list(stored.resumable),
+        "last_verified": iso(known.last_verified) if known and known.last_verified is not None else None,
+    }  # fmt: skip
+    if known is not None and known.path != look.path:
+        document |= path_fields(known.path, "known_at")
+    if not whole:
+        return document
+    document |= {
+        "files": stored.files, "last_copied": iso(stored.last_copied) if stored.last_copied is not None else None,
+        "first_seen": iso(known.first_seen) if known else None, "last_seen": iso(known.last_seen) if known else None,
+        "origin": _text(volume.mount.origin) if volume and volume.mount else None,
+        "mount_point": _text(volume.mount.point) if volume and volume.mount else None,
+        "fs_uuid": volume.fs_uuid if volume else None, "rotational": volume.rotational if volume else None,
+        "inodes_free": look.files_free, "read_back": look.cold,
+        "features": features_document(look.features) if look.features else None, "how": list(stored.how),
+    }  # fmt: skip
+    return document
+
+
+def features_document(features: Features) -> dict[str, Any]:
+    """What was tried on a root: true, false, or null where it could not be found out; `why` has what was answered."""
+    named = {
+        "reflink": features.reflink, "hard_links": features.hard_links, "xattr": features.xattr,
+        "no_replace": features.no_replace, "direct": features.direct, "case_insensitive": features.ignores_case,
+    }  # fmt: skip
+    return {
+        **{name: feature.there for name, feature in named.items()},
+        "publish_method": features.publish, "longest_name": features.longest_name,
+        "name_unit": {True: "characters", False: "bytes", None: None}[features.by_characters],
+        "why": {name: feature.why for name, feature in named.items() if feature.why},
+    }  # fmt: skip
 
 
 def verify_document(report: VerifyReport, exit_code: int) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.errors import UsageError
+from ingest.model import options
 from ingest.model.digests import HASHES
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ Sources = Annotated[
     list[str], typer.Argument(metavar="SRC...", help="Card, folder or file to bring home.", show_default=False)
 ]
 
-_UNITS: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20}
-
 
 def byte_size(text: str) -> int:
     """``64KiB``, ``1MiB``, ``1m`` or plain bytes.
@@ -53,10 +51,10 @@ def byte_size(text: str) -> int:
     Raises:
         UsageError: it is no size.
     """
-    match = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
-    if match is None or match[2] not in _UNITS:
-        raise UsageError(f"{text!r} is no size", operation="--buffer", advice="Write it like 64KiB or 1MiB")
-    return int(match[1]) * _UNITS[match[2]]
+    try:
+        return options.byte_size(text)
+    except ValueError as error:
+        raise UsageError(str(error), operation="--buffer", advice="Write it like 64KiB or 1MiB") from error
 
 
 def digest_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -75,5 +73,11 @@ def digest_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def raw(path: str) -> bytes:
-    """A path from the command line, as the bytes it came as."""
-    return os.fsencode(path)
+    """A path from the command line, as the bytes it came as; a share's URL as the folder where it is mounted.
+
+    Raises:
+        UsageError, MissingError: it is the URL of no share, or of one that is not mounted.
+    """
+    from ingest.storage.urls import located
+
+    return located(os.fsencode(path))

@@ -21,7 +21,18 @@ from sqlalchemy import (
 )
 
 # The newest migration. An opened database that says so is not looked at further.
-HEAD: Final = "0003"
+HEAD: Final = "0004"
+
+
+def signed(number: int) -> int:
+    """Inode and device numbers are unsigned 64-bit, SQLite's integers are signed: the same bits."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def unsigned(number: int) -> int:
+    """What `signed` was given."""
+    return number + (1 << 64) if number < 0 else number
+
 
 metadata: Final = MetaData(
     naming_convention={
@@ -33,7 +44,8 @@ metadata: Final = MetaData(
 )
 
 # A storage location that carries a marker. One place may have carried several over the years, so `path` is only
-# where it was last seen.
+# where it was last seen. `last_verified` is when `ingest verify` last found every file of it as recorded. A root that
+# was forgotten keeps its row for the sessions that speak of it.
 roots: Final = Table(
     "roots",
     metadata,
@@ -44,6 +56,7 @@ roots: Final = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),
     Column("last_verified", BigInteger),
+    Column("forgotten", BigInteger),
 )
 
 # `run` counts how often the session was taken up. `owner_pid` stays behind when its process dies without a word;

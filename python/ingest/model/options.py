@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 BUFFER_MIN: Final = 4 << 10
 BUFFER_MAX: Final = 64 << 20
+# More processes than this is a slip of the finger.
+MOST_WORKERS: Final = 64
+
+_UNITS: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20}
+
+
+def byte_size(text: str) -> int:
+    """``64KiB``, ``1MiB``, ``1m`` or plain bytes.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    match = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(f"{text!r} is no size")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 class ReadMode(StrEnum):

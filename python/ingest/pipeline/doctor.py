@@ -8,22 +8,23 @@ import shutil
 import sqlite3
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.catalog.holdings import all_roots
 from ingest.db.engine import NAME, read_database
-from ingest.errors import IngestError, from_os_error, shown
+from ingest.errors import IngestError, shown
+from ingest.pipeline.storages import look_at_roots
 from ingest.session.register import register
-from ingest.storage.marker import read_marker
-from ingest.storage.roots import pin
-from ingest.storage.volumes import volume_of
+from ingest.storage.volumes import Storage, volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ingest.db.engine import Database
+    from ingest.pipeline.storages import StoredRoot
+    from ingest.storage.rules import Rule
 
 # Of a message for known answers: BLAKE3 of nothing, as published with its test vectors.
 _EMPTY = bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")
@@ -41,9 +42,17 @@ class Health:
     advice: str = ""
 
 
-def examine(home: Path) -> list[Health]:
-    """Everything that can be looked at without changing it."""
+def examine(home: Path, rules: Sequence[Rule] = (), broken: IngestError | None = None) -> list[Health]:
+    """Everything that can be looked at without changing it.
+
+    Args:
+        rules: what the configuration says of places. broken: why it could not be read, if it could not.
+    """
     findings = [*_program(), *_home(home)]
+    if broken is not None:
+        findings.append(Health("configuration", "wrong", f"{shown(broken.path or b'')}: {broken.cause}", broken.advice))
+    elif rules:
+        findings.append(Health("configuration", "ok", f"it speaks of {', '.join(shown(r.path) for r in rules)}"))
     try:
         database = read_database(home)
     except IngestError as error:
@@ -51,7 +60,7 @@ def examine(home: Path) -> list[Health]:
     if database is None:
         return [*findings, Health("journal", "ok", "none yet: the first copy makes it")]
     try:
-        findings += [*_journal(database), *_roots(database), *_sessions(database)]
+        findings += [*_journal(database), *_roots(database, rules), *_sessions(database)]
     finally:
         database.close()
     return findings
@@ -81,7 +90,7 @@ def _home(home: Path) -> Iterator[Health]:
         return
     free = shutil.disk_usage(where).free
     volume = volume_of(os.fsencode(where))
-    if volume.storage == "network":
+    if volume.storage is Storage.NETWORK:
         yield Health("home", "wrong", f"{home} is on a network share", "SQLite needs a local disk: set INGEST_HOME")
     elif free < _LOW:
         yield Health(
@@ -115,25 +124,35 @@ def _journal(database: Database) -> Iterator[Health]:
     )
 
 
-def _roots(database: Database) -> Iterator[Health]:
-    with database.read() as connection:
-        known = all_roots(connection)
-    for uuid, path in known:
-        name = f"archive {shown(path)}"
-        try:
-            marker = read_marker(pin(path))
-            free = os.statvfs(path)
-        except IngestError as error:
-            # A disk in a drawer is where it should be.
-            yield Health(name, "note", f"cannot be reached ({error.cause})", "Mount it to use it")
+def _roots(database: Database, rules: Sequence[Rule]) -> Iterator[Health]:
+    for stored in look_at_roots(database, rules):
+        name = f"archive {shown(stored.look.path)}"
+        if stored.problem is None:
+            yield Health(name, "ok", "; ".join(_archive(stored)))
             continue
-        except OSError as error:
-            yield Health(name, "wrong", str(from_os_error(error, "statfs", path)))
-            continue
-        if marker is None or marker.uuid != uuid:
-            yield Health(name, "note", "another folder or disk is there now", "Mount the archive to use it")
-        else:
-            yield Health(name, "ok", f"{free.f_bavail * free.f_frsize >> 30} GiB free, {uuid}")
+        waiting = f"; waiting for it: {', '.join(each[:8] for each in stored.resumable)}" if stored.resumable else ""
+        # A disk in a drawer is where it should be.
+        yield Health(name, "note", f"cannot be reached ({stored.problem}){waiting}",
+                     "Mount it to use it; if it is mounted elsewhere: ingest storage relocate")  # fmt: skip
+
+
+def _archive(stored: StoredRoot) -> Iterator[str]:
+    look, known = stored.look, stored.known
+    if look.free is not None and look.total is not None:
+        yield f"{look.free >> 30} of {look.total >> 30} GiB free"
+    if look.volume is not None:
+        yield f"{look.volume.storage} {look.volume.type}".strip() + (", read-only" if look.volume.read_only else "")
+    if known is not None:
+        yield f"{known.uuid}"
+        verified = known.last_verified
+        yield (
+            "never verified" if verified is None else f"verified {datetime.fromtimestamp(verified / 1e9, UTC):%Y-%m-%d}"
+        )
+    if look.internal is not None:
+        yield f"{look.internal >> 20} MiB in .ingest"
+    yield f"sessions: {stored.sessions}" + (
+        f", of which {len(stored.resumable)} can be resumed" if stored.resumable else ""
+    )
 
 
 def _sessions(database: Database) -> Iterator[Health]:

@@ -14,7 +14,7 @@ from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
 from ingest.model.states import SessionState
 from ingest.monitor import OneAtATime, Silent
-from ingest.pipeline.opening import given, reopen_destination, reopen_sources
+from ingest.pipeline.opening import given, reopen_destination, reopen_sources, ruled_roots, ruled_sources
 from ingest.pipeline.rollcall import silent
 from ingest.session.journal import Journal
 from ingest.session.register import session_facts, take_up
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.opening import Opened
     from ingest.session.register import Entry
     from ingest.storage.roots import Destination
+    from ingest.storage.rules import Rule
 
 
 def sharing_of(
@@ -58,11 +59,18 @@ def remember(database: Database, number: int, destination: Destination, warnings
 
 
 def take_up_again(
-    database: Database, entry: Entry, monitor: Monitor | None, stopped: Callable[[], bool], *, named: bool
+    database: Database,
+    entry: Entry,
+    monitor: Monitor | None,
+    stopped: Callable[[], bool],
+    *,
+    rules: Sequence[Rule],
+    named: bool,
 ) -> SessionReport:
     """Take up a session that this process holds, and do what is left of it.
 
     Args:
+        rules: what the configuration says of places.
         named: it was asked for by its name: failed items are tried again.
 
     Raises:
@@ -76,8 +84,9 @@ def take_up_again(
         raise PausedError(f"the share does not answer ({dead[number]})", path=facts.sources[number].path, operation="open",
                           advice="Check the server and the way to it, then: ingest resume")  # fmt: skip
     # Everything is looked at before the session is taken up, so that a missing disk leaves it as it was.
-    sources = reopen_sources(journal, facts.sources)
-    destinations, away = _reopen_destinations(facts, {number - first: why for number, why in dead.items()})
+    sources = ruled_sources(reopen_sources(journal, facts.sources), rules)
+    found, away = _reopen_destinations(facts, {number - first: why for number, why in dead.items()})
+    destinations = ruled_roots(found, rules)
     state = entry.state
     sharing = sharing_of(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
     warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.layouts.naming import label_of
 from ingest.model.digests import HASHES
-from ingest.model.options import BUFFER_MAX, BUFFER_MIN, CopyOptions
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, MOST_WORKERS, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
 from ingest.session.recognise import require_same_source
 from ingest.storage import roots
 from ingest.storage.roots import Destination, pin
+from ingest.storage.rules import ruled
 from ingest.storage.volumes import Volume, place_of, volume_of
 
 if TYPE_CHECKING:
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
 
     from ingest.engine import Root
     from ingest.session.journal import Journal
+    from ingest.storage.rules import Rule
 
 Opened: TypeAlias = "tuple[SourceFacts, Root, Volume]"
 """A source: its facts, the pinned folder, what it is stored on."""
+_Found = TypeVar("_Found", Destination, "Destination | None")
 
-# More processes than this is a slip of the finger.
-MOST_WORKERS = 64
 # As many as share one file in the engine.
 MOST_THREADS = 32
 # As many as a manifest part has rows.
@@ -188,6 +190,16 @@ def reopen_sources(journal: Journal, sources: Sequence[SourceFacts]) -> list[Ope
         require_same_source(journal, source, root, volume.fs_uuid)
         opened.append((source, root, volume))
     return opened
+
+
+def ruled_sources(opened: Sequence[Opened], rules: Sequence[Rule]) -> list[Opened]:
+    """Sources with what the configuration says of them."""
+    return [(facts, root, ruled(volume, facts.path, rules)) for facts, root, volume in opened]
+
+
+def ruled_roots(opened: Sequence[_Found], rules: Sequence[Rule]) -> list[_Found]:
+    """Destinations (None for those that are away) with what the configuration says of them."""
+    return [one if one is None else replace(one, volume=ruled(one.volume, one.path, rules)) for one in opened]
 
 
 def _away(error: IngestError, advice: str) -> IngestError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from ingest.db.schema import items, roots, session_roots, session_sources, sessions
+from ingest.db.schema import items, roots, session_roots, session_sources, sessions, signed, unsigned
 from ingest.errors import MissingError, UsageError
 from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import CLOSED, SessionState, advance
@@ -75,23 +75,14 @@ def open_session(
         key = int(connection.scalar(select(sessions.c.key).where(sessions.c.id == identity)) or 0)
         connection.execute(session_sources.insert(), [
             {"session": key, "number": s.number, "path": s.path, "label": s.label, "single": s.single, "folder": s.folder,
-             "device": _signed(s.device), "inode": _signed(s.inode), "fs_uuid": s.fs_uuid} for s in sources
+             "device": signed(s.device), "inode": signed(s.inode), "fs_uuid": s.fs_uuid} for s in sources
         ])  # fmt: skip
         connection.execute(session_roots.insert(), [
             {"session": key, "number": r.number, "root": r.key, "path": r.path, "state": SessionState.PENDING,
-             "device": _signed(r.device), "inode": _signed(r.inode)} for r in destinations
+             "device": signed(r.device), "inode": signed(r.inode)} for r in destinations
         ])  # fmt: skip
     return SessionFacts(identity, key, 1, options.to_json(), label, options.profile, version, host, who, now,
                         tuple(sources), tuple(destinations))  # fmt: skip
-
-
-def _signed(number: int) -> int:
-    """Inode and device numbers are unsigned 64-bit, SQLite's integers are signed: the same bits."""
-    return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _unsigned(number: int) -> int:
-    return number + (1 << 64) if number < 0 else number
 
 
 def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
@@ -111,6 +102,9 @@ def take_up(database: Database, key: int, *, retry: bool) -> SessionFacts:
         values = {"run": row.run + 1, "finished_at": None, "exit_code": None, "problem": None, "state": left,
                   "owner_pid": os.getpid()}  # fmt: skip
         connection.execute(update(sessions).where(sessions.c.key == key).values(**values))
+        # What it works with is worth knowing again.
+        used = select(session_roots.c.root).where(session_roots.c.session == key)
+        connection.execute(update(roots).where(roots.c.key.in_(used)).values(forgotten=None))
         # What an earlier run read says nothing about what is there now.
         read = (items.c.session == key) & items.c.blake3.is_not(None)
         connection.execute(update(items).where(read).values(blake3=None))
@@ -144,9 +138,9 @@ def session_facts(database: Database, key: int) -> SessionFacts:
         )  # fmt: skip
         return SessionFacts(
             row.id, key, row.run, row.options, row.label, row.profile, row.version, row.host, row.operator, row.created_at,
-            tuple(SourceFacts(s.number, s.path, s.label, s.single, _unsigned(s.device), _unsigned(s.inode), s.fs_uuid, s.folder)
+            tuple(SourceFacts(s.number, s.path, s.label, s.single, unsigned(s.device), unsigned(s.inode), s.fs_uuid, s.folder)
                   for s in sources),
-            tuple(RootFacts(p.number, p.root, p.path, p.uuid, p.fs_uuid, _unsigned(p.device), _unsigned(p.inode)) for p in places),
+            tuple(RootFacts(p.number, p.root, p.path, p.uuid, p.fs_uuid, unsigned(p.device), unsigned(p.inode)) for p in places),
         )  # fmt: skip
 
 

@@ -12,15 +12,12 @@ share it, and of two copies one shall survive.
 from __future__ import annotations
 
 import os
-import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from ingest import engine
 from ingest.errors import IngestError, UsageError, from_os_error, shown
 from ingest.model.options import Strategy
-from ingest.storage.deposit import deposit
-from ingest.storage.marker import PROBE, STAGING
+from ingest.storage.features import SHARED, cannot_share
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
 
     from ingest.engine import Root
     from ingest.storage.volumes import Volume
-
-# Enough to have blocks of its own on every file system: btrfs keeps less than a page in its tree.
-_PROBE_BYTES: Final = 64 << 10
-# Another session that opens this root clears away what it takes for a leftover.
-_TRIES: Final = 2
-_MAKES: Final = {Strategy.REFLINK: "clones", Strategy.HARDLINK: "hard links"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ class Sharing:
 
 def look(asked: Strategy, sources: Sequence[Volume], roots: Sequence[Volume | None]) -> Sharing:
     """What the mount table says; None stands for a root that takes no part."""
-    if asked not in _MAKES:
+    if asked not in SHARED:
         return Sharing()
     obstacles = {
         (number, place): _obstacle(asked, source, root)
@@ -66,10 +57,10 @@ def look(asked: Strategy, sources: Sequence[Volume], roots: Sequence[Volume | No
 
 
 def _obstacle(asked: Strategy, source: Volume, root: Volume) -> str | None:
-    if source.mount is None or root.mount is None:
+    one = source.same_as(root)
+    if one is None:
         return "this system does not tell what lies on one file system"
-    # Not the number that stat gives: btrfs has one for each subvolume.
-    if source.mount.device != root.mount.device:
+    if not one:
         return "it is on another file system than the source"
     if asked is Strategy.HARDLINK and source.mount != root.mount:
         return "it is reached through another mount than the source, and no hard link leads from one to another"
@@ -89,7 +80,7 @@ def probed(sharing: Sharing, roots: Sequence[Root | None], *, resumed: bool = Fa
     for number in sorted({place for _, place in sharing.pairs}):
         root = roots[number]
         try:
-            why = "it is away" if root is None else _try(root, sharing.strategy)
+            why = "it is away" if root is None else cannot_share(root, sharing.strategy)
         except IngestError as error:
             if not resumed:
                 raise
@@ -97,29 +88,6 @@ def probed(sharing: Sharing, roots: Sequence[Root | None], *, resumed: bool = Fa
         if why is not None:
             obstacles |= {pair: why for pair in sharing.pairs if pair[1] == number}
     return replace(sharing, pairs=sharing.pairs - obstacles.keys(), obstacles=obstacles)
-
-
-def _try(root: Root, strategy: Strategy) -> str | None:
-    """Share a file of our own in a root's staging; why it could not be, or None."""
-    why = None
-    for _ in range(_TRIES):
-        stem = STAGING + b"/" + PROBE + uuid.uuid4().hex[:8].encode()
-        path, copy = stem + b".part", stem + b"-2.part"
-        try:
-            deposit(root, path, stem + b"-1.part", os.urandom(_PROBE_BYTES))
-            (seen,) = root.lstat([path])
-            if not isinstance(seen, tuple):
-                continue
-            _, size, mtime, *_ = seen
-            staged = engine.stage(root, [root], [0], [path], [size], [mtime], [[copy]], strategy=str(strategy))
-            ((_, _, _, (made,), faults),) = staged[5]
-            fault = staged[4].get(0) or faults.get(0)
-        finally:
-            engine.discard(root, [path, copy])
-        if fault is None:
-            return None if made == strategy else f"its file system makes no {_MAKES[strategy]}"
-        why = f"no {_MAKES[strategy]} could be made there ({engine.failed(fault).detail})"
-    return why or f"no {_MAKES[strategy]} could be made there"
 
 
 def require(sharing: Sharing, roots: Sequence[bytes]) -> None:
@@ -135,7 +103,7 @@ def require(sharing: Sharing, roots: Sequence[bytes]) -> None:
         return
     (_, number), why = next(iter(sharing.obstacles.items()))
     raise UsageError(
-        f"it can hold no {_MAKES[sharing.strategy]} of the source: {why}", path=roots[number],
+        f"it can hold no {SHARED[sharing.strategy]} of the source: {why}", path=roots[number],
         operation=f"--strategy {sharing.strategy}", advice="Write the bytes of every copy: --strategy copy",
     )  # fmt: skip
 
@@ -146,7 +114,7 @@ def require_on(asked: Strategy, sources: Sequence[Volume], roots: Sequence[bytes
     Raises:
         UsageError: as above. IngestError: a folder cannot be looked at.
     """
-    if asked in _MAKES:
+    if asked in SHARED:
         require(look(asked, sources, [_volume_above(path) for path in roots]), roots)
 
 

@@ -29,11 +29,14 @@ NETWORK_TYPES: Final = frozenset(
     {
         "nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "ceph", "glusterfs", "davfs", "afs", "lustre",
         "fuse.sshfs", "fuse.rclone", "fuse.smbnetfs", "fuse.s3fs", "fuse.glusterfs", "fuse.davfs2", "fuse.curlftpfs",
-        "fuse.ceph", "fuse.gcsfuse",
+        "fuse.ceph", "fuse.gcsfuse", "fuse.ceph-fuse", "fuse.gvfsd-fuse", "fuse.juicefs", "fuse.goofys",
+        "fuse.mount-s3", "fuse.afpfs",
     }
 )  # fmt: skip
 # exFAT and NTFS through FUSE are disks in somebody's hand, not networks.
-REMOVABLE_TYPES: Final = frozenset({"vfat", "exfat", "ntfs", "ntfs3", "msdos", "fuseblk", "udf", "iso9660"})
+REMOVABLE_TYPES: Final = frozenset(
+    {"vfat", "exfat", "ntfs", "ntfs3", "msdos", "fuseblk", "udf", "iso9660", "fuse.exfat", "fuse.ntfs-3g"}
+)
 MEMORY_TYPES: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 URL_PREFIXES: Final = ("smb://", "nfs://", "afp://", "cifs://", "//")
 
@@ -59,6 +62,10 @@ class Volume:
         rotational: True for a spinning disk, None if unknown (`storage.disks` says when).
         fs_uuid: the file system's own UUID, None if it has none or the system hides it.
         block: it lies on a disk of this machine that the kernel knows, whatever that is made of.
+        read_only: nothing can be written there, whoever asks.
+        name_limit: the longest name as the file system claims it, in bytes; None if it does not say. What it really
+            takes is found by trying (`storage.features`): FAT claims 1,530.
+        buffer, workers: what the configuration says of it (`storage.rules`), None where it says nothing.
     """
 
     mount: Mount | None
@@ -67,6 +74,15 @@ class Volume:
     rotational: bool | None
     fs_uuid: str | None
     block: bool = False
+    read_only: bool = False
+    name_limit: int | None = None
+    buffer: int | None = None
+    workers: int | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Its type is one that forwards to a server, whatever the configuration says of it."""
+        return self.type in NETWORK_TYPES
 
     @property
     def memory(self) -> bool:
@@ -81,12 +97,21 @@ class Volume:
     @property
     def daemon(self) -> bool:
         """A FUSE daemon hands out its bytes."""
-        return self.type == "fuse" or self.type.startswith("fuse.") or self.type == "fuseblk"
+        return self.type.partition(".")[0] in ("fuse", "fuseblk")
 
     @property
     def served(self) -> bool:
         """A FUSE daemon forwards it to a server, whose memory is out of our reach anyway."""
-        return self.type.startswith("fuse.") and self.type in NETWORK_TYPES
+        return self.type.startswith("fuse.") and self.remote
+
+    def same_as(self, other: Volume) -> bool | None:
+        """Whether both are one file system; None where the system does not tell.
+
+        Not by the number that stat gives: btrfs has one for each subvolume.
+        """
+        if self.mount is None or other.mount is None:
+            return None
+        return self.mount.device == other.mount.device
 
     def identity(self, device: int) -> bytes:
         """What it is known by when it comes back.
@@ -95,7 +120,7 @@ class Volume:
         """
         if self.fs_uuid is not None:
             return b"uuid " + self.fs_uuid.encode()
-        if (self.storage is Storage.NETWORK or self.daemon) and self.mount is not None:
+        if (self.remote or self.daemon) and self.mount is not None:
             # These get another device number each time they are mounted.
             return b"%b %b" % (self.type.encode(), self.mount.origin)
         return b"device %d" % device
@@ -179,6 +204,7 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
     if shown(path).startswith(URL_PREFIXES):
         return Volume(None, Storage.NETWORK, "", None, None)
     device = os.stat(path).st_dev
+    claims = os.statvfs(path) if hasattr(os, "statvfs") else None
     mount = mount_of(os.path.realpath(path), mounts() if table is None else table)
     kind = mount.type if mount else ""
     # Btrfs and overlay give files a device number of their own; sysfs knows only the mount's origin.
@@ -188,7 +214,11 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
         except OSError:
             device = mount.device
     disk = disk_of(device)
-    removable = kind in REMOVABLE_TYPES or (disk is not None and disk.removable)
+    removable = kind.startswith("fuseblk") or kind in REMOVABLE_TYPES or (disk is not None and disk.removable)
     storage = Storage.NETWORK if kind in NETWORK_TYPES else Storage.REMOVABLE if removable else Storage.LOCAL
     block = disk is not None and storage is not Storage.NETWORK
-    return Volume(mount, storage, kind, disk.rotational if disk and block else None, _fs_uuid(device), block)
+    return Volume(
+        mount, storage, kind, disk.rotational if disk and block else None, _fs_uuid(device), block,
+        read_only=bool((mount and mount.read_only) or (claims and claims.f_flag & os.ST_RDONLY)),
+        name_limit=claims.f_namemax if claims and claims.f_namemax > 0 else None,
+    )  # fmt: skip

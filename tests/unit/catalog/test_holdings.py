@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from ingest.catalog.holdings import (
     Location,
     all_roots,
+    forget_root,
+    holds,
     key_of_root,
+    known_roots,
     managed_at,
+    move_root,
+    note_verified,
     put_locations,
     remember_root,
     roots_known_at,
+    sessions_at,
 )
+from ingest.db import schema
+from ingest.model.states import SessionState
+from ingest.session.register import session_facts, take_up
 
 
 @pytest.fixture
@@ -74,6 +84,76 @@ def test_a_root_that_was_never_seen_has_no_key(database, root):
     with database.read() as connection:
         assert key_of_root(connection, "uuid-1") == root
         assert key_of_root(connection, "uuid-9") is None
+
+
+def test_what_is_known_of_a_root_is_told(database, root, held, monkeypatch):
+    held(row(root, b"a", verified_at=40), row(root, b"b", verified_at=70), row(root, b"c", managed=0, verified_at=90))
+    with database.write() as connection:
+        note_verified(connection, "uuid-1", 50)
+        note_verified(connection, "uuid-9", 60)
+
+    with database.read() as connection:
+        (known,) = known_roots(connection)
+        assert (known.key, known.uuid, known.path, known.last_verified) == (root, "uuid-1", b"/mnt/a", 50)
+        assert holds(connection, root) == (2, 70)
+        assert holds(connection, root + 1) == (0, None)
+
+
+def test_a_forgotten_root_is_not_known_nor_what_it_holds_until_it_is_met_again(database, root, held, look):
+    held(row(root, b"a"))
+    with database.write() as connection:
+        other = remember_root(connection, "uuid-2", b"/mnt/b", None)
+    held(row(other, b"a"))
+
+    with database.write() as connection:
+        forget_root(connection, root)
+
+    with database.read() as connection:
+        assert [each.uuid for each in known_roots(connection)] == ["uuid-2"]
+        assert roots_known_at(connection, b"/mnt/a") == []
+    assert look(b"a") == {}
+    assert set(look(b"a", of=other)) == {b"a"}
+    with database.write() as connection:
+        assert remember_root(connection, "uuid-1", b"/mnt/a", None) == root
+        assert len(known_roots(connection)) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "follows"),
+    [
+        (SessionState.PAUSED_NETWORK, True), (SessionState.PAUSED_SPACE, True), (SessionState.INTERRUPTED, True),
+        (SessionState.COMPLETED_WITH_ERRORS, True), (SessionState.COMPLETED, False), (SessionState.CANCELLED, False),
+    ],
+)  # fmt: skip
+def test_a_root_is_moved_with_the_sessions_that_can_go_on_there(database, begin, state, follows):
+    session = begin(roots=2)
+    first, second = session.facts.roots
+    high = (1 << 64) - 5  # as 9p and some FUSE drivers number their files
+    with database.write() as connection:
+        connection.execute(update(schema.sessions).values(state=state))
+        assert sessions_at(connection, first.key) == [session.facts.key]
+        moved = move_root(connection, first.key, b"/media/new", fs_uuid="fs", device=7, inode=high)
+
+    assert moved == int(follows)
+    now = session_facts(database, session.facts.key).roots
+    assert now[1] == second
+    assert now[0].path == (b"/media/new" if follows else first.path)
+    assert (now[0].device, now[0].inode) == ((7, high) if follows else (first.device, first.inode))
+    with database.read() as connection:
+        known = {each.key: each for each in known_roots(connection)}
+    assert (known[first.key].path, known[first.key].fs_uuid) == (b"/media/new", "fs")
+    assert known[second.key].path == second.path
+
+
+def test_a_session_that_is_taken_up_knows_its_roots_again(database, begin):
+    session = begin()
+    with database.write() as connection:
+        forget_root(connection, session.facts.roots[0].key)
+
+    take_up(database, session.facts.key, retry=False)
+
+    with database.read() as connection:
+        assert [each.uuid for each in known_roots(connection)] == [session.facts.roots[0].uuid]
 
 
 # Locations

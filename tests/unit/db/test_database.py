@@ -256,6 +256,27 @@ def test_an_older_database_is_migrated_before_it_is_read(home):
     database.close()
 
 
+def test_a_database_from_before_roots_could_be_forgotten_keeps_all_that_it_knows(home):
+    database = open_database(home)
+    with database.write() as connection:
+        insert(connection, "a")
+        row = {column.name: 1 for column in schema.locations.columns}
+        connection.execute(schema.locations.insert().values(row | {"path": b"x", "blake3": b"y", "verify_method": "z"}))
+    database.close()
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute("ALTER TABLE roots DROP COLUMN forgotten")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        connection.commit()
+
+    database = open_database(home)
+
+    with database.read() as connection:
+        assert [(root.uuid, root.forgotten) for root in connection.execute(select(schema.roots))] == [("a", None)]
+        assert connection.scalar(text("SELECT count(*) FROM locations")) == 1
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == schema.HEAD
+    database.close()
+
+
 def test_a_newer_schema_is_refused_for_reading_too(home):
     open_database(home).close()
     with closing(sqlite3.connect(home / NAME)) as connection:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -284,3 +285,45 @@ def test_a_map_begins_at_a_mebibyte():
 @pytest.mark.parametrize("source", [SSD, SHARE, MEMORY])
 def test_a_read_mode_that_was_chosen_is_used(chosen, source):
     assert read_mode(CopyOptions(read_mode=chosen), source, 1) is chosen
+
+
+# What the configuration says
+
+
+def test_what_is_configured_of_a_place_wins_over_what_it_is_taken_for(cores):
+    cores(8)
+
+    tuned = tune(CopyOptions(), [SSD], [replace(SHARE, buffer=1 << 22, workers=3)])
+
+    assert (tuned.workers, tuned.buffer) == (3, 1 << 22)
+    assert {"3 workers: configured", "buffer 4096 KiB: configured"} <= set(tuned.reasons)
+
+
+def test_an_option_wins_over_the_configuration():
+    tuned = tune(CopyOptions(workers=2, buffer=1 << 16), [SSD], [replace(SHARE, buffer=1 << 22, workers=3)])
+
+    assert (tuned.workers, tuned.buffer) == (2, 1 << 16)
+
+
+@pytest.mark.parametrize(
+    ("other", "workers", "buffer"), [(SHARE, 1, NETWORK_BUFFER), (DISK, 1, 1 << 17), (SSD, 4, 1 << 17)]
+)
+def test_one_place_s_configuration_takes_nothing_from_what_another_needs(cores, other, workers, buffer):
+    cores(8)
+
+    tuned = tune(CopyOptions(), [replace(SSD, buffer=1 << 17, workers=16)], [other])
+
+    assert (tuned.workers, tuned.buffer) == (workers, buffer)
+
+
+def test_of_several_places_the_fewest_workers_and_the_largest_buffer_hold(cores):
+    cores(8)
+
+    tuned = tune(CopyOptions(), [replace(SSD, workers=6, buffer=1 << 14)], [replace(SSD, workers=5, buffer=1 << 15)])
+
+    assert (tuned.workers, tuned.buffer) == (5, 1 << 15)
+
+
+@pytest.mark.parametrize("flush", list(Flush))
+def test_a_share_that_is_called_local_is_still_flushed_file_by_file(flush):
+    assert tune(CopyOptions(flush=flush), [SSD], [replace(SHARE, storage=Storage.LOCAL)]).together == (False,)

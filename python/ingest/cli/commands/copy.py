@@ -179,8 +179,9 @@ def run(
         from ingest.cli.progress import watching
         from ingest.cli.stop import stoppable
 
+        rules = config.storage_rules(config.home())
         with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
-            report = api.copy(request, config.home(), monitor, stopped, wait=wait)
+            report = api.copy(request, config.home(), monitor, stopped, wait=wait, rules=rules)
     try:
         print_report(report, as_json=as_json, quiet=quiet or events == "-")
     except UnheardError:

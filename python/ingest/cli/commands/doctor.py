@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ingest.cli.options import Json, Quiet
 from ingest.cli.output import print_document, say
-from ingest.errors import ExitCode
+from ingest.errors import ExitCode, IngestError
+
+if TYPE_CHECKING:
+    from ingest.storage.rules import Rule
 
 
 def run(as_json: Json = False, quiet: Quiet = False) -> int:
-    """Check this installation, the journal, and the archives it knows. Exit 1 if anything is wrong.
+    """Check this installation, the journal, and the archives it knows: room, sessions, when they were last verified.
+
+    Exit 1 if anything is wrong.
 
     Example: ingest doctor
     """
     from ingest import api, config
 
-    findings = api.doctor(config.home())
+    rules: tuple[Rule, ...] = ()
+    broken = None
+    try:
+        rules = config.storage_rules(config.home())
+    except IngestError as error:
+        broken = error
+    findings = api.doctor(config.home(), rules=rules, broken=broken)
     code = ExitCode.ERROR if any(finding.status == "wrong" for finding in findings) else ExitCode.OK
     if as_json:
         print_document({

@@ -44,8 +44,9 @@ def run(
     from ingest.cli.progress import watching
     from ingest.cli.stop import stoppable
 
+    rules = config.storage_rules(config.home())
     with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
-        reports = api.resume(config.home(), session, monitor, stopped, wait=wait)
+        reports = api.resume(config.home(), session, monitor, stopped, wait=wait, rules=rules)
     silent = quiet or events == "-"
     if len(reports) == 1:
         print_report(reports[0], as_json=as_json, quiet=silent)

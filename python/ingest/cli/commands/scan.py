@@ -49,7 +49,8 @@ def print_plan(
     """Print the plan, item by item as it is made; the counts come last."""
     from ingest import api, config
 
-    plan = api.plan(sources, destinations, options, config.home())
+    rules = config.storage_rules(config.home())
+    plan = api.plan(sources, destinations, options, config.home(), rules=rules)
     if as_json:
         with spooled() as out:
             out.write('{"items": [')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.documents import verify_document
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import number, print_document, ranges_told, say, size
-from ingest.errors import ExitCode, shown
+from ingest.cli.output import complain, number, print_document, ranges_told, say, size
+from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
     from ingest.pipeline.findings import VerifyReport
@@ -27,17 +28,24 @@ def run(
     """Read every file of an archive back from the disk and compare it with the manifests.
 
     Needs nothing but the archive itself: no journal, no other machine. Exit 3 if anything is missing or changed.
+    Where there is a journal that knows the archive, it is told when all of it was found whole.
 
     Examples:
     ingest verify /mnt/archive
 
     ingest verify /mnt/archive /mnt/backup --strict --json
     """
-    from ingest import api
+    from ingest import api, config
     from ingest.cli.progress import counting
 
+    paths, began = [raw(root) for root in roots], time.time_ns()
     with counting("verified", quiet=quiet) as progress:
-        report = api.verify([raw(root) for root in roots], session=session, strict=strict, progress=progress)
+        report = api.verify(paths, session=session, strict=strict, progress=progress)
+    if session is None:
+        try:
+            api.note_verified(config.home(), paths, report, began)
+        except IngestError as error:
+            complain(f"ingest: the journal could not be told of it: {error}")  # what was found is no less true
     code = ExitCode.OK if report.sound else ExitCode.VERIFICATION
     if as_json:
         print_document(verify_document(report, int(code)))

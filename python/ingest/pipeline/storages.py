@@ -1,0 +1,232 @@
+"""What is known of archives and of the places that they are on: looked at, forgotten, moved in the journal."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ingest.catalog.holdings import (
+    KnownRoot,
+    forget_root,
+    holds,
+    known_roots,
+    move_root,
+    note_verified,
+    sessions_at,
+)
+from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
+from ingest.model.options import CopyOptions
+from ingest.session.register import register
+from ingest.storage.marker import MARKER, read_marker
+from ingest.storage.rules import ruled
+from ingest.storage.tuning import tune
+from ingest.workers.visits import visit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.db.engine import Database
+    from ingest.engine import Root
+    from ingest.pipeline.findings import VerifyReport
+    from ingest.session.register import Entry
+    from ingest.storage.looking import Look
+    from ingest.storage.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoot:
+    """An archive, or a place that is none: what the journal knows of it, and what was seen there now.
+
+    Attributes:
+        known: None if the journal does not know it.
+        look: `look.path` is where it was looked for.
+        problem: why the archive cannot be reached there, None if it can.
+        files: managed copies that the journal knows there. last_copied: when the last of them was proven.
+        sessions: that had it as a destination. resumable: the ids of those that can be gone on with.
+        how: a copy from here to here would be made, one sentence per choice; empty where nothing could be seen.
+    """
+
+    known: KnownRoot | None
+    look: Look
+    problem: str | None
+    files: int = 0
+    last_copied: int | None = None
+    sessions: int = 0
+    resumable: tuple[str, ...] = ()
+    how: tuple[str, ...] = ()
+
+
+def look_at_roots(
+    database: Database | None, rules: Sequence[Rule], name: bytes | None = None, *, thorough: bool = False
+) -> list[StoredRoot]:
+    """Every root of the journal, or one place: an archive by its path or the beginning of its UUID, or any folder.
+
+    Args:
+        thorough: try what archives can do, with files of our own in their staging folders.
+
+    Raises:
+        MissingError: nothing is known by this name, and nothing is there.
+    """
+    known = _known(database)
+    chosen = known if name is None else _named(known, name)
+    if name is not None and not chosen:
+        (look,) = _visited([os.path.abspath(name)], rules, thorough=thorough)
+        if look.volume is None:
+            raise MissingError(f"no archive is known by this name, and as a path: {look.problem}", path=name,
+                               operation="find", advice="List them with: ingest storage list")  # fmt: skip
+        # Its marker may say who it is; then it is not where it was last seen.
+        owner = next((root for root in known if root.uuid == look.uuid), None)
+        return [_told(database, owner, look)]
+    looks = _visited([root.path for root in chosen], rules, thorough=thorough)
+    return [_told(database, root, look) for root, look in zip(chosen, looks, strict=True)]
+
+
+def _known(database: Database | None) -> list[KnownRoot]:
+    if database is None:
+        return []
+    with database.read() as connection:
+        return known_roots(connection)
+
+
+def _named(known: Sequence[KnownRoot], name: bytes) -> list[KnownRoot]:
+    """Those at a path; if there are none, those whose UUID begins so."""
+    at = [root for root in known if root.path == os.path.abspath(name)]
+    if at or not re.fullmatch(rb"[0-9a-fA-F-]{4,36}", name):
+        return at
+    return [root for root in known if root.uuid.startswith(name.decode("ascii").lower())]
+
+
+def _visited(paths: Sequence[bytes], rules: Sequence[Rule], *, thorough: bool) -> list[Look]:
+    try:
+        looks = visit(paths, thorough=thorough)
+    except OSError as error:
+        raise from_os_error(error, "look") from error
+    return [replace(look, volume=look.volume and ruled(look.volume, look.path, rules)) for look in looks]
+
+
+def _told(database: Database | None, known: KnownRoot | None, look: Look) -> StoredRoot:
+    how = tune(CopyOptions(), [look.volume], [look.volume]).reasons if look.volume is not None else ()
+    if database is None or known is None:
+        problem = look.problem or (None if look.uuid else "it is no archive")
+        return StoredRoot(known, look, problem, how=how)
+    with database.read() as connection:
+        files, last_copied = holds(connection, known.key)
+    sessions = _sessions(database, known)
+    resumable = tuple(entry.id for entry in sessions if entry.resumable)
+    return StoredRoot(known, look, _problem(known, look), files, last_copied, len(sessions), resumable, how)
+
+
+def _problem(known: KnownRoot, look: Look) -> str | None:
+    if look.problem is not None:
+        return look.problem
+    if look.uuid is None:
+        return "the folder there is no archive: is its disk mounted?"
+    return None if look.uuid == known.uuid else f"another archive is there now ({look.uuid})"
+
+
+def _sessions(database: Database, known: KnownRoot) -> list[Entry]:
+    with database.read() as connection:
+        keys = set(sessions_at(connection, known.key))
+    return [entry for entry in register(database) if entry.key in keys]
+
+
+def _one(database: Database, name: bytes) -> KnownRoot:
+    """The root of this name.
+
+    Raises:
+        MissingError: none is known. UsageError: several are.
+    """
+    found = _named(_known(database), name)
+    if not found:
+        raise MissingError("no archive is known by this name", path=name, operation="find",
+                           advice="List them with: ingest storage list")  # fmt: skip
+    if len(found) > 1:
+        uuids = ", ".join(root.uuid for root in found)
+        raise UsageError(f"{len(found)} archives are known by this name ({uuids})", path=name, operation="find",
+                         advice="Give more of the UUID")  # fmt: skip
+    return found[0]
+
+
+def _require_idle(sessions: Sequence[Entry], known: KnownRoot) -> None:
+    if busy := [entry.id[:8] for entry in sessions if entry.held]:
+        raise PausedError(f"session {busy[0]} is at work there", path=known.path, operation="storage",
+                          advice="Wait until it is done, or stop it with Ctrl-C")  # fmt: skip
+
+
+def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[KnownRoot, tuple[str, ...]]:
+    """Remove a root from the journal, and touch nothing on its disk; the sessions that still wait for it.
+
+    Raises:
+        MissingError, UsageError: no such root, several, or sessions wait for it and `force` is not given.
+        PausedError: a process works with it.
+    """
+    known = _one(database, name)
+    sessions = _sessions(database, known)
+    _require_idle(sessions, known)
+    waiting = tuple(entry.id for entry in sessions if entry.resumable)
+    if waiting and not force:
+        raise UsageError(
+            f"sessions wait for it: {', '.join(each[:8] for each in waiting)}", path=known.path,
+            operation="forget", advice="Complete them with: ingest resume. Or forget it all the same: --force",
+        )  # fmt: skip
+    with database.write() as connection:
+        forget_root(connection, known.key)
+    return known, waiting
+
+
+def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+    """Write down that a root is at another path now, after its marker was seen there.
+
+    Returns:
+        What was known of it, the new path, and how many sessions will look for it there.
+
+    Raises:
+        MissingError: no such root, or nothing is at the new path. UsageError: another one is, or it is at both.
+        PausedError: a process works with it. IngestError: the new path cannot be looked at.
+    """
+    known = _one(database, name)
+    sessions = _sessions(database, known)
+    _require_idle(sessions, known)
+    path = os.path.abspath(path)
+    before, now = visit([known.path, path])
+    if now.problem is not None or now.volume is None:
+        raise _unseen(path, now)
+    if now.uuid != known.uuid:
+        found = "no archive (it has no marker)" if now.uuid is None else f"the archive {now.uuid}"
+        raise UsageError(f"what is there is {found}; {shown(known.path)} was {known.uuid}", path=path,
+                         operation="relocate", advice=f"Look for {shown(MARKER)} on the disk that you mean")  # fmt: skip
+    if before.uuid == known.uuid and (before.device, before.inode) != (now.device, now.inode):
+        raise UsageError(
+            f"it is at {shown(known.path)}, too: one of the two is a clone of the other", path=path, operation="relocate",
+            advice="Unmount the one that you do not mean, or make that one an archive of its own by removing its "
+            f"{shown(MARKER)}",
+        )  # fmt: skip
+    assert now.device is not None  # noqa: S101 - it was seen
+    assert now.inode is not None  # noqa: S101
+    with database.write() as connection:
+        moved = move_root(connection, known.key, path, fs_uuid=now.volume.fs_uuid, device=now.device, inode=now.inode)
+    return known, path, moved
+
+
+def _unseen(path: bytes, look: Look) -> IngestError:
+    if look.errno in ABSENT:
+        return MissingError("nothing is there: is the disk mounted?", path=path, operation="relocate",
+                            advice="Mount it, then try again")  # fmt: skip
+    return IngestError(f"it cannot be looked at: {look.problem}", path=path, operation="relocate",
+                       advice="Check that it is mounted and can be read")  # fmt: skip
+
+
+def remember_verified(database: Database, roots: Sequence[Root], report: VerifyReport, began: int) -> None:
+    """Write down which of these roots were found whole by a verification that began then (nanoseconds since the epoch).
+
+    Raises:
+        IngestError: a root is gone, or the journal cannot be written.
+    """
+    damaged = {finding.root for finding in (*report.missing, *report.changed)}
+    markers = [read_marker(root) for root in roots if root.path not in damaged]
+    with database.write() as connection:
+        for marker in markers:
+            if marker is not None:
+                note_verified(connection, marker.uuid, began)

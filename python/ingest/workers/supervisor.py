@@ -35,6 +35,8 @@ STILLBORN: Final = 8
 _COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
 # A process whose pipe is closed is about to end.
 REAP_SECONDS: Final = 5.0
+# What a killed process is given at the end to let go of its disks; one that hangs in the kernel keeps them anyway.
+LINGER: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Supervisor:
         self._books = threading.Lock()
         self._cancelled = False
         self._stillborn = 0
+        self._abandoned: list[SpawnProcess] = []
         self._inbox: SimpleQueue[tuple[_Slot, Reply | LastWords | None]] = SimpleQueue()
         self._slots = [self._start(number) for number in range(count)]
 
@@ -265,6 +268,7 @@ class Supervisor:
         )
         slot.outgoing.put(None)
         process.abandon(slot.process)
+        self._abandoned.append(slot.process)
         events.append(died)
         heir = self._start(slot.number)
         with self._books:
@@ -312,3 +316,7 @@ class Supervisor:
                 slot.process.kill()
                 slot.process.join(0.5)
             process.abandon(slot.process)
+        # Those that were given up and do not hang end in a moment: until then they hold their disks.
+        limit = time.monotonic() + LINGER
+        for one in self._abandoned:
+            one.join(max(0.0, limit - time.monotonic()))

@@ -31,6 +31,7 @@ from ingest.pipeline.opening import (
     ruled_roots,
     ruled_sources,
 )
+from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
@@ -111,6 +112,7 @@ def copy(
     require_on(options.strategy, [volume for *_, volume in sources], paths)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
+        require_recognised(database, paths, new_root=request.new_root)
         opened = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
         destinations = ruled_roots(opened, rules)
         refuse_clones(destinations)
@@ -256,6 +258,7 @@ def plan(
     database = read_database(home)
     keys: list[int | None] = [None for _ in roots]
     if database is not None:
+        require_recognised(database, paths, new_root=True)
         with database.read() as connection:
             keys = [key_of_root(connection, marker.uuid) if marker else None for marker in markers]
     return Preview(opened, roots, keys, options, database)

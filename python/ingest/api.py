@@ -31,6 +31,7 @@ from ingest.pipeline.opening import (
     ruled_roots,
     ruled_sources,
 )
+from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
@@ -113,6 +114,7 @@ def copy(
     require_on(options.strategy, [volume for *_, volume in sources], paths)
     with closing(open_database(home)) as database:
         warnings: list[str] = []
+        require_recognised(database, paths, new_root=request.new_root)
         opened = [open_destination(path, create=request.create, new_root=request.new_root) for path in paths]
         destinations = ruled_roots(opened, rules)
         refuse_clones(destinations)
@@ -131,7 +133,7 @@ def copy(
             if not wait:
                 return begin()
             # Whoever waits for a disk must not keep it from being unmounted: the pinned folders are the run's alone.
-            del sources, destinations, sharing
+            del sources, opened, destinations, sharing
             held = [begin]
             del begin
             return _seen_through(database, facts.key, lambda: held.pop()(), monitor, stopped, rules)  # noqa: PLW0108
@@ -258,6 +260,7 @@ def plan(
     database = read_database(home)
     keys: list[int | None] = [None for _ in roots]
     if database is not None:
+        require_recognised(database, paths, new_root=True)
         with database.read() as connection:
             keys = [key_of_root(connection, marker.uuid) if marker else None for marker in markers]
     return Preview(opened, roots, keys, options, database)

@@ -566,6 +566,33 @@ class Mounts:
         self._loops.append(self._run("losetup", "--find", "--show", file))
         return self._loops[-1]
 
+    def clone(self, device: str, name: str, *, same_uuid: bool = False) -> str:
+        """A disk that was copied block by block, not mounted; with a UUID of its own, unless it is to keep that too."""
+        file = self._folder / f"{name}.img"
+        self._run("sync")
+        self._run("cp", "--sparse=always", self._run("losetup", "--noheadings", "--output", "BACK-FILE", device), file)
+        # It was copied while it was mounted: its log is played, as mounting would do it.
+        subprocess.run(["e2fsck", "-fy", str(file)], capture_output=True, timeout=PATIENCE, check=False)
+        if not same_uuid:
+            self._run("tune2fs", "-U", "random", file)
+        self._loops.append(self._run("losetup", "--find", "--show", file))
+        return self._loops[-1]
+
+    def bind(self, folder: Path, point: Path) -> Path:
+        """One folder under a second path."""
+        point.mkdir(parents=True, exist_ok=True)
+        self._run("mount", "--bind", folder, point)
+        self._points.append(point)
+        return point
+
+    def overlay(self, lower: Path, upper: Path, point: Path) -> Path:
+        """A folder that shows `lower`, and keeps its changes below `upper`."""
+        for folder in (upper / "upper", upper / "work", point):
+            folder.mkdir(parents=True, exist_ok=True)
+        layers = f"lowerdir={lower},upperdir={upper / 'upper'},workdir={upper / 'work'}"
+        self._run("mount", "-t", "overlay", "-o", layers, "overlay", point)
+        return self._mounted(point)
+
     def mount(self, device: str, point: Path, options: str = "rw") -> Path:
         point.mkdir(parents=True, exist_ok=True)
         self._run("mount", "-o", options, device, point)

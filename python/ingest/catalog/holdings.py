@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from ingest.db.schema import locations, roots, session_roots, sessions, signed
+from ingest.db.schema import locations, roots, session_roots, sessions, signed, unsigned
 from ingest.model.states import CLOSED, SessionState
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ def sessions_at(connection: Connection, root: int) -> list[int]:
     """The keys of the sessions that have a root as a destination, oldest first."""
     query = select(session_roots.c.session).where(session_roots.c.root == root).order_by(session_roots.c.session)
     return list(connection.scalars(query))
+
+
+def last_device(connection: Connection, root: int) -> int | None:
+    """The device number (st_dev) that a root had in the newest session that used it."""
+    query = select(session_roots.c.device).where(session_roots.c.root == root)
+    device = connection.scalar(query.order_by(session_roots.c.session.desc()).limit(1))
+    return None if device is None else unsigned(device)
 
 
 def holds(connection: Connection, root: int) -> tuple[int, int | None]:

@@ -161,7 +161,7 @@ class CopyRequest:
     Attributes:
         sources, destinations: paths as given; the first destination is the main one.
         create: make missing destination folders. new_root: allow a first use on the system disk below a
-            mount folder.
+            mount folder, and on the disk underneath where a known archive was mounted.
     """
 
     sources: tuple[bytes, ...]

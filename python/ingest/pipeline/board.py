@@ -54,6 +54,7 @@ class Board:
         root_states: how each destination stands; `paused(...)` takes it out of this run.
         lost_sources: sources that are no longer there, with what was found.
         problems: one sentence for each of them.
+        unexplained: destinations that are not where they were, with all that is known so far; the sentry has the word.
         hashes: what is computed of each file besides BLAKE3.
         patience: copies that failed and are tried again in a moment.
         stopping: the user asked to stop. folders_failed: folders that could not be made.
@@ -82,6 +83,7 @@ class Board:
         self.root_states = [SessionState.COPYING for _ in facts.roots]
         self.lost_sources: dict[int, str] = {}
         self.problems: list[str] = []
+        self.unexplained: dict[int, str] = {}
         self.stopping = False
         self.folders_failed = 0
         self._timeless: set[int] = set()
@@ -174,11 +176,19 @@ class Board:
             self.ledger.close(transfer)
 
     def pause_root(self, root: int, state: SessionState, why: str) -> None:
-        """Take a destination out of this run."""
-        if self.root_states[root].paused:
+        """Take a destination out of this run, or say why it was lost."""
+        if self.root_states[root].paused and self.unexplained.pop(root, None) is None:
             return
         self.root_states[root] = state
         self._problem(f"{shown(self.facts.roots[root].path)}: {why}")
+
+    def lose_root(self, root: int, detail: str) -> None:
+        """A destination is not where it was. It is left alone at once; what stands there instead is for the sentry to say."""
+        if self.root_states[root].paused:
+            return
+        self.root_states[root] = SessionState.PAUSED_NETWORK
+        self.unexplained[root] = detail
+        self.guard.blame(self.place_of(None, root))
 
     def lose_source(self, source: int, why: str) -> None:
         """A source is no longer there: its items wait for it."""

@@ -81,7 +81,7 @@ def look_again(board: Board, destinations: Sequence[Destination | None]) -> None
         try:
             check_marker(destination.root, destination.marker.uuid)
         except IngestError as error:
-            board.pause_root(number, SessionState.PAUSED_NETWORK, f"the destination is no longer there ({error.cause})")
+            board.lose_root(number, error.cause)
 
 
 def close_manifests(board: Board, scribes: Mapping[int, Scribe], journal: Journal, told: Mapping[str, int]) -> None:
@@ -139,13 +139,18 @@ def clean_up(
     journal: Journal,
     trails: Trails,
 ) -> None:
-    """Remove this session's empty staging folders, and its claims; what still waits for its name, or is to be gone on with, stays."""
+    """Remove this session's empty staging folders and its claims; what waits for its name, or to be gone on with, stays.
+
+    On a disk that is full no half-made file stays: whoever makes room there should not have to make it for those.
+    """
     over = state in (SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS)
     for number, destination in enumerate(destinations):
-        if destination is None or board.root_states[number].paused:
+        if destination is None or board.root_states[number] is SessionState.PAUSED_NETWORK:
             continue
+        full = board.root_states[number] is SessionState.PAUSED_SPACE
         try:
-            kept = set() if over else journal.staged(number) | trails.parts(destination.marker.uuid).keys()
+            parts = set() if full else trails.parts(destination.marker.uuid).keys()
+            kept = set() if over else journal.staged(number) | parts
             clear_staging(destination.root, board.facts.short, kept)
             if over:
                 release(destination.root, board.facts.id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed, failed
 from ingest.model.digests import DIGEST
-from ingest.model.states import ItemState, SessionState, advance
+from ingest.model.states import ItemState, advance
 from ingest.pipeline.comparison import Comparison
 from ingest.pipeline.lane import Lane
 from ingest.pipeline.naming import Naming
@@ -86,8 +86,7 @@ class Flow:
         if gone.errno not in GONE:
             board.guard.blame(board.place_of(gone.source, gone.root))
         elif gone.root is not None:
-            why = f"the destination is no longer there ({gone.detail})"
-            board.pause_root(gone.root, SessionState.PAUSED_NETWORK, why)
+            board.lose_root(gone.root, gone.detail)
         elif gone.source is not None:
             board.lose_source(gone.source, gone.detail)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.catalog.holdings import remember_root, roots_known_at
+from ingest.catalog.holdings import move_root, remember_root, roots_known_at
 from ingest.errors import IngestError, PausedError, shown
 from ingest.model.options import CopyOptions
 from ingest.model.session import RootFacts
@@ -51,12 +51,14 @@ def sharing_of(
 def remember(database: Database, number: int, destination: Destination, warnings: list[str]) -> RootFacts:
     """The root's row, and a warning if its path was another root's before."""
     path, marker, root = destination.path, destination.marker, destination.root
+    # Where it is now; the marker keeps where it began.
+    fs_uuid = destination.volume.fs_uuid or marker.fs_uuid
     with database.write() as connection:
         before = [other for other in roots_known_at(connection, path) if other != marker.uuid]
-        key = remember_root(connection, marker.uuid, path, marker.fs_uuid)
+        key = remember_root(connection, marker.uuid, path, fs_uuid)
     if destination.fresh and before:
         warnings.append(f"{shown(path)} was another root before ({before[0]}): from now on it is {marker.uuid}")
-    return RootFacts(number, key, path, marker.uuid, marker.fs_uuid, root.dev, root.ino)
+    return RootFacts(number, key, path, marker.uuid, fs_uuid, root.dev, root.ino)
 
 
 def take_up_again(
@@ -89,9 +91,12 @@ def take_up_again(
     found, away = _reopen_destinations(facts, {number - first: why for number, why in dead.items()})
     destinations = ruled_roots(found, rules)
     require_free(facts.id, destinations, monitor or Silent(), stopped)
+    moves = [*_sources_moved(sources), *_roots_moved(database, facts, destinations)]
+    facts = session_facts(database, entry.key)
     state = entry.state
     sharing = sharing_of(CopyOptions.from_json(facts.options), sources, destinations, resumed=True)
-    warnings = cautions(sharing, [given(source) for source in facts.sources], [place.path for place in facts.roots])
+    names = [given(source) for source in facts.sources], [place.path for place in facts.roots]
+    warnings = [*moves, *cautions(sharing, *names)]
     facts = take_up(database, entry.key, retry=named)
     if not state.paused:
         state = SessionState.INTERRUPTED
@@ -108,6 +113,27 @@ def take_up_again(
         retry=named,
         away=away,
     )
+
+
+def _sources_moved(sources: Sequence[Opened]) -> list[str]:
+    """What to say of sources that are mounted elsewhere now. Their files keep the names by which they were found."""
+    return [
+        f"{shown(source.path)} is mounted at {shown(root.path)} now: it is read there"
+        for source, root, _ in sources if root.path != source.path
+    ]  # fmt: skip
+
+
+def _roots_moved(database: Database, facts: SessionFacts, found: Sequence[Destination | None]) -> list[str]:
+    """Write down which roots are mounted elsewhere now; what to say of them."""
+    told = []
+    for place, one in zip(facts.roots, found, strict=True):
+        if one is None or one.path == place.path:
+            continue
+        fs_uuid = one.volume.fs_uuid or place.fs_uuid
+        with database.write() as connection:
+            move_root(connection, place.key, one.path, fs_uuid=fs_uuid, device=one.root.dev, inode=one.root.ino)
+        told.append(f"the archive {shown(place.path)} is mounted at {shown(one.path)} now: the session goes on there")
+    return told
 
 
 def _reopen_destinations(

@@ -16,8 +16,10 @@ from ingest.layouts.naming import label_of
 from ingest.model.digests import HASHES
 from ingest.model.options import BUFFER_MAX, BUFFER_MIN, MOST_WORKERS, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
+from ingest.pipeline.moved import find_root, find_source
 from ingest.session.recognise import require_same_source
 from ingest.storage import roots
+from ingest.storage.identity import Footing
 from ingest.storage.roots import Destination, pin
 from ingest.storage.rules import ruled
 from ingest.storage.volumes import Volume, place_of, volume_of
@@ -173,23 +175,32 @@ def refuse_clones(destinations: Sequence[Destination]) -> None:
 
 
 def reopen_sources(journal: Journal, sources: Sequence[SourceFacts]) -> list[Opened]:
-    """Pin the sources of a session again, if they are the same ones.
+    """Pin the sources of a session again, if they are the same ones; one that is mounted elsewhere now, there.
 
     Raises:
-        IngestError: one is away; PausedError if another folder stands in its place.
+        IngestError: one cannot be opened; PausedError if it is away, or PausedError if another folder stands in its place.
     """
     opened = []
     for source in sources:
         try:
-            volume = volume_of(source.path)
-        except OSError as error:
-            raise _away(
-                from_os_error(error, "open", source.path), "Put the card back in, then: ingest resume"
-            ) from error
-        root = pin(source.path, volume=volume, source=True)
-        require_same_source(journal, source, root, volume.fs_uuid)
+            root, volume = _reopen_source(journal, source, source.path)
+        except (MissingError, PausedError) as error:
+            moved = find_source(journal, source)
+            if moved is None:
+                raise _away(error, "Put the card back in, then: ingest resume") from error
+            root, volume = _reopen_source(journal, source, moved)
         opened.append((source, root, volume))
     return opened
+
+
+def _reopen_source(journal: Journal, source: SourceFacts, path: bytes) -> tuple[Root, Volume]:
+    try:
+        volume = volume_of(path)
+    except OSError as error:
+        raise from_os_error(error, "open", path) from error
+    root = pin(path, volume=volume, source=True)
+    require_same_source(journal, source, root, volume.fs_uuid)
+    return root, volume
 
 
 def ruled_sources(opened: Sequence[Opened], rules: Sequence[Rule]) -> list[Opened]:
@@ -207,12 +218,16 @@ def _away(error: IngestError, advice: str) -> IngestError:
 
 
 def reopen_destination(place: RootFacts) -> Destination:
-    """Open a session's root again: the very one, by its marker.
+    """Open a session's root again: the very one, by its marker and its file system, wherever it is mounted now.
 
     Raises:
-        PausedError: it is away, or another one stands in its place.
+        PausedError: it is away, or something else stands in its place, or it may be several.
     """
+    known = Footing(place.device, place.inode, place.uuid, place.fs_uuid)
     try:
-        return roots.reopen_destination(place.path, place.uuid)
+        return roots.reopen_destination(place.path, known)
     except MissingError as error:
-        raise _away(error, "Mount the disk that this session began with, then: ingest resume") from error
+        moved = find_root(place, error.cause)
+        if moved is None:
+            raise _away(error, "Mount the disk that this session began with, then: ingest resume") from error
+        return roots.reopen_destination(moved, known)

@@ -19,7 +19,7 @@ from ingest.pipeline.context import Context, PauseError
 from ingest.pipeline.crew import crew, tuned, workload
 from ingest.pipeline.flow import Flow
 from ingest.pipeline.intake import Intake, Sight
-from ingest.pipeline.leaving import leave
+from ingest.pipeline.leaving import explain, leave
 from ingest.pipeline.ledger import Ledger
 from ingest.pipeline.meter import Meter
 from ingest.pipeline.outbox import Outbox
@@ -164,6 +164,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         if not board.stopping and not work.options.only:
             finalize.make_folders(board, flow, workers, journal, context.folders, look_around)
     finalize.look_again(board, work.destinations)
+    explain(board, context.sentry)
     finalize.close_manifests(board, scribes, journal, ledger.counts)
     for number in range(len(places)):
         journal.root_state(number, finalize.root_state(board, journal, number))

@@ -7,7 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from ingest.pipeline.watch import Down, Pinned, Watch
+from ingest.pipeline.watch import Down, Watch
+from ingest.storage.identity import Footing
 from ingest.workers.prober import Prober, Spot
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ TICK: Final = 0.1
 class Sentry:
     """Asks, listens, and tells whoever wants to know. Use as a context manager: leaving it ends its process."""
 
-    def __init__(self, places: Sequence[tuple[Spot, Pinned | None]]) -> None:
+    def __init__(self, places: Sequence[tuple[Spot, Footing | None]]) -> None:
         """Over these places, in the order by which they are named from now on; None: it takes no part."""
         self._prober = Prober([spot for spot, _ in places])
         self._watch = Watch([pinned for _, pinned in places], time.monotonic())
@@ -37,16 +38,18 @@ class Sentry:
     @classmethod
     def over(cls, work: Work) -> Self:
         """Over the sources and then the roots of a session, as `ingest.workers.messages.Setup` counts them."""
-        places: list[tuple[Spot, Pinned | None]] = [
-            (Spot(root.path, archive=False, origin=_disk(volume)), Pinned(root.dev, root.ino))
+        places: list[tuple[Spot, Footing | None]] = [
+            (Spot(root.path, archive=False, origin=_disk(volume)), Footing(root.dev, root.ino))
             for root, volume in zip(work.sources, work.volumes, strict=True)
         ]
         for place, one in zip(work.facts.roots, work.destinations, strict=True):
             if one is None:
                 places.append((Spot(place.path, archive=True), None))
             else:
-                spot = Spot(place.path, archive=True, served=one.volume.served, origin=_disk(one.volume))
-                places.append((spot, Pinned(one.root.dev, one.root.ino, one.marker.uuid)))
+                spot = Spot(
+                    place.path, archive=True, served=one.volume.served, origin=_disk(one.volume), marker=one.marker.uuid
+                )
+                places.append((spot, Footing(one.root.dev, one.root.ino, one.marker.uuid, one.volume.fs_uuid)))
         return cls(places)
 
     def __enter__(self) -> Self:

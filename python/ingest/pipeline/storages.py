@@ -14,6 +14,7 @@ from ingest.catalog.holdings import (
     known_roots,
     move_root,
     note_verified,
+    remember_root,
     sessions_at,
 )
 from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
@@ -177,7 +178,10 @@ def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[Kno
 
 
 def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
-    """Write down that a root is at another path now, after its marker was seen there.
+    """Write down that a root is at another path now, or on another disk, after its marker was seen there.
+
+    A root that this journal does not know, named by its whole UUID, is known from now on: so a move can be told where
+    no session was.
 
     Returns:
         What was known of it, the new path, and how many sessions will look for it there.
@@ -186,10 +190,10 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
         MissingError: no such root, or nothing is at the new path. UsageError: another one is, or it is at both.
         PausedError: a process works with it. IngestError: the new path cannot be looked at.
     """
-    known = _one(database, name)
+    path = os.path.abspath(path)
+    known = _one_or_new(database, name, path)
     sessions = _sessions(database, known)
     _require_idle(sessions, known)
-    path = os.path.abspath(path)
     before, now = visit([known.path, path])
     if now.problem is not None or now.volume is None:
         raise _unseen(path, now)
@@ -209,6 +213,23 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
     with database.write() as connection:
         moved = move_root(connection, known.key, path, fs_uuid=now.volume.fs_uuid, device=now.device, inode=now.inode)
     return known, path, moved
+
+
+def _one_or_new(database: Database, name: bytes, path: bytes) -> KnownRoot:
+    """The root of this name; one that is met for the first time at a path, if its marker has this very UUID.
+
+    Raises:
+        MissingError: there is none. UsageError: there are several.
+    """
+    try:
+        return _one(database, name)
+    except MissingError:
+        (look,) = visit([path])
+        if look.uuid is None or look.uuid.encode("ascii") != name.lower() or look.volume is None:
+            raise
+    with database.write() as connection:
+        remember_root(connection, look.uuid, path, look.volume.fs_uuid)
+    return _one(database, name)
 
 
 def _unseen(path: bytes, look: Look) -> IngestError:

@@ -14,13 +14,15 @@ from ingest.model.states import SessionState
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, session_facts
 from ingest.session.report import exit_code, report
+from ingest.storage.identity import cloned
+from ingest.storage.whereabouts import likely, remote
 from ingest.workers.prober import Prober, Spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ingest.db.engine import Database
-    from ingest.model.session import SessionReport
+    from ingest.model.session import SessionFacts, SessionReport
     from ingest.monitor import Monitor
     from ingest.workers.prober import Finding
 
@@ -36,6 +38,7 @@ MOST_APART: Final = 60.0
 SPACE_STEP: Final = 1 << 20
 # And if none has since somebody looked: it may have between the last run's end and the first look.
 SPACE_ANYWAY: Final = 300.0
+UUID_LENGTH: Final = 36
 WAITED_FOR: Final = frozenset({SessionState.PAUSED_NETWORK, SessionState.PAUSED_SPACE})
 
 
@@ -97,12 +100,12 @@ def _left(database: Database, key: int, why: str, warnings: Sequence[str], monit
 def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor, stopped: Callable[[], bool]) -> bool:
     """Wait for one of the session's places to come back; False if the user has asked to stop."""
     facts = session_facts(database, key)
-    spots = [Spot(source.path, archive=False) for source in facts.sources]
-    spots += [Spot(place.path, archive=True) for place in facts.roots]
-    absent = _Absent(len(facts.sources), Journal(database, key).root_states(), [place.uuid for place in facts.roots])
+    absent = _Absent(facts, Journal(database, key).root_states())
     since = time.time()
     told: frozenset[int] | None = None
-    prober, table, look = Prober(spots), _table(), 0
+    table, look = _table(), 0
+    spots = absent.spots()
+    prober = Prober(spots)
     try:
         while not stopped():
             now = time.monotonic()
@@ -110,8 +113,10 @@ def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor
                 look, absent.due = look + 1, now + EVERY
                 if (fresh := _table()) != table:
                     # Something was mounted or unmounted: whoever hangs in a mount that is gone would hang for ever.
+                    # And what is waited for may have come back under another path.
                     prober.stop()
-                    prober, table = Prober(spots), fresh
+                    spots, table = absent.spots(), fresh
+                    prober = Prober(spots)
                 for spot in range(len(spots)):
                     prober.ask(spot, look)
             for found in prober.heard():
@@ -131,11 +136,12 @@ def _wait(database: Database, key: int, why: str, apart: float, monitor: Monitor
 class _Absent:
     """What is waited for: the roots that the journal has as paused, and whatever does not answer."""
 
-    def __init__(self, first: int, states: Mapping[int, SessionState], uuids: Sequence[str]) -> None:
-        """`first`: the number of the first root, behind the sources. uuids: of the roots' markers."""
+    def __init__(self, facts: SessionFacts, states: Mapping[int, SessionState]) -> None:
         self.began = self.due = time.monotonic()
-        self._first = first
-        self._uuids = uuids
+        # The number of the first root, behind the sources.
+        self._first = first = len(facts.sources)
+        self._facts = facts
+        self._owners: list[int] = []
         self._full = {first + root for root, state in states.items() if state is SessionState.PAUSED_SPACE}
         # Where a source was lost every root waits; which of the two it was shows when they are looked at.
         self._paused = {first + root for root, state in states.items() if state is SessionState.PAUSED_NETWORK}
@@ -143,6 +149,18 @@ class _Absent:
         self._well: dict[int, float] = {}
         self._room: dict[int, tuple[int, int]] = {}
         self._roomier = False
+
+    def spots(self) -> list[Spot]:
+        """Where to look: every place at its path, in the order of their numbers, then wherever it may be mounted now."""
+        paths = [source.path for source in self._facts.sources] + [place.path for place in self._facts.roots]
+        found = [(number, Spot(path, archive=number >= self._first)) for number, path in enumerate(paths)]
+        for number, path in enumerate(paths):
+            archive = number >= self._first
+            if archive or self._facts.sources[number].fs_uuid is not None:
+                elsewhere = [*likely(path, archive=archive), *remote(path)]
+                found += [(number, Spot(other, archive=archive)) for other in elsewhere]
+        self._owners = [number for number, _ in found]
+        return [spot for _, spot in found]
 
     @property
     def places(self) -> frozenset[int]:
@@ -156,12 +174,10 @@ class _Absent:
 
     def hear(self, found: Finding, now: float) -> None:
         """Take in what a look found."""
-        spot = found.spot
-        there = found.errno == 0
-        if there and spot >= self._first:
-            there = found.marker == self._uuids[spot - self._first] and not found.read_only
-        if not there:
-            self._missed.add(spot)
+        spot = self._owners[found.spot]
+        if not self._is(spot, found):
+            if found.spot == spot:
+                self._missed.add(spot)
             return
         self._well[spot] = now
         if spot in self._full:
@@ -169,10 +185,22 @@ class _Absent:
             before = self._room.setdefault(spot, room)
             self._roomier |= room[0] >= before[0] + SPACE_STEP or room[1] > before[1]
 
+    def _is(self, spot: int, found: Finding) -> bool:
+        """Whether what was seen there is the place, and can be used."""
+        if found.errno:
+            return False
+        if spot < self._first:
+            source = self._facts.sources[spot]
+            # FAT, known by its short serial number, makes inode numbers up.
+            same = found.inode == source.inode or len(source.fs_uuid or "") < UUID_LENGTH
+            return found.spot == spot or (found.fs_uuid == source.fs_uuid and same)
+        place = self._facts.roots[spot - self._first]
+        return found.marker == place.uuid and not cloned(place.fs_uuid, found.fs_uuid) and not found.read_only
+
     def ready(self, now: float, apart: float) -> bool:
         """Whether another run is worth its while; not before so many seconds have passed since the last one."""
         well = {spot for spot, when in self._well.items() if now - when <= SILENCE}
-        everybody = range(self._first + len(self._uuids))
+        everybody = range(self._first + len(self._facts.roots))
         # Who says nothing for longer than a look takes is missed, too.
         self._missed.update(spot for spot in everybody if now - self._well.get(spot, self.began) > SILENCE)
         if now - self.began < apart or not well.issuperset(range(self._first)):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from ingest.storage.identity import Footing, replaced
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,15 +31,6 @@ FAILURES: Final = 5
 PATIENCE: Final = 60.0
 # What only a place says that is not there any more: waiting a moment does not help.
 GONE: Final = frozenset({errno.ENOTCONN, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO})
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """A place as the session knows it. `marker`: the UUID of a root, None for a source."""
-
-    device: int
-    inode: int
-    marker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ class _State:
 class Watch:
     """The health of each place, from what was asked and heard. Times are seconds on any clock that only rises."""
 
-    def __init__(self, places: Sequence[Pinned | None], now: float) -> None:
+    def __init__(self, places: Sequence[Footing | None], now: float) -> None:
         """Over these places; None stands for one that takes no part."""
         self._places = tuple(places)
         self._states = [_State(now, now + EVERY) for _ in places]
@@ -161,12 +154,8 @@ class Watch:
             self._fresh.append(state.down)
 
 
-def _another(place: Pinned, found: Finding) -> str | None:
+def _another(place: Footing, found: Finding) -> str | None:
     """Why what answers is not the place; None if it is."""
-    if place.marker is not None and found.marker is None:
-        return "its marker is gone: another folder stands there"
-    if place.marker is not None and found.marker != place.marker:
-        return f"another archive stands there ({found.marker})"
-    if (found.device, found.inode) != (place.device, place.inode):
-        return "another folder has taken its place"
-    return None
+    seen = Footing(found.device, found.inode, found.marker, found.fs_uuid, found.mounted)
+    why = replaced(place, seen)
+    return f"{why}{found.detail}" if why else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -17,26 +18,26 @@ SAMPLE: Final = 64
 
 
 def require_same_source(journal: Journal, source: SourceFacts, root: Root, fs_uuid: str | None) -> None:
-    """Require that a pinned folder is the session's source: by its file system's UUID, else by what it holds.
+    """Require that a pinned folder is the session's source: a whole card by its file system's UUID, else by what it holds.
 
     Device and inode numbers say nothing: the next card in the same reader has the same. And an empty mount point
-    must never be taken for a card whose files were all deleted.
+    must never be taken for a card whose files were all deleted; nor may any folder of the right disk be.
 
     Raises:
         PausedError: it is another folder, or may be.
     """
-    if fs_uuid is not None and source.fs_uuid is not None:
-        if fs_uuid == source.fs_uuid:
+    known = fs_uuid is not None and source.fs_uuid is not None
+    if not known or fs_uuid == source.fs_uuid:
+        whole = known and os.path.ismount(root.path) and source.single is None
+        if whole or holds_some(journal, source, root):
             return
-    elif _holds_some(journal, source, root):
-        return
     raise PausedError(
         "this is not the source that the session began with", path=source.path, operation="open",
         advice="Put that card back in, then: ingest resume",
     )  # fmt: skip
 
 
-def _holds_some(journal: Journal, source: SourceFacts, root: Root) -> bool:
+def holds_some(journal: Journal, source: SourceFacts, root: Root) -> bool:
     """Whether one of the session's files is there, of the size it had.
 
     A session without files fits everywhere if its scan was whole, else only the very same folder.

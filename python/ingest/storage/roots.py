@@ -13,6 +13,7 @@ from typing import Final
 
 from ingest import engine
 from ingest.errors import DeniedError, MissingError, UsageError, from_os_error
+from ingest.storage.identity import Footing, stranger
 from ingest.storage.marker import STAGING, Marker, clear_leftovers, names_in, read_marker, staging_folder, write_marker
 from ingest.storage.volumes import Volume, volume_of
 
@@ -111,18 +112,19 @@ def _create(path: bytes, *, new_root: bool) -> None:
         raise engine.failed(fault).error("mkdir", path)
 
 
-def reopen_destination(path: bytes, uuid_: str) -> Destination:
-    """Open the archive that a session began with.
+def reopen_destination(path: bytes, known: Footing) -> Destination:
+    """Open the archive that a session began with: by its marker, on its own file system.
 
     Raises:
-        MissingError: it is not there, or another one, or its marker is gone. DeniedError: it cannot be written.
+        MissingError: it is not there; if something else is, it says what. DeniedError: it cannot be written.
     """
     root = pin(path)
-    marker = read_marker(root)
-    if marker is None or marker.uuid != uuid_:
-        found = "has no marker" if marker is None else f"is the root {marker.uuid}"
-        raise MissingError(f"this folder {found}, the session's root is {uuid_}", path=path, operation="open")
-    volume = volume_of(path)
+    marker, volume = read_marker(root), volume_of(path)
+    mounted = os.path.ismount(os.path.realpath(path))
+    seen = Footing(root.dev, root.ino, marker.uuid if marker else None, volume.fs_uuid, mounted)
+    why = stranger(known, seen)
+    if why is not None or marker is None:
+        raise MissingError(f"{why}; the session's root is {known.marker}", path=path, operation="open")
     require_writable(root, volume)
     return Destination(path, root, marker, volume, fresh=False)
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ingest.storage.quota import quotas
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,6 +20,19 @@ MARGIN: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Free:
+    """What may still be written to a volume. `quota`: whose quota leaves less than the disk; empty if none does.
+
+    Attributes:
+        bytes: in blocks that this user may have. inodes: files and folders; None where they are made as needed.
+    """
+
+    bytes: int
+    inodes: int | None
+    quota: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """What a volume has and what is asked of it. Inodes are None where the file system makes them as it goes."""
 
@@ -25,6 +40,7 @@ class Room:
     free_bytes: int
     needed_inodes: int
     free_inodes: int | None
+    quota: str = ""
 
     @property
     def enough(self) -> bool:
@@ -36,9 +52,30 @@ class Room:
     @property
     def shortage(self) -> str:
         """What is missing, in words."""
+        left = f"left by {self.quota}" if self.quota else "free"
         if self.free_bytes < self.needed_bytes:
-            return f"{self.needed_bytes:,} bytes are needed and {self.free_bytes:,} are free"
-        return f"{self.needed_inodes:,} inodes (files and folders) are needed and {self.free_inodes:,} are free"
+            return f"{self.needed_bytes:,} bytes are needed and {self.free_bytes:,} are {left}"
+        return f"{self.needed_inodes:,} inodes (files and folders) are needed and {self.free_inodes:,} are {left}"
+
+
+def free_on(descriptor: int) -> Free:
+    """What this process may still write to the volume of an open folder: by its blocks, its inodes, and its quotas.
+
+    Raises:
+        OSError: the volume cannot be asked.
+    """
+    volume = os.fstatvfs(descriptor)
+    free = Free(volume.f_bavail * volume.f_frsize, volume.f_favail if volume.f_files else None)
+    for quota in quotas(descriptor):
+        size, inodes = _least(free.bytes, quota.bytes) or 0, _least(free.inodes, quota.inodes)
+        if (size, inodes) != (free.bytes, free.inodes):
+            free = Free(size, inodes, quota.whose)
+    return free
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    """The smaller of two limits, each None where there is none."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def room_for(descriptor: int, files: int, size: int, folders: int = 0) -> Room:
@@ -48,11 +85,11 @@ def room_for(descriptor: int, files: int, size: int, folders: int = 0) -> Room:
         OSError: the volume cannot be asked.
     """
     volume = os.fstatvfs(descriptor)
-    free = volume.f_bavail * volume.f_frsize
+    free = free_on(descriptor)
     # A margin of 16 MiB would refuse small volumes that have room: never more than 1 % of what is there.
     margin = min(MARGIN, volume.f_blocks * volume.f_frsize // 100)
     needed = size + (files + folders) * PER_FILE + margin if files else 0
-    return Room(needed, free, files + folders + 8 if files else 0, volume.f_favail if volume.f_files else None)
+    return Room(needed, free.bytes, files + folders + 8 if files else 0, free.inodes, free.quota)
 
 
 def taken_by(root: Root, files: Mapping[bytes, int]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from ingest.errors import shown
 from ingest.storage.disks import disk_of
+from ingest.storage.filesystems import by_device, uuid_at
 
 
 class Storage(StrEnum):
@@ -181,20 +182,6 @@ def place_of(path: bytes, table: list[Mount] | None = None) -> tuple[int, bytes]
     return mount.device, (mount.inner.rstrip(b"/") + b"/" + below).rstrip(b"/") or b"/"
 
 
-def _fs_uuid(device: int, folder: str = "/dev/disk/by-uuid") -> str | None:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return None
-    for name in names:
-        try:
-            if os.stat(os.path.join(folder, name)).st_rdev == device:
-                return name
-        except OSError:
-            continue
-    return None
-
-
 def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
     """What is known of the storage under a path (absolute; links are followed).
 
@@ -217,8 +204,10 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
     removable = kind.startswith("fuseblk") or kind in REMOVABLE_TYPES or (disk is not None and disk.removable)
     storage = Storage.NETWORK if kind in NETWORK_TYPES else Storage.REMOVABLE if removable else Storage.LOCAL
     block = disk is not None and storage is not Storage.NETWORK
+    # What lives in memory makes up another one each time it is mounted.
+    own = None if kind in MEMORY_TYPES else uuid_at(path) or by_device(device)
     return Volume(
-        mount, storage, kind, disk.rotational if disk and block else None, _fs_uuid(device), block,
+        mount, storage, kind, disk.rotational if disk and block else None, own, block,
         read_only=bool((mount and mount.read_only) or (claims and claims.f_flag & os.ST_RDONLY)),
         name_limit=claims.f_namemax if claims and claims.f_namemax > 0 else None,
     )  # fmt: skip

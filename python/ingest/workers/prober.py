@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
-from ingest.errors import IngestError
+from ingest.errors import ABSENT, IngestError, shown
+from ingest.storage.filesystems import uuid_of
 from ingest.storage.marker import read_marker
+from ingest.storage.space import free_on
+from ingest.storage.whereabouts import likely, marker_at
 from ingest.workers import process
 
 if TYPE_CHECKING:
@@ -36,12 +39,14 @@ class Spot:
     Attributes:
         archive: it is a root and carries a marker; otherwise it is a source.
         origin: the device file of the disk that it lies on, if it has one.
+        marker: the UUID of the root that belongs there; where it does not stand it is looked for elsewhere.
     """
 
     path: bytes
     archive: bool
     served: bool = False
     origin: bytes | None = None
+    marker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,9 @@ class Finding:
 
     Attributes:
         spot, look: which place, and which of the looks that were asked for.
-        errno: why it failed, 0 if it did not. detail: the same in words.
+        errno: why it failed, 0 if it did not. detail: the same in words; and where the root is now, if it is not there.
         device, inode: of the folder that is there now. marker: the UUID that a root carries, None if it has none.
+        fs_uuid: of the file system there, None if it hides it. mounted: something is mounted at this very path.
         read_only: nothing can be written there.
         free_bytes, free_inodes: what the user may still write there (inodes None where they are made as needed).
     """
@@ -66,6 +72,8 @@ class Finding:
     free_bytes: int = 0
     free_inodes: int | None = None
     read_only: bool = False
+    fs_uuid: str | None = None
+    mounted: bool = False
 
 
 def look(spot: Spot, number: int, count: int) -> Finding:
@@ -81,17 +89,29 @@ def look(spot: Spot, number: int, count: int) -> Finding:
             # Listing asks a server where attributes may come from the kernel's memory.
             with os.scandir(descriptor) as entries:
                 next(entries, None)
-            free = os.fstatvfs(descriptor)
+            room = free_on(descriptor)
+            read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+            fs_uuid = uuid_of(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        return Finding(number, count, error.errno or errno.EIO, str(error.strerror or error))
+        code = error.errno or errno.EIO
+        return Finding(number, count, code, str(error.strerror or error) + _elsewhere(spot, code in ABSENT))
     except IngestError as error:
         return Finding(number, count, error.errno or errno.EIO, error.cause)
+    carries = marker.uuid if marker else None
     return Finding(
-        number, count, 0, "", root.dev, root.ino, marker.uuid if marker else None, free.f_bavail * free.f_frsize,
-        free.f_favail if free.f_files else None, bool(free.f_flag & os.ST_RDONLY),
+        number, count, 0, _elsewhere(spot, carries != spot.marker), root.dev, root.ino, carries, room.bytes, room.inodes,
+        read_only, fs_uuid, os.path.ismount(spot.path),
     )  # fmt: skip
+
+
+def _elsewhere(spot: Spot, missing: bool) -> str:
+    """Where the root is that is `missing` from its path, in words; nothing if it is not known."""
+    if spot.marker is None or not missing:
+        return ""
+    found = [path for path in likely(spot.path) if marker_at(path) == spot.marker]
+    return f"; the archive is at {shown(found[0])} now" if found else ""
 
 
 class Prober:

@@ -23,6 +23,8 @@ from ingest.workers.messages import Adopt, LastWords, Prove, Stage
 from ingest.workers.slot import Slot, deliver, listen
 
 if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
     from ingest.workers.messages import Reply, Request, Setup
 
 # Requests a worker has at once: one that it works on, one that waits, so that it never waits for us.
@@ -90,6 +92,7 @@ class Supervisor:
         self._books = threading.Lock()
         self._cancelled = False
         self._stillborn = 0
+        self._abandoned: list[SpawnProcess] = []
         self._inbox: SimpleQueue[tuple[Slot, Reply | LastWords | None]] = SimpleQueue()
         self._slots = [self._start(number) for number in range(count)]
 
@@ -223,6 +226,7 @@ class Supervisor:
         )
         slot.outgoing.put(None)
         process.abandon(slot.process)
+        self._abandoned.append(slot.process)
         events.append(died)
         heir = self._start(slot.number)
         with self._books:
@@ -271,3 +275,7 @@ class Supervisor:
         for slot in self._slots:
             slot.process.join(max(0.0, limit - time.monotonic()))
             process.abandon(slot.process)
+        # Those that were given up and do not hang end in a moment: until then they hold their disks.
+        limit = time.monotonic() + REAP_KILLED
+        for one in self._abandoned:
+            one.join(max(0.0, limit - time.monotonic()))

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, PATIENCE, Pinned, Watch
+from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, PATIENCE, Watch
+from ingest.storage.identity import Footing
 from ingest.workers.prober import Finding
 
-CARD, ARCHIVE = Pinned(1, 2), Pinned(3, 4, "0000")
+CARD, ARCHIVE = Footing(1, 2), Footing(3, 4, "0000", "eeee")
 STILL = (0.0, 0.0)  # no byte has moved anywhere
 
 
@@ -186,7 +187,12 @@ def test_what_fails_in_a_row_is_certain_soon_enough(clock):
         (0, {"device": 1, "inode": 9}, "another folder"),
         (1, {"device": 3, "inode": 4, "marker": None}, "marker is gone"),
         (1, {"device": 3, "inode": 4, "marker": "1111"}, "another archive"),
-        (1, {"device": 9, "inode": 4, "marker": "0000"}, "another folder"),
+        (1, {"device": 9, "inode": 4, "marker": None}, "a folder of the disk underneath"),
+        (1, {"device": 9, "inode": 4, "marker": None, "mounted": True}, "another disk is mounted there"),
+        (1, {"device": 9, "inode": 4, "marker": "0000"}, "mounted anew"),
+        (1, {"device": 9, "inode": 4, "marker": "0000", "fs_uuid": "ffff"}, "a clone of it"),
+        (1, {"device": 3, "inode": 9, "marker": "0000"}, "another folder"),
+        (1, {"device": 9, "inode": 4, "detail": "; the archive is at /mnt/b now"}, "; the archive is at /mnt/b now"),
     ],
 )
 def test_what_answers_has_to_be_the_place(clock, place, found, why):

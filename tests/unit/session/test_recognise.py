@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ingest.errors import PausedError
 from ingest.model.states import ItemState
 from ingest.session.recognise import SAMPLE, require_same_source
+from ingest.storage.roots import pin
 
 
 @pytest.fixture
@@ -41,9 +44,20 @@ def test_the_folder_itself_is_a_mount_point_if_none_of_it_is_there(session, look
         look(session.sources[0])
 
 
-def test_the_same_file_system_elsewhere_is_the_source(tree, look, scanned, item):
+def test_the_same_file_system_elsewhere_is_the_source_if_it_holds_its_files(tree, look, scanned, item):
     scanned(item(1))
-    look(tree("elsewhere"), fs_uuid="1234-ABCD", known="1234-ABCD")
+    elsewhere = tree("elsewhere")
+    with pytest.raises(PausedError):
+        look(elsewhere, fs_uuid="1234-ABCD", known="1234-ABCD")
+    elsewhere.put(item(1).path, b"0" * item(1).size)
+    look(elsewhere, fs_uuid="1234-ABCD", known="1234-ABCD")
+
+
+@pytest.mark.root
+def test_the_same_file_system_as_a_whole_is_the_source_though_it_was_emptied(make_disk, look, scanned, item):
+    scanned(item(1))
+    card = SimpleNamespace(root=pin(os.fsencode(make_disk("ext4")), source=True))
+    look(card, fs_uuid="1234-ABCD", known="1234-ABCD")
 
 
 def test_another_file_system_is_another_card_whatever_it_holds(session, look, scanned, item):

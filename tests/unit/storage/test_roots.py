@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from ingest.errors import IngestError, MissingError, UsageError
 from ingest.storage import roots
+from ingest.storage.identity import Footing
 from ingest.storage.marker import MARKER, STAGING, read_marker
 from ingest.storage.roots import clear_staging, open_destination, pin, reopen_destination
 from ingest.storage.volumes import volume_of
@@ -214,25 +216,34 @@ def test_a_folder_that_cannot_be_pinned_is_missing(tmp_path):
 # The same root again
 
 
+def known(opened, **other):
+    """What a session knows of a root, but for this."""
+    seen = Footing(opened.root.dev, opened.root.ino, opened.marker.uuid, opened.volume.fs_uuid)
+    return replace(seen, **other)
+
+
 def test_a_session_s_root_is_reopened_by_its_marker(place):
     first = open_destination(place.name)
 
-    again = reopen_destination(place.name, first.marker.uuid)
+    again = reopen_destination(place.name, known(first))
 
     assert again.marker == first.marker
     assert not again.fresh
 
 
 def test_another_root_in_its_place_is_not_taken_for_it(place):
-    open_destination(place.name)
+    opened = open_destination(place.name)
 
-    with pytest.raises(MissingError, match="is the root"):
-        reopen_destination(place.name, "6fa459ea-ee8a-3ca4-894e-db77e160355e")
+    with pytest.raises(MissingError, match="another archive stands there"):
+        reopen_destination(place.name, known(opened, marker="6fa459ea-ee8a-3ca4-894e-db77e160355e"))
 
 
 def test_a_bare_folder_in_its_place_is_not_taken_for_it_nor_marked(place):
-    with pytest.raises(MissingError, match="no marker"):
-        reopen_destination(place.name, "6fa459ea-ee8a-3ca4-894e-db77e160355e")
+    opened = open_destination(place.name)
+    shutil.rmtree(place.path / ".ingest")
+
+    with pytest.raises(MissingError, match="its marker is gone"):
+        reopen_destination(place.name, known(opened))
 
     assert not (place.path / ".ingest").exists()
 

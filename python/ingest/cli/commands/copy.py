@@ -132,7 +132,8 @@ def run(
     wait: Wait = False,
     create: Annotated[bool, typer.Option("--create", help="Make destination folders that are missing.")] = False,
     new_root: Annotated[
-        bool, typer.Option("--new-root", help="Begin an archive on the system disk below a mount folder.")
+        bool,
+        typer.Option("--new-root", help="Begin an archive below a mount folder, or where another one was mounted."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     events: Events = None,

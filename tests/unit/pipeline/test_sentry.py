@@ -10,7 +10,7 @@ import pytest
 
 from ingest.pipeline import watch
 from ingest.pipeline.sentry import Sentry
-from ingest.pipeline.watch import Pinned
+from ingest.storage.identity import Footing
 from ingest.storage.marker import write_marker
 from ingest.storage.volumes import Storage, Volume
 from ingest.workers.prober import Spot
@@ -24,7 +24,7 @@ def places(tree):
     """A card and an archive: their folders, and as the sentry gets them."""
     card, archive = tree("card"), tree("archive")
     marker = write_marker(archive.root, DISK)
-    pinned = [Pinned(card.root.dev, card.root.ino), Pinned(archive.root.dev, archive.root.ino, marker.uuid)]
+    pinned = [Footing(card.root.dev, card.root.ino), Footing(archive.root.dev, archive.root.ino, marker.uuid)]
     return (card, archive), list(
         zip([Spot(card.name, archive=False), Spot(archive.name, archive=True)], pinned, strict=True)
     )

@@ -107,7 +107,9 @@ def rounds(make_card, shell, check, journal, tally, tmp_path):
     assert shell.run("copy", other.folder, template / "archive", home=template / "home").code == 0
     # What is there already belongs to another card: only this one's names are to be looked at.
     shutil.rmtree(template / "archive" / "OTHER")
-    return Rounds(card, template, tmp_path, shell, check, type(journal), tally)
+    # Where it was made nothing stands any more: beside it, each copy of it would be a clone.
+    kept = template.rename(tmp_path / "kept")
+    return Rounds(card, kept, tmp_path, shell, check, type(journal), tally)
 
 
 def spread(number: int, most: int | None) -> list[int]:

@@ -235,7 +235,7 @@ def test_killed_again_and_again_while_it_resumes_it_still_completes(rounds, tall
     until(lambda: staging_file(archive, journal, rounds.card), "a staging file")
     running.kill()
     before = rounds.left(home)
-    for nth in range(1, 40 if FULL else 14, 1 if FULL else 2):
+    for nth in range(1, 40 if FULL else 9):
         strace = ["-o", "/dev/null", "-e", "trace=fdatasync", "-e", f"inject=fdatasync:signal=KILL:when={nth}"]
 
         killed = rounds.shell.traced("resume", strace=strace, home=home).end_killed()

@@ -39,7 +39,9 @@ def test_staging_is_left_empty(tell, card, archive, backup):
 
     for root in (archive, backup):
         assert list((root / ".ingest" / "staging").iterdir()) == []
-        assert sorted(entry.name for entry in (root / ".ingest").iterdir()) == ["manifests", "root.json", "staging"]
+        left = sorted(entry.name for entry in (root / ".ingest").iterdir())
+        assert left == ["claims", "manifests", "root.json", "staging"]
+        assert list((root / ".ingest" / "claims").iterdir()) == []
 
 
 def test_systems_litter_stays_behind_and_is_listed_but_other_dot_files_are_footage(

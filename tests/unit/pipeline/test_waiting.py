@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from ingest.errors import ExitCode, MissingError, PausedError
+from ingest.model.session import RootFacts, SessionFacts, SourceFacts
 from ingest.model.states import SessionState
 from ingest.monitor import Silent
 from ingest.pipeline import waiting
@@ -30,7 +31,14 @@ class Wait:
     """A card and two archives, and what looks at them find."""
 
     def __init__(self, states: dict[int, SessionState]) -> None:
-        self.absent = _Absent(1, states, ["aaaa", "bbbb"])
+        sources = (SourceFacts(0, b"/none/card", b"card", None, 1, 2, None),)
+        roots = tuple(
+            RootFacts(number, number + 1, b"/none/" + uuid.encode(), uuid, None, 3, 4)
+            for number, uuid in enumerate(("aaaa", "bbbb"))
+        )
+        facts = SessionFacts("id", 1, 1, "{}", None, "mirror", "0", "host", "me", 0, sources, roots)
+        self.absent = _Absent(facts, states)
+        assert [spot.path for spot in self.absent.spots()[:3]] == [b"/none/card", b"/none/aaaa", b"/none/bbbb"]
         self.began = self.absent.began
         self.now = self.began
 

@@ -185,7 +185,7 @@ def test_with_more_digests_no_more_is_read_from_the_source(card, archive, shell,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_stopped_by_the_user_it_goes_on_where_it_was(card, archive, shell, check, until, ingest, number):
     running = shell.start("copy", card.folder, archive, "--workers", "1")
-    until(lambda: length(archive) >= 100 * MIB, "half a copy")
+    until(lambda: length(archive) >= 48 * MIB, "a third of a copy")
     running.interrupt(number)
     stopped = running.end()
     assert (stopped.code, stopped.document["state"]) == (6, "paused(user)")

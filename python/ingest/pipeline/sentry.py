@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -107,7 +108,11 @@ class Sentry:
                 with self._lock:
                     now = time.monotonic()
                     for place, look in self._watch.due(now):
-                        self._prober.ask(place, look)
+                        try:
+                            self._prober.ask(place, look)
+                        except OSError:
+                            # This machine has no room for one more process now; that says nothing of the place.
+                            self._watch.withdraw(place, look)
                     for finding in self._prober.heard():
                         self._watch.hear(finding, now)
                     for down in self._watch.look(now, moved):
@@ -118,6 +123,6 @@ class Sentry:
 
 
 def _disk(volume: Volume) -> bytes | None:
-    """The device file of the disk that a place lies on, where it has one."""
+    """The device file of the disk that a place lies on, where it can be seen: in a container it need not be."""
     origin = volume.mount.origin if volume.mount is not None else b""
-    return origin if volume.block and origin.startswith(b"/dev/") else None
+    return origin if volume.block and origin.startswith(b"/dev/") and os.path.exists(origin) else None

@@ -81,6 +81,10 @@ class Watch:
                 asking.append((place, self._looks))
         return asking
 
+    def withdraw(self, place: int, look: int) -> None:
+        """A look that was due could not be asked for: it is no answer that is missing, and the next one comes in its turn."""
+        self._states[place].asked.pop(look, None)
+
     def blame(self, place: int, now: float) -> None:
         """An item failed there, in a way that may be the place's fault: have a look."""
         state = self._states[place]

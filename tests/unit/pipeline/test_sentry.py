@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
+from ingest.pipeline import sentry as sentry_module
 from ingest.pipeline import watch
 from ingest.pipeline.sentry import Sentry
 from ingest.storage.identity import Footing
 from ingest.storage.marker import write_marker
-from ingest.storage.volumes import Storage, Volume
-from ingest.workers.prober import Spot
+from ingest.storage.volumes import Mount, Storage, Volume
+from ingest.workers.prober import Prober, Spot
 
 PATIENCE = 20.0
 DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None, block=True)
@@ -126,3 +129,35 @@ def test_it_starts_no_process_for_a_session_that_is_over_soon(places):
     with Sentry(given) as sentry:
         time.sleep(0.3)
         assert sentry._prober._process is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "seen"), [("/dev/null", b"/dev/null"), ("/dev/no-such-disk", None), ("tmpfs", None)]
+)
+def test_only_a_device_file_that_can_be_seen_is_looked_for(origin, seen):
+    """A container has its disks mounted, and need not have their device files."""
+    mount = Mount(1, b"/", b"/archive", "ext4", origin.encode(), read_only=False)
+
+    assert sentry_module._disk(replace(DISK, mount=mount)) == seen
+
+
+def test_a_look_that_could_not_be_asked_for_is_asked_for_again(places, monkeypatch):
+    """Where this machine has no process to give, for a moment."""
+    _, given = places
+    refused, ask = [], Prober.ask
+
+    def refuse(prober, spot, number):
+        if len(refused) < 3:
+            refused.append(spot)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        ask(prober, spot, number)
+
+    monkeypatch.setattr(Prober, "ask", refuse)
+    with Sentry(given) as sentry:
+        since = time.monotonic()
+        for number in range(1, 4):
+            sentry.blame(0)
+            until(lambda: len(refused) >= number, "the refusal")  # noqa: B023 - called at once
+        sentry.blame(0)
+        until(lambda: sentry.certain(0, since), "the card's answer")
+        assert sentry.downs() == []

@@ -31,10 +31,10 @@ test: install
 
 # Two halves that take about as long, side by side.
 test-below:
-	$(BIN)/python -m pytest tests/faults tests/native
+	$(BIN)/python -m pytest tests/faults
 
 test-above:
-	$(BIN)/python -m pytest tests/acceptance tests/golden tests/integration tests/unit
+	$(BIN)/python -m pytest tests/acceptance tests/golden tests/integration tests/native tests/unit
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

@@ -29,6 +29,7 @@ BLOCK = MIB
 KILLS, BIG = (50, 4 << 30) if FULL else (5, 256 * MIB)
 CLIP = "CLIP/C0001.MP4"
 SIZE = 160 * MIB + 5
+HUGE = 640 * MIB + 5
 MOST_READ = 32 * BLOCK
 MOST_LATE = 5.0  # seconds
 
@@ -76,12 +77,12 @@ def halved(shell, archive, until):
     return kill
 
 
-def missing(ended, both=None):
+def missing(ended, both=None, size=SIZE):
     """Require that no more of the source was read than was missing, in this run; `both`: the document of the one before."""
     counted = ended.document["bytes"]
     read = counted["read"] - (both.document["bytes"]["read"] if both else 0)
-    left = SIZE - counted["resumed"]
-    others = counted["discovered"] - SIZE
+    left = size - counted["resumed"]
+    others = counted["discovered"] - size
     assert left <= read <= left + others + MOST_READ, counted
 
 
@@ -183,7 +184,9 @@ def test_with_more_digests_no_more_is_read_from_the_source(card, archive, shell,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-def test_stopped_by_the_user_it_goes_on_where_it_was(card, archive, shell, check, until, ingest, number):
+def test_stopped_by_the_user_it_goes_on_where_it_was(make_card, archive, shell, check, until, ingest, number):
+    # So big that it cannot be whole, flushed and proven before the word to stop has reached its worker.
+    card = make_card({CLIP: HUGE, "A.JPG": 1000})
     running = shell.start("copy", card.folder, archive, "--workers", "1")
     until(lambda: length(archive) >= 48 * MIB, "a third of a copy")
     running.interrupt(number)
@@ -200,7 +203,7 @@ def test_stopped_by_the_user_it_goes_on_where_it_was(card, archive, shell, check
     # SIGTERM ends the workers themselves, which then have no time to tell their last blocks.
     untold = BLOCK if number == signal.SIGINT else MOST_READ
     assert ended.document["bytes"]["resumed"] > held - untold, "a clean stop tells all that it knows"
-    missing(ended, both=stopped)
+    missing(ended, both=stopped, size=HUGE)
     check(card, archive)
     assert not trails(ingest.home)
 

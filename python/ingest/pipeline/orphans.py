@@ -150,7 +150,13 @@ def clear_orphans(
     for session, left in wanted.items():
         if session not in still:
             kept.append((left, f"{left.holder} works there"))
-    for left in still.values():
+    for left in list(still.values()):
+        # Others had to be watched for longer: in the meantime its session may have been taken up again.
+        now_there = {each.session: each for each in left_on(root)}.get(left.session)
+        if now_there is None or (now_there.state, now_there.lease) != (left.state, left.lease):
+            kept.append((left, "somebody went on with it meanwhile"))
+            del still[left.session]
+            continue
         clear_staging(root, left.session, set())
         if left.lease is not None:
             remove_lease(root, left.lease.session)

@@ -31,6 +31,7 @@ _VIEWS: Final = frozenset(
 
 
 def _candidates(path: bytes, table: list[Mount]) -> Iterator[tuple[bytes, Mount]]:
+    """Places, and the mount that each lies on, which need not be the one below which it was thought of."""
     parts = path.strip(b"/").split(b"/")
     ends = [b"/".join(parts[at:]) for at in range(len(parts))] + [b""]
     told = {path}
@@ -40,9 +41,12 @@ def _candidates(path: bytes, table: list[Mount]) -> Iterator[tuple[bytes, Mount]
             continue
         for end in ends:
             place = (mount.point.rstrip(b"/") + b"/" + end).rstrip(b"/") or b"/"
-            if place not in told:
-                told.add(place)
-                yield place, mount
+            if place in told:
+                continue
+            told.add(place)
+            on = mount_of(place, table)
+            if on is not None and on.type not in _VIEWS:
+                yield place, on
 
 
 def _may_hang(mount: Mount) -> bool:

@@ -66,6 +66,19 @@ def test_what_grows_while_it_is_watched_is_kept(place, clear):
     assert file.read_bytes() == b"half and more"
 
 
+def test_what_was_taken_up_while_another_was_watched_is_kept(place, clear):
+    """A session of this journal that is over needs no watching; by its name it can be taken up all the same."""
+    file = place.put(PART, b"half")
+    place.put(STAGING + b"/99999999/1-1-1.part", b"half")
+    timer = threading.Timer(0.3, lambda: file.write_bytes(b"half and more"))
+    timer.start()
+
+    cleared, kept, _ = clear(own={"1a2b3c4d": True})
+
+    assert (cleared, kept) == (["99999999"], {"1a2b3c4d": "somebody went on with it meanwhile"})
+    assert file.read_bytes() == b"half and more"
+
+
 def test_what_has_a_lease_that_moves_is_kept(place, clear):
     file, holding = place.put(PART, b"half"), lease(place, every=0.3)
     timer = threading.Timer(0.2, holding.keep)

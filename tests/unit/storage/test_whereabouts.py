@@ -61,6 +61,14 @@ def test_shares_are_named_and_not_looked_at(tmp_path):
     assert likely(b"/mnt/nas/shoot", table=[mount(gone, "nfs4")]) == []
 
 
+def test_a_share_is_not_looked_at_by_way_of_the_disk_that_it_is_mounted_on(archive, tmp_path):
+    archive("nas/shoot")
+    table, old = [mount("/"), mount(tmp_path / "nas", "nfs4")], b"/mnt" + os.fsencode(tmp_path / "nas/shoot")
+
+    assert likely(old, table=table) == []
+    assert os.fsencode(tmp_path / "nas/shoot") in remote(old, table)
+
+
 def test_a_source_carries_no_marker_so_a_folder_is_enough(tmp_path):
     (tmp_path / "b/DCIM").mkdir(parents=True)
     (tmp_path / "b/EOS").write_bytes(b"a file")

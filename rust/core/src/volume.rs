@@ -55,6 +55,9 @@ impl Coldness {
 /// FUSE: what lies behind it only the mount table knows.
 pub const FUSE: u64 = 0x6573_5546;
 
+/// Files that live in memory.
+pub(crate) const TMPFS: u64 = 0x0102_1994;
+
 // The numbers come from the kernel: include/uapi/linux/magic.h, and each file system's own source.
 
 /// Local file systems whose page cache is the file's own mapping, and whose direct reads go to the device (save
@@ -84,7 +87,7 @@ const EVICTABLE: &[u64] = &[
 
 /// File systems of this machine whose syncfs(2) reports every write that failed, as far as is known: those of
 /// [`DIRECT`], btrfs, and tmpfs, which has nothing to write.
-const TOGETHER: &[u64] = &[0x9123_683E, 0x0102_1994];
+const TOGETHER: &[u64] = &[0x9123_683E, TMPFS];
 
 /// Whether one flush of the whole file system may stand for one of each file. On servers, FUSE and the unknown it may
 /// not: what their syncfs waits for, and what it reports, is not ours to know.
@@ -108,7 +111,6 @@ pub fn coldness(magic: u64, served: bool) -> Coldness {
 mod tests {
     use super::*;
 
-    const TMPFS: u64 = 0x0102_1994;
     const OVERLAY: u64 = 0x794C_7630;
     const ZFS: u64 = 0x2FC1_2FC1;
 

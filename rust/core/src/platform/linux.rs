@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::unix::{walk, Dir};
 use super::{retry, Cached};
+use crate::volume;
 
 /// `STATX_MNT_ID_UNIQUE` (Linux 6.8): a mount number that is never used again.
 const MNT_ID_UNIQUE: u32 = 0x4000;
@@ -64,10 +65,14 @@ pub(crate) fn mount_of(dir: &Dir) -> io::Result<Option<u64>> {
 }
 
 /// The file system's type as statfs(2) numbers it, 0 where that cannot be told.
+pub(crate) fn magic(dir: &Dir) -> u64 {
+    type_of(dir.fd())
+}
+
 // The field's width and sign differ between architectures; the numbers themselves are 32 bits everywhere.
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
-pub(crate) fn magic(dir: &Dir) -> u64 {
-    retry(|| Ok(fs::fstatfs(dir.fd())?)).map_or(0, |stat| u64::from(stat.f_type as u32))
+fn type_of(fd: BorrowedFd<'_>) -> u64 {
+    retry(|| Ok(fs::fstatfs(fd)?)).map_or(0, |stat| u64::from(stat.f_type as u32))
 }
 
 /// fsync(2), once: a second call after an error would say that all is well.
@@ -101,8 +106,12 @@ pub(crate) fn pages_written() -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// Reserves blocks for `size` bytes without changing the file's size.
+/// Reserves blocks for `size` bytes without changing the file's size. Not in memory (tmpfs), where nothing lies closer
+/// together for it: 2 GiB took one core 0.46 s there, before the first byte was read.
 pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
+    if type_of(file.as_fd()) == volume::TMPFS {
+        return Ok(());
+    }
     match retry(|| Ok(fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size)?)) {
         // A favour that many file systems do not know.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) => Ok(()),

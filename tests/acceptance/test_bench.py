@@ -208,6 +208,7 @@ def test_without_a_common_peer_seconds_are_compared(tell, disk, earlier):
         (("--runs", "0"), 2, "runs"),
         (("--fail-below", "0.9"), 2, "below"),
         (("--engine", "--peer", "cp"), 2, "engine"),
+        (("--engine", "--workers", "33"), 2, "33 threads"),
         (("--baseline", "no-such-file"), 4, "No such file"),
         (("--svg", "no-folder/chart.svg"), 2, "written"),
         (("--disk", "no-such-disk"), 4, "no such folder"),

@@ -37,12 +37,16 @@ class Machine:
 def machine(disk: Path) -> Machine:
     """This machine, with the disk that a folder is on."""
     volume = volume_of(os.fsencode(disk.absolute()))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
-        _processor(), cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        _processor(), cores(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         f"{platform.system()} {platform.release()}", platform.python_version(), volume.type, volume.rotational,
         hasattr(os, "posix_fadvise"),
     )  # fmt: skip
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -72,6 +72,9 @@ def check(request: Request) -> Request:
     """
     if request.runs < 1:
         raise UsageError(f"{request.runs} runs", operation="--runs", advice="Take 1 at least, better 5")
+    wrong = [many for many in request.threads if not 1 <= many <= engine.THREADS_MAX]
+    if request.engine and wrong:
+        raise UsageError(f"{wrong[0]} threads", operation="--workers", advice=f"Take 1 to {engine.THREADS_MAX}")
     for choice in request.choices:
         mode = ReadMode(choice.read_mode) if choice.read_mode is not None else ReadMode.AUTO
         check_options(CopyOptions(workers=choice.workers, buffer=choice.buffer, read_mode=mode))

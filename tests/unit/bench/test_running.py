@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from ingest.bench import ours, peers, workloads
+from ingest import engine
+from ingest.bench import inprocess, ours, peers, suite, workloads
 from ingest.bench.bay import bay
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
@@ -18,7 +19,7 @@ from ingest.bench.memory import peak_of
 from ingest.bench.results import Kind, Step
 from ingest.bench.suite import reference
 from ingest.bench.workloads import Workload, plant
-from ingest.errors import IngestError
+from ingest.errors import IngestError, UsageError
 
 
 def test_a_tree_has_the_files_it_says_and_no_two_are_alike(tmp_path):
@@ -181,6 +182,25 @@ def test_each_choice_of_options_has_a_name_of_its_own_and_says_it_on_the_command
     assert found[0].arguments() == ["--read-mode", "read", "--buffer", "65536", "--workers", "1"]
     assert [choice.name for choice in ours.choices([], [], [], [])] == ["ingest"]
     assert ours.choices([], [], [], [])[0].arguments() == []
+
+
+def test_on_a_machine_of_many_cores_the_engine_gets_as_many_threads_as_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    plant(tmp_path / "CARD", workload := Workload("w", 1, 1000))
+
+    one, many = inprocess.contenders(workload, ["read"], [64 << 10], ())
+
+    assert (one.name, many.name) == ("engine read 64KiB 1 thread", f"engine read 64KiB {engine.THREADS_MAX} threads")
+    (tmp_path / "run").mkdir()
+    many.measure(Course(tmp_path / "CARD", tmp_path / "run", cold=False))
+
+
+@pytest.mark.parametrize("threads", [(1, engine.THREADS_MAX + 1), (0,)])
+def test_more_threads_than_the_engine_takes_are_refused_before_anything_is_made(tmp_path, threads):
+    asked = suite.Request("small", (Workload("w", 1, 1000),), (), (), (), tmp_path, engine=True, threads=threads)
+
+    with pytest.raises(UsageError, match=f"{threads[-1]} threads"):
+        suite.check(asked)
 
 
 def test_equal_work_is_the_reference_where_it_is_measured():

@@ -89,7 +89,8 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
-            help="Worker processes (with --engine: threads). Repeatable. [default: from the storage]",
+            help="Worker processes (with --engine: threads, 32 at most). Repeatable. [default: from the storage; with "
+            "--engine 1 and all cores]",
             show_default=False,
         ),
     ] = None,

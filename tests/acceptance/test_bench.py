@@ -207,6 +207,7 @@ def test_without_a_common_peer_seconds_are_compared(tell, disk, earlier):
         (("--workers", "0"), 2, "workers"),
         (("--runs", "0"), 2, "runs"),
         (("--fail-below", "0.9"), 2, "below"),
+        *((("--fail-below", ratio, "--baseline", "any"), 2, "ratio") for ratio in ("nan", "0", "-0.9", "inf")),
         (("--engine", "--peer", "cp"), 2, "engine"),
         (("--engine", "--workers", "33"), 2, "33 threads"),
         (("--baseline", "no-such-file"), 4, "No such file"),
@@ -253,7 +254,23 @@ def test_a_baseline_of_other_workloads_is_no_comparison(tell, disk, earlier):
     told = tell("bench", *other, "--disk", disk, "--baseline", earlier(1), "--fail-below", "0.1")
 
     assert told.code == 1
-    assert "none of what was measured" in told.error["cause"]
+    assert "none of what is to be measured" in told.error["cause"]
+    assert "making" not in told.errors
+
+
+@pytest.mark.usefixtures("untouched")
+def test_what_is_not_compared_is_said_and_lets_no_gate_pass(tell, disk, earlier):
+    more = (*TINY, "--destinations", "1", "--destinations", "2", "--disk", disk, "--baseline", earlier(1))
+
+    told, gate = tell("bench", *more), tell("bench", *more, "--fail-below", "0.1")
+
+    assert told.code == 0, told.errors
+    (left,) = told.document["not_compared"]
+    assert (left["contender"], left["why"]) == ("ingest 2 destinations", "not in the baseline")
+    assert [one["contender"] for one in told.document["baseline"]] == ["ingest"]
+    assert gate.code == gate.document["exit_code"] == 1
+    assert "not compared: custom, 3 x 64 KiB: ingest 2 destinations" in gate.error["cause"]
+    assert "making" not in gate.errors
 
 
 @pytest.mark.usefixtures("untouched")

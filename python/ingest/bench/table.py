@@ -11,13 +11,13 @@ from ingest.bench.results import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ingest.bench.baseline import Comparison
+    from ingest.bench.baseline import Comparison, Uncompared
     from ingest.bench.results import Race, Records, Report
 
 _HEAD = ("", "median s", "min", "max", "CPU s", "MB/s", "ratio")
 
 
-def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
+def lines(report: Report, compared: Sequence[Comparison] = (), left: Sequence[Uncompared] = ()) -> list[str]:
     """All of it."""
     machine = report.machine
     told = [
@@ -37,6 +37,7 @@ def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
             for one in compared
         ]
         told += ["", "against the baseline (speed above 1: faster)", *_aligned(rows)]
+    told += [f"  not compared: {one}" for one in left]
     if report.size != "full":
         told += ["", "Sizes like these prove that the bench runs; figures to quote need --size full."]
     return told

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from ingest.engine import Root
 
 TINY = ("--files", "3", "--bytes", "64KiB", "--runs", "2", "--no-warm-up", "--peer", "cp")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -93,6 +96,29 @@ def test_machines_get_every_second_that_was_measured(measured):
     ratios = [a / b for a, b in zip(by_name["ingest"]["seconds"], by_name["cp"]["seconds"], strict=True)]
     assert by_name["ingest"]["ratio"] == pytest.approx(sum(ratios) / 2)
     assert list(by_name["cp"]["steps"]) == ["cp", "sync"]
+
+
+def test_a_source_in_memory_is_not_called_cold(tell, ingest, tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="ingest-test-", dir="/dev/shm"))
+    try:
+        told = tell("bench", *TINY, "--disk", folder)
+        done = ingest.run("bench", *TINY, "--disk", folder, "--svg", tmp_path / "chart.svg")
+    finally:
+        folder.rmdir()
+
+    (race,) = told.document["workloads"]
+    # Three files, before each of two runs of two contenders.
+    assert (race["cold"], race["seen"]) == (False, {"asked": 12, "warm": 12, "unknown": 0})
+    assert "NOT cold: 12 of 12 looks" in done.stdout
+    assert "source NOT cold" in (tmp_path / "chart.svg").read_text()
+
+
+def test_a_source_on_a_disk_is_called_cold_where_the_kernel_says_so(measured, disk):
+    if Root(os.fsencode(disk)).cold != "evicted":
+        pytest.skip("needs a disk, and a kernel that tells what its cache holds (Linux 6.5)")
+
+    (race,) = measured["workloads"]
+    assert (race["cold"], race["seen"]) == (True, {"asked": 12, "warm": 0, "unknown": 0})
 
 
 @pytest.mark.usefixtures("untouched")

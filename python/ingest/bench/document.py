@@ -42,7 +42,7 @@ def _race(race: Race) -> dict[str, Any]:
     return {
         "name": workload.name, "files": workload.files, "file_bytes": workload.file_bytes, "bytes": workload.bytes,
         "sidecars": dict(workload.sidecars),
-        "engine": race.engine, "reference": race.reference,
+        "engine": race.engine, "reference": race.reference, "cold": race.seen.cold, "seen": asdict(race.seen),
         "contenders": [_result(race, result) for result in race.results],
     }  # fmt: skip
 

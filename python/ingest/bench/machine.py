@@ -21,7 +21,7 @@ class Machine:
 
     Attributes:
         cores: that this process may use. memory: bytes. filesystem: of the disk that was measured on, empty if unknown.
-        rotational: whether that disk spins, None if unknown. cold: whether sources could be made cold.
+        rotational: whether that disk spins, None if unknown.
     """
 
     processor: str
@@ -31,7 +31,6 @@ class Machine:
     python: str
     filesystem: str
     rotational: bool | None
-    cold: bool
 
 
 def machine(disk: Path) -> Machine:
@@ -40,7 +39,6 @@ def machine(disk: Path) -> Machine:
     return Machine(
         _processor(), cores(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         f"{platform.system()} {platform.release()}", platform.python_version(), volume.type, volume.rotational,
-        hasattr(os, "posix_fadvise"),
     )  # fmt: skip
 
 

@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ingest.bench.coldness import chill
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender
 from ingest.bench.results import Kind, Step
-from ingest.bench.workloads import chill
 from ingest.errors import MissingError, UsageError
 
 if TYPE_CHECKING:

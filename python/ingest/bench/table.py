@@ -25,7 +25,7 @@ def lines(report: Report, compared: Sequence[Comparison] = (), left: Sequence[Un
         f"{machine.system}, {machine.filesystem or 'unknown file system'}, {report.date}",
     ]
     for race in report.races:
-        told += ["", title(race), *_aligned([_HEAD, *_rows(race)])]
+        told += ["", title(race), *_aligned([_HEAD, *_rows(race)]), f"  the source was {_source(race)}"]
         told += [f"  {name}: {PEERS[name].says}" for name in _peers(race) if not race.engine]
     if report.records:
         rows = [("", "median s", "items/s", "peak MB"), *(_record(one) for one in report.records)]
@@ -47,9 +47,18 @@ def title(race: Race) -> str:
     """What was copied where, and what the ratio is to."""
     runs = len(race.results[0].runs)
     what = "the engine alone, copy and hash" if race.engine else "whole programs"
-    return (
-        f"{race.workload.name}: {race.workload.shown}, {what}, {runs} run{'s' * (runs != 1)}, ratio to {race.reference}"
-    )
+    source = {True: "cold source", False: "source NOT cold", None: "source perhaps not cold"}[race.seen.cold]
+    return ", ".join((
+        f"{race.workload.name}: {race.workload.shown}", what, *([] if race.engine else [source]),
+        f"{runs} run{'s' * (runs != 1)}", f"ratio to {race.reference}",
+    ))  # fmt: skip
+
+
+def _source(race: Race) -> str:
+    seen = race.seen
+    if not race.engine:
+        return str(seen)
+    return f"in memory, as it should be: {seen.warm:,} of {seen.asked:,} looks at a file found it there"
 
 
 def _rows(race: Race) -> Iterator[tuple[str, ...]]:

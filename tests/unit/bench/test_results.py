@@ -152,6 +152,24 @@ def test_seconds_that_are_none_are_refused(tmp_path, race, seconds):
         baseline.read_baseline(tmp_path / "earlier.json")
 
 
+def test_every_word_of_the_chart_is_within_the_image(tmp_path, race):
+    long = "ingest mmap 256KiB 4 workers 2 destinations"
+    named = replace(race, results=(*race.results, result(long, Kind.INGEST, 9.0, 9.0, 9.0)))
+
+    image = ET.fromstring(chart.svg(report(tmp_path, named, records=[Records(1_000_000_000, [1.0], [5])])))
+
+    bars = [float(one.get("x")) for one in image.iter("{http://www.w3.org/2000/svg}rect")]
+    for text in image.iter("{http://www.w3.org/2000/svg}text"):
+        # Wider than letters of this size are in the fonts that people have.
+        size = 11 if text.get("class") == "quiet" else 13
+        x, width = float(text.get("x")), len(text.text) * size * 0.6
+        begin, end = (x - width, x) if text.get("text-anchor") == "end" else (x, x + width)
+        assert begin >= 0, text.text
+        assert end <= float(image.get("width")), text.text
+        assert text.get("text-anchor") != "end" or end <= min(bars), text.text
+    assert any(text.text == long for text in image.iter("{http://www.w3.org/2000/svg}text"))
+
+
 def test_chart_and_table_hold_every_contender_and_every_number_of_records(tmp_path, race):
     named = replace(race, results=(*race.results, result("a <b> & 'c'", Kind.PEER, 1.0, 1.0, 1.0)))
     told = report(tmp_path, named, records=[Records(100, [1.0], [5]), Records(1000, [10.0], [5])])

@@ -59,5 +59,5 @@ def _result(race: Race, result: Result) -> dict[str, Any]:
 def _records(records: Records) -> dict[str, Any]:
     return {
         "items": records.items, "seconds": records.seconds, "median": median(records.seconds),
-        "items_per_s": records.rate, "peak_bytes": records.peak,
+        "items_per_s": records.rate, "peak_bytes": records.peak, "peak_pss_bytes": records.pss or None,
     }  # fmt: skip

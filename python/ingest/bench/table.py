@@ -28,7 +28,7 @@ def lines(report: Report, compared: Sequence[Comparison] = (), left: Sequence[Un
         told += ["", title(race), *_aligned([_HEAD, *_rows(race)]), f"  the source was {_source(race)}"]
         told += [f"  {name}: {PEERS[name].says}" for name in _peers(race) if not race.engine]
     if report.records:
-        rows = [("", "median s", "items/s", "peak MB"), *(_record(one) for one in report.records)]
+        rows = [("", "median s", "items/s", "peak MB", "PSS MB"), *(_record(one) for one in report.records)]
         told += ["", "records: synthetic items through plan, journal and manifest", *_aligned(rows)]
     if compared:
         rows = [("", "measure", "now", "then", "speed")]
@@ -72,7 +72,7 @@ def _rows(race: Race) -> Iterator[tuple[str, ...]]:
 def _record(records: Records) -> tuple[str, ...]:
     return (
         f"{records.items:,} items", f"{median(records.seconds):.2f}", f"{records.rate:,.0f}",
-        f"{records.peak / 1e6:.0f}",
+        f"{records.peak / 1e6:.0f}", f"{records.pss / 1e6:.0f}" if records.pss else "-",
     )  # fmt: skip
 
 

@@ -152,6 +152,15 @@ def test_seconds_that_are_none_are_refused(tmp_path, race, seconds):
         baseline.read_baseline(tmp_path / "earlier.json")
 
 
+def test_memory_is_told_with_and_without_what_processes_share(tmp_path):
+    told = report(tmp_path, records=[Records(100, [1.0], [9_000_000], [7_000_000]), Records(1000, [1.0], [8_000_000])])
+
+    rows = [line.split()[-2:] for line in table.lines(told) if line.startswith(("  100 items", "  1,000 items"))]
+    assert rows == [["9", "7"], ["8", "-"]]
+    found = [(one["peak_bytes"], one["peak_pss_bytes"]) for one in document.document(told, [], [], 0)["records"]]
+    assert found == [(9_000_000, 7_000_000), (8_000_000, None)]
+
+
 def test_every_word_of_the_chart_is_within_the_image(tmp_path, race):
     long = "ingest mmap 256KiB 4 workers 2 destinations"
     named = replace(race, results=(*race.results, result(long, Kind.INGEST, 9.0, 9.0, 9.0)))

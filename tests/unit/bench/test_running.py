@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ingest import engine
 from ingest.bench import inprocess, ours, peers, suite, workloads
-from ingest.bench.bay import bay
+from ingest.bench.bay import PREFIX, bay
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
 from ingest.bench.memory import peak_of
@@ -142,6 +144,16 @@ def test_the_bay_is_removed_whatever_happens_in_it(tmp_path):
         fail()
 
     assert os.listdir(tmp_path) == []
+
+
+def test_a_bay_that_a_kill_left_in_a_checkout_is_not_committed():
+    repository = Path(__file__).parents[3]
+    if not (repository / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no checkout")
+
+    ignored = subprocess.run(["git", "check-ignore", "-q", f"{PREFIX}0a1b2c3d/CARD"], cwd=repository, check=False)
+
+    assert ignored.returncode == 0
 
 
 def test_a_bay_may_be_used_outside_of_the_main_thread(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -13,14 +15,15 @@ from pathlib import Path
 import pytest
 
 from ingest import engine
-from ingest.bench import inprocess, ours, peers, suite, workloads
+from ingest.bench import inprocess, ours, peers, records, suite, workloads
 from ingest.bench.bay import PREFIX, bay
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
-from ingest.bench.memory import peak_of
+from ingest.bench.memory import Peak, peak_of
 from ingest.bench.results import Kind, Step
 from ingest.bench.suite import reference
 from ingest.bench.workloads import Workload, plant
+from ingest.cli.commands import bench
 from ingest.errors import IngestError, UsageError
 
 
@@ -213,6 +216,50 @@ def test_more_threads_than_the_engine_takes_are_refused_before_anything_is_made(
 
     with pytest.raises(UsageError, match=f"{threads[-1]} threads"):
         suite.check(asked)
+
+
+def test_options_that_only_the_evidence_tries_are_named_and_given_too():
+    choice = ours.Choice(threads=2, flush="each", cache="keep", destinations=2)
+
+    assert choice.name == "ingest 2 threads flush each cache keep 2 destinations"
+    assert choice.arguments() == ["--threads", "2", "--flush", "each", "--cache", "keep"]
+
+
+def test_the_help_says_how_much_room_small_files_take_while_they_are_kept(tmp_path, monkeypatch):
+    small = workloads.TREES["full"]["small"]
+    asked = suite.Request("full", (small,), (), (ours.Choice(),), tuple(peers.PEERS.values()), tmp_path)
+    wanted = []
+    monkeypatch.setattr(suite, "has_room", lambda _, files, size: wanted.append((files, size)) or True)
+
+    assert suite.keeps(asked, small)
+
+    copying = len(asked.contenders(small)) - 1  # b3sum makes no copy
+    used = (asked.runs + asked.warm_up) * copying * small.bytes
+    ((files, room),) = wanted
+    assert files == 6 * 7 * 20_000
+    told = bench.run.__doc__
+    assert f"some {used / 1e9:.0f} of" in told
+    assert f"{math.ceil(room / 1e9)} GB" in told
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_records_have_a_round_that_does_not_count_too(tmp_path, monkeypatch, warm_up):
+    made = []
+
+    def peak_of(command, _):
+        made.append(int(command[-2]))
+        told = {"seconds": float(len(made)), "peak_bytes": len(made)}
+        (command[-1] / records.TOLD).write_text(json.dumps(told))
+        return Peak(rss=0, pss=len(made), processes=1, seconds=0.0)
+
+    monkeypatch.setattr(records, "peak_of", peak_of)
+
+    found = records.measure_records([10, 20], tmp_path, 2, warm_up=warm_up, tell=lambda _: None)
+
+    first = 3 if warm_up else 1
+    assert sorted(made) == [10] * (2 + warm_up) + [20] * (2 + warm_up)
+    assert sorted(each for one in found for each in one.seconds) == list(range(first, first + 4))
+    assert sorted(each for one in found for each in one.peak_bytes) == list(range(first, first + 4))
 
 
 def test_equal_work_is_the_reference_where_it_is_measured():

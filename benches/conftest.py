@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 
 from ingest.bench.bay import flush, remove
+from ingest.bench.coldness import Card
 from ingest.bench.contenders import Course
-from ingest.bench.workloads import TREES, USUAL, chill, plant
+from ingest.bench.workloads import TREES, USUAL, plant
 
 WORKLOADS = TREES[os.environ.get("INGEST_BENCH_SIZE", "small")]
 ROUNDS = 3
@@ -27,14 +28,14 @@ def run(benchmark, workload):
     def measured(contender, card, *, cold):
         benchmark.group = f"{workload.name}: {benchmark.group}"
         numbers = count()
-        courses = []
+        courses, source = [], Card(card)
 
         def setup():
             clear()
             courses.append(Course(card, card.parent / f"run{next(numbers)}", cold))
             courses[-1].folder.mkdir()
             if cold:
-                chill(card)
+                benchmark.extra_info["cold"] = source.chill().cold
             return (courses[-1],), {}
 
         def clear():

@@ -29,7 +29,7 @@ def test_cp(run, card):
 @pytest.mark.benchmark(group="engine, in memory")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("buffer", inprocess.BUFFERS, ids=["64KiB", "256KiB", "1MiB", "4MiB"])
-@pytest.mark.parametrize("mode", ["read", "mmap"])
+@pytest.mark.parametrize("mode", ["read", "mmap", "direct"])
 def test_stage(run, card, workload, mode, buffer, threads):
     (contender,) = inprocess.contenders(workload, [mode], [buffer], [threads])
     run(contender, card, cold=False)

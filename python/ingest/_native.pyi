@@ -281,6 +281,13 @@ def inspect(root: Root, paths: Sequence[bytes], sizes: Sequence[int], *, page: P
     a fault of kind ``changed``. Raises ``ValueError`` for columns of different length.
     """
 
+def pages_in_memory(root: Root, paths: Sequence[bytes]) -> list[int | OSError | None]:
+    """How many pages of each file the page cache holds; the error where it cannot be opened.
+
+    None where nobody can tell: the kernel has no cachestat(2) (Linux before 6.5), or the cache holds none and that says
+    nothing, because the file system keeps its data elsewhere in memory too (overlayfs, ZFS, most of FUSE).
+    """
+
 def mend(
     root: Root,
     path: bytes,

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from ingest.engine import Root
 
 TINY = ("--files", "3", "--bytes", "64KiB", "--runs", "2", "--no-warm-up", "--peer", "cp")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -95,6 +98,29 @@ def test_machines_get_every_second_that_was_measured(measured):
     assert list(by_name["cp"]["steps"]) == ["cp", "sync"]
 
 
+def test_a_source_in_memory_is_not_called_cold(tell, ingest, tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="ingest-test-", dir="/dev/shm"))
+    try:
+        told = tell("bench", *TINY, "--disk", folder)
+        done = ingest.run("bench", *TINY, "--disk", folder, "--svg", tmp_path / "chart.svg")
+    finally:
+        folder.rmdir()
+
+    (race,) = told.document["workloads"]
+    # Three files, before each of two runs of two contenders.
+    assert (race["cold"], race["seen"]) == (False, {"asked": 12, "warm": 12, "unknown": 0})
+    assert "NOT cold: 12 of 12 looks" in done.stdout
+    assert "source NOT cold" in (tmp_path / "chart.svg").read_text()
+
+
+def test_a_source_on_a_disk_is_called_cold_where_the_kernel_says_so(measured, disk):
+    if Root(os.fsencode(disk)).cold != "evicted":
+        pytest.skip("needs a disk, and a kernel that tells what its cache holds (Linux 6.5)")
+
+    (race,) = measured["workloads"]
+    assert (race["cold"], race["seen"]) == (True, {"asked": 12, "warm": 0, "unknown": 0})
+
+
 @pytest.mark.usefixtures("untouched")
 def test_every_combination_of_options_is_a_contender_of_its_own(tell, disk):
     options = (
@@ -150,7 +176,8 @@ def test_records_are_counted_at_several_numbers(tell, disk):
     assert told.code == 0, told.errors
     assert told.document["workloads"] == []
     assert [one["items"] for one in told.document["records"]] == [50, 200]
-    assert all(one["items_per_s"] > 0 and one["peak_bytes"] > 1 << 20 for one in told.document["records"])
+    assert all(one["items_per_s"] > 0 for one in told.document["records"])
+    assert all(one["peak_bytes"] >= one["peak_pss_bytes"] > 1 << 20 for one in told.document["records"])
 
 
 @pytest.mark.usefixtures("untouched")
@@ -207,7 +234,9 @@ def test_without_a_common_peer_seconds_are_compared(tell, disk, earlier):
         (("--workers", "0"), 2, "workers"),
         (("--runs", "0"), 2, "runs"),
         (("--fail-below", "0.9"), 2, "below"),
+        *((("--fail-below", ratio, "--baseline", "any"), 2, "ratio") for ratio in ("nan", "0", "-0.9", "inf")),
         (("--engine", "--peer", "cp"), 2, "engine"),
+        (("--engine", "--workers", "33"), 2, "33 threads"),
         (("--baseline", "no-such-file"), 4, "No such file"),
         (("--svg", "no-folder/chart.svg"), 2, "written"),
         (("--disk", "no-such-disk"), 4, "no such folder"),
@@ -252,7 +281,23 @@ def test_a_baseline_of_other_workloads_is_no_comparison(tell, disk, earlier):
     told = tell("bench", *other, "--disk", disk, "--baseline", earlier(1), "--fail-below", "0.1")
 
     assert told.code == 1
-    assert "none of what was measured" in told.error["cause"]
+    assert "none of what is to be measured" in told.error["cause"]
+    assert "making" not in told.errors
+
+
+@pytest.mark.usefixtures("untouched")
+def test_what_is_not_compared_is_said_and_lets_no_gate_pass(tell, disk, earlier):
+    more = (*TINY, "--destinations", "1", "--destinations", "2", "--disk", disk, "--baseline", earlier(1))
+
+    told, gate = tell("bench", *more), tell("bench", *more, "--fail-below", "0.1")
+
+    assert told.code == 0, told.errors
+    (left,) = told.document["not_compared"]
+    assert (left["contender"], left["why"]) == ("ingest 2 destinations", "not in the baseline")
+    assert [one["contender"] for one in told.document["baseline"]] == ["ingest"]
+    assert gate.code == gate.document["exit_code"] == 1
+    assert "not compared: custom, 3 x 64 KiB: ingest 2 destinations" in gate.error["cause"]
+    assert "making" not in gate.errors
 
 
 @pytest.mark.usefixtures("untouched")

@@ -200,6 +200,16 @@ class Mounts:
         self._mounted.append(path)
         return Place(path)
 
+    def overlay(self) -> Place:
+        """A folder whose files are those of a layer below it."""
+        lower, upper, work, path = (self._above / name for name in ("lower", "upper", "work", "overlay"))
+        for folder in (lower, upper, work, path):
+            folder.mkdir()
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", path], check=True)
+        self._mounted.append(path)
+        return Place(path)
+
     def read_only(self, place: Place) -> None:
         subprocess.run(["mount", "-o", "remount,ro", place.path], check=True)
 

@@ -5,7 +5,8 @@ The method, all of it:
 - Data is incompressible, each file its own: no file system can make it smaller or share it.
 - Memory is touched before anything is timed: a virtual machine is given its memory at the first touch.
 - The source is cold before each run: flushed when it was made, its pages dropped just before (``POSIX_FADV_DONTNEED``
-  on the bench's own files; the system's other caches, and what a host or a drive remembers, are left alone).
+  on the bench's own files; the system's other caches, and what a host or a drive remembers, are left alone), and the
+  kernel asked (cachestat) whether any is left of a sample of its files. What was seen is told with the figures.
 - Contenders are interleaved, in an order drawn anew for each round, so that a machine that slows down slows all.
 - One round that does not count comes first, unless it is not wanted.
 - Targets are removed after the clock has stopped, and the removal is flushed: mass deletes slow what follows. Those of

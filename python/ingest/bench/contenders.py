@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.bench.bay import flush, remove
+from ingest.bench.coldness import Card
 from ingest.bench.results import Kind, Result, Run, Step
-from ingest.bench.workloads import chill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ class Course:
     """Where one run takes place.
 
     Attributes:
-        card: the tree to be copied. folder: fresh and empty, for everything else; removed when the clock has stopped.
+        card: the tree to be copied, which is there. folder: fresh and empty, for everything else; removed when the clock has stopped.
         cold: the card is read from the device, not from memory.
         kept: the folder stays until the whole race is over, and each run has one of its own: where thousands of files
             were just removed, a file system takes several times as long to make new ones.
@@ -47,13 +47,12 @@ class Contender:
     measure: Callable[[Course], tuple[Step, ...]]
 
 
-def once(contender: Contender, course: Course) -> Run:
-    """One run: the card made cold before the clock, everything else removed after it."""
+def once(contender: Contender, course: Course, card: Card) -> Run:
+    """One run: the card made cold before the clock, and looked at; everything else removed after it."""
     course.folder.mkdir()
     try:
-        if course.cold:
-            chill(course.card)
-        run = Run(contender.measure(course))
+        seen = card.chill() if course.cold else card.look()
+        run = Run(contender.measure(course), seen)
     finally:
         if not course.kept:
             remove(course.folder)
@@ -70,13 +69,14 @@ def race(
         course: its folder is not there yet. warm_up: one round more, before the others, that does not count.
         tell: told of each run.
     """
+    card = Card(course.card)
     measured: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(0 if warm_up else 1, runs + 1):
         order = list(contenders)
         random.shuffle(order)
         for place, contender in enumerate(order):
             own = course.folder.with_name(f"{course.folder.name}-{number}-{place}") if course.kept else course.folder
-            run = once(contender, replace(course, folder=own))
+            run = once(contender, replace(course, folder=own), card)
             tell(f"{f'round {number} of {runs}' if number else 'warm-up'}: {contender.name} {run.seconds:.3f} s")
             if number:
                 measured[contender.name].append(run)

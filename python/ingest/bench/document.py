@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ingest.bench.baseline import Comparison
+    from ingest.bench.baseline import Comparison, Uncompared
     from ingest.bench.results import Race, Records, Report, Result
 
 KIND: Final = "ingest-bench"
 FORMAT: Final = 1
 
 
-def document(report: Report, compared: Sequence[Comparison], exit_code: int) -> dict[str, Any]:
+def document(
+    report: Report, compared: Sequence[Comparison], left: Sequence[Uncompared], exit_code: int
+) -> dict[str, Any]:
     """Everything that was measured; seconds as they were, round by round."""
     return {
         "kind": KIND,
@@ -30,6 +32,7 @@ def document(report: Report, compared: Sequence[Comparison], exit_code: int) -> 
         "workloads": [_race(race) for race in report.races],
         "records": [_records(records) for records in report.records],
         "baseline": [asdict(one) | {"speed": round(one.speed, 4)} for one in compared],
+        "not_compared": [asdict(one) for one in left],
         "exit_code": exit_code,
     }
 
@@ -39,7 +42,7 @@ def _race(race: Race) -> dict[str, Any]:
     return {
         "name": workload.name, "files": workload.files, "file_bytes": workload.file_bytes, "bytes": workload.bytes,
         "sidecars": dict(workload.sidecars),
-        "engine": race.engine, "reference": race.reference,
+        "engine": race.engine, "reference": race.reference, "cold": race.seen.cold, "seen": asdict(race.seen),
         "contenders": [_result(race, result) for result in race.results],
     }  # fmt: skip
 
@@ -56,5 +59,5 @@ def _result(race: Race, result: Result) -> dict[str, Any]:
 def _records(records: Records) -> dict[str, Any]:
     return {
         "items": records.items, "seconds": records.seconds, "median": median(records.seconds),
-        "items_per_s": records.rate, "peak_bytes": records.peak,
+        "items_per_s": records.rate, "peak_bytes": records.peak, "peak_pss_bytes": records.pss or None,
     }  # fmt: skip

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ingest import engine
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender
+from ingest.bench.machine import cores
 from ingest.bench.ours import shown_size
 from ingest.bench.results import Kind, Step
 from ingest.bench.workloads import KIB, MIB, files_below
@@ -60,15 +61,19 @@ def peer() -> Contender:
 def contenders(
     workload: Workload, modes: Sequence[str], buffers: Sequence[int], threads: Sequence[int]
 ) -> Iterator[Contender]:
-    """The engine in every combination; by default with one thread and with one on every core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for many in threads or sorted({1, cores}):
+    """The engine in every combination; by default with one thread and with as many as it can use here."""
+    for many in threads or sorted({1, most_threads()}):
         for mode in modes:
             for buffer in buffers:
                 name = f"{NAME} {mode} {shown_size(buffer)} {many} {'thread' if many == 1 else 'threads'}"
                 # One file is shared within a call; many files are shared out.
                 workers, inside = (1, many) if workload.files == 1 else (many, 1)
                 yield Contender(name, Kind.ENGINE, partial(_stage, mode, buffer, workers, inside))
+
+
+def most_threads() -> int:
+    """One on every core, as far as one call of the engine takes them."""
+    return min(cores(), engine.THREADS_MAX)
 
 
 def hashing(hashes: Sequence[str], buffer: int, threads: int) -> Contender:

@@ -21,7 +21,7 @@ class Machine:
 
     Attributes:
         cores: that this process may use. memory: bytes. filesystem: of the disk that was measured on, empty if unknown.
-        rotational: whether that disk spins, None if unknown. cold: whether sources could be made cold.
+        rotational: whether that disk spins, None if unknown.
     """
 
     processor: str
@@ -31,18 +31,20 @@ class Machine:
     python: str
     filesystem: str
     rotational: bool | None
-    cold: bool
 
 
 def machine(disk: Path) -> Machine:
     """This machine, with the disk that a folder is on."""
     volume = volume_of(os.fsencode(disk.absolute()))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
-        _processor(), cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        _processor(), cores(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         f"{platform.system()} {platform.release()}", platform.python_version(), volume.type, volume.rotational,
-        hasattr(os, "posix_fadvise"),
     )  # fmt: skip
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -23,12 +23,18 @@ NAME = "ingest"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Options of `ingest copy`; None leaves the choice to the program. `destinations`: archives from one read."""
+    """Options of `ingest copy`; None leaves the choice to the program. `destinations`: archives from one read.
+
+    The fields after it are of the figures' evidence only (benches/choices.py), not of `ingest bench`.
+    """
 
     read_mode: str | None = None
     buffer: int | None = None
     workers: int | None = None
     destinations: int = 1
+    threads: int | None = None
+    flush: str | None = None
+    cache: str | None = None
 
     @property
     def name(self) -> str:
@@ -40,17 +46,22 @@ class Choice:
             told.append(shown_size(self.buffer))
         if self.workers is not None:
             told.append(f"{self.workers} worker{'s' * (self.workers != 1)}")
+        if self.threads is not None:
+            told.append(f"{self.threads} thread{'s' * (self.threads != 1)}")
+        told += [
+            f"{word} {value}" for word, value in (("flush", self.flush), ("cache", self.cache)) if value is not None
+        ]
         if self.destinations != 1:
             told.append(f"{self.destinations} destinations")
         return " ".join(told)
 
     def arguments(self) -> list[str]:
         """For the command line."""
-        told = []
-        for option, value in (("--read-mode", self.read_mode), ("--buffer", self.buffer), ("--workers", self.workers)):
-            if value is not None:
-                told += [option, str(value)]
-        return told
+        given = {
+            "--read-mode": self.read_mode, "--buffer": self.buffer, "--workers": self.workers, "--threads": self.threads,
+            "--flush": self.flush, "--cache": self.cache,
+        }  # fmt: skip
+        return [part for option, value in given.items() if value is not None for part in (option, str(value))]
 
 
 def shown_size(size: int) -> str:

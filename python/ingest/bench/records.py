@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 BYTES_PER_ITEM: Final = 2048
 
 
-def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[[str], None]) -> tuple[Records, ...]:
+def measure_records(
+    items: Sequence[int], disk: Path, runs: int, *, warm_up: bool, tell: Callable[[str], None]
+) -> tuple[Records, ...]:
     """So many rounds of each number of items, in an order drawn anew for each.
+
+    Args:
+        warm_up: one round more, before the others, that does not count. tell: told of each run.
 
     Raises:
         IngestError: a session failed, or there is no room.
@@ -34,7 +39,7 @@ def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[
     peaks: dict[int, list[int]] = {many: [] for many in items}
     shares: dict[int, list[int]] = {many: [] for many in items}
     with bay(disk.absolute(), max(items), max(items) * BYTES_PER_ITEM) as folder:
-        for number in range(1, runs + 1):
+        for number in range(0 if warm_up else 1, runs + 1):
             order = list(seconds)
             random.shuffle(order)
             for many in order:
@@ -42,11 +47,13 @@ def measure_records(items: Sequence[int], disk: Path, runs: int, tell: Callable[
                 run.mkdir()
                 peak = peak_of([sys.executable, "-m", "ingest.bench.synthetic", str(many), run], {})
                 told = json.loads((run / TOLD).read_bytes())
-                seconds[many].append(told["seconds"])
-                # What the process says of itself misses no moment; what was watched misses no process.
-                peaks[many].append(max(peak.rss, told["peak_bytes"]))
-                shares[many].append(peak.pss)
-                tell(f"records: round {number} of {runs}: {many:,} items {told['seconds']:.2f} s")
+                if number:
+                    seconds[many].append(told["seconds"])
+                    # What the process says of itself misses no moment; what was watched misses no process.
+                    peaks[many].append(max(peak.rss, told["peak_bytes"]))
+                    shares[many].append(peak.pss)
+                place = f"round {number} of {runs}" if number else "warm-up"
+                tell(f"records: {place}: {many:,} items {told['seconds']:.2f} s")
                 remove(run)
                 flush(folder)
     return tuple(Records(many, seconds[many], peaks[many], shares[many]) for many in seconds)

@@ -7,6 +7,8 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
+from ingest.bench.coldness import Seen
+
 if TYPE_CHECKING:
     from ingest.bench.machine import Machine
     from ingest.bench.workloads import Workload
@@ -31,9 +33,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One contender, once."""
+    """One contender, once. `seen`: what was seen of its source right before the clock."""
 
     steps: tuple[Step, ...]
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def seconds(self) -> float:
@@ -106,6 +109,11 @@ class Race:
     def cpu_ratio(self, result: Result, reference: str) -> float:
         """A contender's CPU seconds in those of another one."""
         return ratio(result.cpu, self.result(reference).cpu)
+
+    @property
+    def seen(self) -> Seen:
+        """What was seen of the source, over all runs that count."""
+        return Seen.all_of(run.seen for result in self.results for run in result.runs)
 
     def rate(self, result: Result) -> float:
         """MB/s (10^6 bytes), by the median."""

@@ -72,6 +72,9 @@ def check(request: Request) -> Request:
     """
     if request.runs < 1:
         raise UsageError(f"{request.runs} runs", operation="--runs", advice="Take 1 at least, better 5")
+    wrong = [many for many in request.threads if not 1 <= many <= engine.THREADS_MAX]
+    if request.engine and wrong:
+        raise UsageError(f"{wrong[0]} threads", operation="--workers", advice=f"Take 1 to {engine.THREADS_MAX}")
     for choice in request.choices:
         mode = ReadMode(choice.read_mode) if choice.read_mode is not None else ReadMode.AUTO
         check_options(CopyOptions(workers=choice.workers, buffer=choice.buffer, read_mode=mode))
@@ -89,7 +92,7 @@ def measure(request: Request, tell: Callable[[str], None]) -> Report:
     races = tuple(_race(request, workload, tell) for workload in request.workloads)
     records: tuple[Records, ...] = ()
     if request.items:
-        records = measure_records(request.items, request.disk, request.runs, tell)
+        records = measure_records(request.items, request.disk, request.runs, warm_up=request.warm_up, tell=tell)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Report(
         engine.__version__, now, machine(request.disk), request.size, request.runs, request.warm_up, races, records
@@ -98,15 +101,15 @@ def measure(request: Request, tell: Callable[[str], None]) -> Report:
 
 def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> Race:
     contenders = request.contenders(workload)
-    most = max([choice.destinations for choice in request.choices], default=1)
-    size = (1 + most) * (workload.bytes + EXTRA_BYTES_PER_FILE * workload.entries)
+    most, each = copies(request), tree_bytes(workload)
+    size = (1 + most) * each
     with bay(request.disk.absolute(), (1 + most) * workload.entries + EXTRA_FILES, size) as folder:
         tell(f"{workload.name}: making {workload.shown}")
         card = folder / "CARD"
         plant(card, workload)
         flush(folder)
         touch_memory(size)
-        course = Course(card, folder / "run", not request.engine, _kept(request, workload, len(contenders) * size))
+        course = Course(card, folder / "run", not request.engine, keeps(request, workload))
         results = race(
             contenders,
             course,
@@ -117,12 +120,22 @@ def _race(request: Request, workload: Workload, tell: Callable[[str], None]) -> 
     return Race(workload, request.engine, reference([(one.name, one.kind) for one in contenders]), results)
 
 
-def _kept(request: Request, workload: Workload, round_bytes: int) -> bool:
+def copies(request: Request) -> int:
+    """How many copies of a card are made in one run, at most."""
+    return max([choice.destinations for choice in request.choices], default=1)
+
+
+def tree_bytes(workload: Workload) -> int:
+    """What one copy may take on the disk."""
+    return workload.bytes + EXTRA_BYTES_PER_FILE * workload.entries
+
+
+def keeps(request: Request, workload: Workload) -> bool:
     """Whether the trees of all runs stay until the race is over: there are many files in each, and room for them."""
     if request.engine or workload.entries < MANY:
         return False
-    rounds = request.runs + request.warm_up
-    return has_room(request.disk, rounds * workload.entries * len(request.contenders(workload)), rounds * round_bytes)
+    trees = (request.runs + request.warm_up) * len(request.contenders(workload)) * copies(request)
+    return has_room(request.disk, trees * workload.entries, trees * tree_bytes(workload))
 
 
 def reference(contenders: Sequence[tuple[str, Kind]]) -> str:

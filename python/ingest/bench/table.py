@@ -11,13 +11,13 @@ from ingest.bench.results import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ingest.bench.baseline import Comparison
+    from ingest.bench.baseline import Comparison, Uncompared
     from ingest.bench.results import Race, Records, Report
 
 _HEAD = ("", "median s", "min", "max", "CPU s", "MB/s", "ratio")
 
 
-def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
+def lines(report: Report, compared: Sequence[Comparison] = (), left: Sequence[Uncompared] = ()) -> list[str]:
     """All of it."""
     machine = report.machine
     told = [
@@ -25,10 +25,10 @@ def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
         f"{machine.system}, {machine.filesystem or 'unknown file system'}, {report.date}",
     ]
     for race in report.races:
-        told += ["", title(race), *_aligned([_HEAD, *_rows(race)])]
+        told += ["", title(race), *_aligned([_HEAD, *_rows(race)]), f"  the source was {_source(race)}"]
         told += [f"  {name}: {PEERS[name].says}" for name in _peers(race) if not race.engine]
     if report.records:
-        rows = [("", "median s", "items/s", "peak MB"), *(_record(one) for one in report.records)]
+        rows = [("", "median s", "items/s", "peak MB", "PSS MB"), *(_record(one) for one in report.records)]
         told += ["", "records: synthetic items through plan, journal and manifest", *_aligned(rows)]
     if compared:
         rows = [("", "measure", "now", "then", "speed")]
@@ -37,6 +37,7 @@ def lines(report: Report, compared: Sequence[Comparison]) -> list[str]:
             for one in compared
         ]
         told += ["", "against the baseline (speed above 1: faster)", *_aligned(rows)]
+    told += [f"  not compared: {one}" for one in left]
     if report.size != "full":
         told += ["", "Sizes like these prove that the bench runs; figures to quote need --size full."]
     return told
@@ -46,9 +47,18 @@ def title(race: Race) -> str:
     """What was copied where, and what the ratio is to."""
     runs = len(race.results[0].runs)
     what = "the engine alone, copy and hash" if race.engine else "whole programs"
-    return (
-        f"{race.workload.name}: {race.workload.shown}, {what}, {runs} run{'s' * (runs != 1)}, ratio to {race.reference}"
-    )
+    source = {True: "cold source", False: "source NOT cold", None: "source perhaps not cold"}[race.seen.cold]
+    return ", ".join((
+        f"{race.workload.name}: {race.workload.shown}", what, *([] if race.engine else [source]),
+        f"{runs} run{'s' * (runs != 1)}", f"ratio to {race.reference}",
+    ))  # fmt: skip
+
+
+def _source(race: Race) -> str:
+    seen = race.seen
+    if not race.engine:
+        return str(seen)
+    return f"in memory, as it should be: {seen.warm:,} of {seen.asked:,} looks at a file found it there"
 
 
 def _rows(race: Race) -> Iterator[tuple[str, ...]]:
@@ -62,7 +72,7 @@ def _rows(race: Race) -> Iterator[tuple[str, ...]]:
 def _record(records: Records) -> tuple[str, ...]:
     return (
         f"{records.items:,} items", f"{median(records.seconds):.2f}", f"{records.rate:,.0f}",
-        f"{records.peak / 1e6:.0f}",
+        f"{records.peak / 1e6:.0f}", f"{records.pss / 1e6:.0f}" if records.pss else "-",
     )  # fmt: skip
 
 

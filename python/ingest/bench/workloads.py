@@ -140,21 +140,6 @@ def files_below(folder: Path) -> list[Path]:
     return found
 
 
-def chill(folder: Path) -> None:
-    """Drop the pages of every file below a folder; what is not flushed stays."""
-    if not hasattr(os, "posix_fadvise"):
-        return  # such a system has no way to ask; the document says so
-    for where, _, names in os.walk(folder):
-        directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for name in names:
-                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(descriptor)
-        finally:
-            os.close(directory)
-
-
 def touch_memory(size: int) -> None:
     """Have this machine be given the memory that is about to be used: at most half of what is free.
 

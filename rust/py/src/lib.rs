@@ -13,6 +13,7 @@ mod exchange;
 mod folders;
 mod hash;
 mod inspect;
+mod memory;
 mod mend;
 mod page;
 mod process;
@@ -37,6 +38,8 @@ mod _native {
     use crate::hash::blake3;
     #[pymodule_export]
     use crate::inspect::{block_of, inspect, root_of};
+    #[pymodule_export]
+    use crate::memory::pages_in_memory;
     #[pymodule_export]
     use crate::mend::mend;
     #[pymodule_export]

@@ -8,8 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ingest.bench import baseline, chart, document, table
+from ingest.bench import baseline, chart, document, suite, table
 from ingest.bench.machine import machine
+from ingest.bench.ours import Choice
+from ingest.bench.peers import PEERS
 from ingest.bench.results import Kind, Race, Records, Report, Result, Run, Step
 from ingest.bench.workloads import Workload
 from ingest.errors import IngestError, UsageError
@@ -32,12 +34,18 @@ def race():
 
 
 @pytest.fixture
+def asked(tmp_path):
+    """What measures the race."""
+    return suite.Request("custom", (TREE,), (), (Choice(),), (), tmp_path)
+
+
+@pytest.fixture
 def read(tmp_path):
     """A document, as a later bench reads it."""
 
     def through_json(told):
         path = tmp_path / "earlier.json"
-        path.write_text(json.dumps(document.document(told, [], 0)))
+        path.write_text(json.dumps(document.document(told, [], [], 0)))
         return baseline.read_baseline(path)
 
     return through_json
@@ -72,19 +80,57 @@ def test_a_machine_that_is_slower_in_everything_is_no_regression(tmp_path, race,
     assert compared.speed == pytest.approx(1.0)
 
 
-def test_a_peer_is_never_a_regression_of_ours(tmp_path, race, read):
-    peers = replace(race, results=(result("b3sum", Kind.PEER, 1.0), result("cp", Kind.PEER, 1.0)))
+def test_a_peer_is_never_a_regression_of_ours(tmp_path, race, read, asked):
+    then = read(report(tmp_path, replace(race, results=(result("cp", Kind.PEER, 1.0),))))
 
-    with pytest.raises(IngestError, match="none of what was measured"):
-        baseline.compare(report(tmp_path, peers), read(report(tmp_path, peers)))
+    assert baseline.compare(report(tmp_path, race), then) == []
+    with pytest.raises(IngestError, match="none of what is to be measured"):
+        baseline.uncompared(replace(asked, choices=(), peers=(PEERS["cp"],)), then, strict=False)
 
 
 @pytest.mark.parametrize("other", [
-    {"workload": Workload("clips", 5, 1_000_000)}, {"workload": Workload("big", 4, 1_000_000)}, {"engine": True},
+    {"workloads": (Workload("clips", 5, 1_000_000),)}, {"workloads": (Workload("big", 4, 1_000_000),)},
+    {"engine": True}, {"choices": (Choice(read_mode="mmap"),)}, {"workloads": (), "items": (100,)},
 ])  # fmt: skip
-def test_another_workload_is_not_compared(tmp_path, race, read, other):
-    with pytest.raises(IngestError):
-        baseline.compare(report(tmp_path, replace(race, **other)), read(report(tmp_path, race)))
+def test_where_nothing_is_in_common_nothing_is_measured(tmp_path, race, read, asked, other):
+    then = read(report(tmp_path, race))
+
+    assert baseline.uncompared(asked, then, strict=True) == []
+    with pytest.raises(IngestError, match="none of what is to be measured"):
+        baseline.uncompared(replace(asked, **other), then, strict=False)
+
+
+def test_what_only_one_of_both_has_is_named_though_something_else_is_compared(tmp_path, race, read, asked):
+    vanished = replace(race, results=(*race.results, result("ingest 2 destinations", Kind.INGEST, 1.0, 1.0, 1.0)))
+    then = read(report(tmp_path, vanished, records=[Records(100, [1.0], [5])]))
+    now = replace(asked, choices=(Choice(), Choice(read_mode="mmap")), items=(1000,))
+
+    left = baseline.uncompared(now, then, strict=False)
+
+    assert [str(one) for one in left] == [
+        "clips, 4 x 1,000,000 bytes: ingest mmap (not in the baseline)",
+        "records: 1,000 items (not in the baseline)",
+        "clips, 4 x 1,000,000 bytes: ingest 2 destinations (in the baseline only)",
+        "records: 100 items (in the baseline only)",
+    ]
+    told = report(tmp_path, race)
+    assert all(f"  not compared: {one}" in table.lines(told, [], left) for one in left)
+    assert document.document(told, [], left, 0)["not_compared"][0] == {
+        "workload": "clips, 4 x 1,000,000 bytes", "contender": "ingest mmap", "why": "not in the baseline",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{"choices": (Choice(), Choice(workers=2))}, {"items": (1000,)}])
+def test_a_gate_lets_nothing_pass_that_it_cannot_compare(tmp_path, race, read, asked, more):
+    with pytest.raises(IngestError, match=r"not compared: .*not in the baseline"):
+        baseline.uncompared(replace(asked, **more), read(report(tmp_path, race)), strict=True)
+
+
+def test_a_gate_notices_what_is_not_measured_any_more(tmp_path, race, read, asked):
+    then = report(tmp_path, race, replace(race, workload=Workload("big", 1, 5)))
+
+    with pytest.raises(IngestError, match=r"big, 1 x 5 bytes: ingest \(in the baseline only\)"):
+        baseline.uncompared(asked, read(then), strict=True)
 
 
 def test_records_are_compared_by_their_number(tmp_path, read):
@@ -96,14 +142,41 @@ def test_records_are_compared_by_their_number(tmp_path, read):
     assert (compared.contender, compared.speed) == ("1,000 items", 0.5)
 
 
-@pytest.mark.parametrize("seconds", [[], [0.0], [-1.0], ["x"], None])
+@pytest.mark.parametrize("seconds", [[], [0.0], [-1.0], ["x"], None, [float("nan")], [1.0, float("inf")]])
 def test_seconds_that_are_none_are_refused(tmp_path, race, seconds):
-    told = document.document(report(tmp_path, race), [], 0)
+    told = document.document(report(tmp_path, race), [], [], 0)
     told["workloads"][0]["contenders"][0]["seconds"] = seconds
     (tmp_path / "earlier.json").write_text(json.dumps(told))
 
     with pytest.raises(UsageError):
         baseline.read_baseline(tmp_path / "earlier.json")
+
+
+def test_memory_is_told_with_and_without_what_processes_share(tmp_path):
+    told = report(tmp_path, records=[Records(100, [1.0], [9_000_000], [7_000_000]), Records(1000, [1.0], [8_000_000])])
+
+    rows = [line.split()[-2:] for line in table.lines(told) if line.startswith(("  100 items", "  1,000 items"))]
+    assert rows == [["9", "7"], ["8", "-"]]
+    found = [(one["peak_bytes"], one["peak_pss_bytes"]) for one in document.document(told, [], [], 0)["records"]]
+    assert found == [(9_000_000, 7_000_000), (8_000_000, None)]
+
+
+def test_every_word_of_the_chart_is_within_the_image(tmp_path, race):
+    long = "ingest mmap 256KiB 4 workers 2 destinations"
+    named = replace(race, results=(*race.results, result(long, Kind.INGEST, 9.0, 9.0, 9.0)))
+
+    image = ET.fromstring(chart.svg(report(tmp_path, named, records=[Records(1_000_000_000, [1.0], [5])])))
+
+    bars = [float(one.get("x")) for one in image.iter("{http://www.w3.org/2000/svg}rect")]
+    for text in image.iter("{http://www.w3.org/2000/svg}text"):
+        # Wider than letters of this size are in the fonts that people have.
+        size = 11 if text.get("class") == "quiet" else 13
+        x, width = float(text.get("x")), len(text.text) * size * 0.6
+        begin, end = (x - width, x) if text.get("text-anchor") == "end" else (x, x + width)
+        assert begin >= 0, text.text
+        assert end <= float(image.get("width")), text.text
+        assert text.get("text-anchor") != "end" or end <= min(bars), text.text
+    assert any(text.text == long for text in image.iter("{http://www.w3.org/2000/svg}text"))
 
 
 def test_chart_and_table_hold_every_contender_and_every_number_of_records(tmp_path, race):

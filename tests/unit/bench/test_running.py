@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from ingest.bench import ours, peers, workloads
-from ingest.bench.bay import bay
+from ingest import engine
+from ingest.bench import inprocess, ours, peers, records, suite, workloads
+from ingest.bench.bay import PREFIX, bay
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
-from ingest.bench.memory import peak_of
+from ingest.bench.memory import Peak, peak_of
 from ingest.bench.results import Kind, Step
 from ingest.bench.suite import reference
 from ingest.bench.workloads import Workload, plant
-from ingest.errors import IngestError
+from ingest.cli.commands import bench
+from ingest.errors import IngestError, UsageError
 
 
 def test_a_tree_has_the_files_it_says_and_no_two_are_alike(tmp_path):
@@ -143,6 +149,16 @@ def test_the_bay_is_removed_whatever_happens_in_it(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_bay_that_a_kill_left_in_a_checkout_is_not_committed():
+    repository = Path(__file__).parents[3]
+    if not (repository / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no checkout")
+
+    ignored = subprocess.run(["git", "check-ignore", "-q", f"{PREFIX}0a1b2c3d/CARD"], cwd=repository, check=False)
+
+    assert ignored.returncode == 0
+
+
 def test_a_bay_may_be_used_outside_of_the_main_thread(tmp_path):
     seen = []
 
@@ -181,6 +197,69 @@ def test_each_choice_of_options_has_a_name_of_its_own_and_says_it_on_the_command
     assert found[0].arguments() == ["--read-mode", "read", "--buffer", "65536", "--workers", "1"]
     assert [choice.name for choice in ours.choices([], [], [], [])] == ["ingest"]
     assert ours.choices([], [], [], [])[0].arguments() == []
+
+
+def test_on_a_machine_of_many_cores_the_engine_gets_as_many_threads_as_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    plant(tmp_path / "CARD", workload := Workload("w", 1, 1000))
+
+    one, many = inprocess.contenders(workload, ["read"], [64 << 10], ())
+
+    assert (one.name, many.name) == ("engine read 64KiB 1 thread", f"engine read 64KiB {engine.THREADS_MAX} threads")
+    (tmp_path / "run").mkdir()
+    many.measure(Course(tmp_path / "CARD", tmp_path / "run", cold=False))
+
+
+@pytest.mark.parametrize("threads", [(1, engine.THREADS_MAX + 1), (0,)])
+def test_more_threads_than_the_engine_takes_are_refused_before_anything_is_made(tmp_path, threads):
+    asked = suite.Request("small", (Workload("w", 1, 1000),), (), (), (), tmp_path, engine=True, threads=threads)
+
+    with pytest.raises(UsageError, match=f"{threads[-1]} threads"):
+        suite.check(asked)
+
+
+def test_options_that_only_the_evidence_tries_are_named_and_given_too():
+    choice = ours.Choice(threads=2, flush="each", cache="keep", destinations=2)
+
+    assert choice.name == "ingest 2 threads flush each cache keep 2 destinations"
+    assert choice.arguments() == ["--threads", "2", "--flush", "each", "--cache", "keep"]
+
+
+def test_the_help_says_how_much_room_small_files_take_while_they_are_kept(tmp_path, monkeypatch):
+    small = workloads.TREES["full"]["small"]
+    asked = suite.Request("full", (small,), (), (ours.Choice(),), tuple(peers.PEERS.values()), tmp_path)
+    wanted = []
+    monkeypatch.setattr(suite, "has_room", lambda _, files, size: wanted.append((files, size)) or True)
+
+    assert suite.keeps(asked, small)
+
+    copying = len(asked.contenders(small)) - 1  # b3sum makes no copy
+    used = (asked.runs + asked.warm_up) * copying * small.bytes
+    ((files, room),) = wanted
+    assert files == 6 * 7 * 20_000
+    told = bench.run.__doc__
+    assert f"some {used / 1e9:.0f} of" in told
+    assert f"{math.ceil(room / 1e9)} GB" in told
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_records_have_a_round_that_does_not_count_too(tmp_path, monkeypatch, warm_up):
+    made = []
+
+    def peak_of(command, _):
+        made.append(int(command[-2]))
+        told = {"seconds": float(len(made)), "peak_bytes": len(made)}
+        (command[-1] / records.TOLD).write_text(json.dumps(told))
+        return Peak(rss=0, pss=len(made), processes=1, seconds=0.0)
+
+    monkeypatch.setattr(records, "peak_of", peak_of)
+
+    found = records.measure_records([10, 20], tmp_path, 2, warm_up=warm_up, tell=lambda _: None)
+
+    first = 3 if warm_up else 1
+    assert sorted(made) == [10] * (2 + warm_up) + [20] * (2 + warm_up)
+    assert sorted(each for one in found for each in one.seconds) == list(range(first, first + 4))
+    assert sorted(each for one in found for each in one.peak_bytes) == list(range(first, first + 4))
 
 
 def test_equal_work_is_the_reference_where_it_is_measured():

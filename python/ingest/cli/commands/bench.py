@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from ingest.model.options import ReadMode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ingest.bench.baseline import Baseline, Comparison
+    from ingest.bench.baseline import Comparison, Uncompared
     from ingest.bench.results import Report
     from ingest.bench.suite import Request
 
@@ -89,7 +90,8 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
-            help="Worker processes (with --engine: threads). Repeatable. [default: from the storage]",
+            help="Worker processes (with --engine: threads, 32 at most). Repeatable. [default: from the storage; with "
+            "--engine 1 and all cores]",
             show_default=False,
         ),
     ] = None,
@@ -136,7 +138,8 @@ def run(
         typer.Option(
             "--fail-below",
             metavar="RATIO",
-            help="Exit 9 if anything of ours has less than RATIO of the baseline's speed, as in 0.9.",
+            help="Exit 9 if anything of ours has less than RATIO of the baseline's speed, as in 0.9; exit 1, and measure "
+            "nothing, if not all that is to be measured can be compared, or not all that the baseline has.",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +148,8 @@ def run(
 ) -> int:
     """Measure verified copies on your own disk beside the tools you have: medians, interleaved, cold, flushed.
 
-    The full sizes need some 9 GB of room and take half an hour with all peers. Nothing stays behind.
+    The full sizes need some 9 GB of room and take half an hour with all peers. Where there is room for 16 GB, some 12 of
+    them are used: the copies of small files then stay until their last run. In the end nothing stays behind.
 
     Examples:
     ingest bench --workload clips --disk /mnt/archive --svg clips.svg
@@ -154,6 +158,8 @@ def run(
     """
     if fail_below is not None and baseline is None:
         raise UsageError("below what?", operation="--fail-below", advice="Name an earlier document with --baseline")
+    if fail_below is not None and not (math.isfinite(fail_below) and fail_below > 0):
+        raise UsageError(f"a ratio of {fail_below}", operation="--fail-below", advice="Take one above 0, as in 0.9")
     if engine and (peers or destinations or ReadMode.AUTO in (read_modes or ())):
         raise UsageError(
             "the engine alone has cp for a peer, one destination, and is told how to read", operation="--engine",
@@ -207,10 +213,11 @@ def _measured(
     request: Request, svg: str | None, baseline: str | None, fail_below: float | None, *, as_json: bool, quiet: bool
 ) -> int:
     from ingest.bench import chart, suite, table
-    from ingest.bench.baseline import compare, read_baseline
+    from ingest.bench.baseline import compare, read_baseline, uncompared
     from ingest.bench.document import document
 
-    earlier: Baseline | None = read_baseline(Path(os.fsdecode(baseline))) if baseline is not None else None
+    earlier = read_baseline(Path(os.fsdecode(baseline))) if baseline is not None else None
+    left: list[Uncompared] = uncompared(request, earlier, strict=fail_below is not None) if earlier is not None else []
     if svg is not None and not os.access(os.path.dirname(os.path.abspath(svg)), os.W_OK):
         # Better said now than after half an hour.
         raise UsageError(
@@ -226,9 +233,9 @@ def _measured(
     if svg is not None:
         _write(svg, chart.svg(report))
     if as_json:
-        print_document(document(report, compared, int(code)))
+        print_document(document(report, compared, left, int(code)))
     elif not quiet:
-        say(*table.lines(report, compared))
+        say(*table.lines(report, compared, left))
     for one in slow:
         complain(
             f"ingest: bench: {one.workload}, {one.contender}: {one.speed:.2f} of the baseline's speed, below {fail_below}"

@@ -71,6 +71,22 @@ def a_session_is_not_begun_with_a_dead_disk(scene):
     assert not list(scene.archive.iterdir())
 
 
+def a_link_is_no_way_around_the_roll_call_and_the_attendant(scene):
+    link = scene.bench.folder / "link"
+    link.symlink_to(scene.disk.mount)
+    with scene.frozen():
+        began = time.monotonic()
+        ended = scene.shell.run("copy", scene.card.folder, link)
+        assert time.monotonic() - began < ROLL_CALL + BEGIN
+        assert ended.code == 4, ended
+        assert "does not answer" in ended.document["error"]["cause"]
+    running = scene.begun(link)
+    assert running.supervisor != running.process.pid
+    scene.disk.rules()
+    assert running.end().code == 0
+    scene.bench.check(scene.card, link, truth={link: scene.disk.backing})
+
+
 def a_session_is_not_taken_up_with_a_dead_disk(scene):
     running = scene.begun(scene.disk.mount)
     running.kill()
@@ -169,6 +185,7 @@ def a_session_pauses_though_its_own_process_cannot_end(scene):
 SCENES = [
     a_session_pauses_though_its_own_process_cannot_end,
     a_session_is_not_begun_with_a_dead_disk,
+    a_link_is_no_way_around_the_roll_call_and_the_attendant,
     a_session_is_not_taken_up_with_a_dead_disk,
     a_disk_that_hangs_is_left_and_the_other_gets_everything,
     ctrl_c_ends_a_session_whose_worker_hangs,

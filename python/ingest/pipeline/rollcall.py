@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import TRANSIENT, MissingError
-from ingest.storage.volumes import NETWORK_TYPES, mount_of, mounts
+from ingest.storage.reach import obstacle
+from ingest.storage.volumes import mounts
 from ingest.workers.prober import Prober, Spot
 
 if TYPE_CHECKING:
@@ -34,17 +35,12 @@ def require_answers(paths: Sequence[bytes]) -> None:
 
 
 def silent(paths: Sequence[bytes]) -> dict[int, str]:
-    """Which of these paths (by position) lie on a share or a daemon's mount that does not answer, and what it says.
+    """Which of these paths (by position) lead to a share or a daemon's mount that does not answer, and what it says.
 
     The paths themselves are not touched here. A refusal is an answer: who opens the path will be told the same.
     """
     table = mounts()
-    asked = []
-    for number, path in enumerate(paths):
-        # Not its real path: following links would look at it.
-        mount = mount_of(os.path.abspath(path), table)
-        if mount is not None and (mount.type in NETWORK_TYPES or mount.type.startswith("fuse")):
-            asked.append(number)
+    asked = [number for number, path in enumerate(paths) if obstacle(path, table) is not None]
     if not asked:
         return {}
     prober = Prober([Spot(path, archive=False) for path in paths])

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from ingest.storage.identity import Footing, replaced
+from ingest.storage.identity import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.storage.identity import Footing
+    from ingest.storage.looking import Look
     from ingest.workers.prober import Finding
 
 # A look at every place so often, and each may take so long; two in a row that come to nothing trip it (the
@@ -107,8 +109,9 @@ class Watch:
         place, state = self._places[finding.spot], self._states[finding.spot]
         if place is None:
             return
-        asked, late = state.asked.pop(finding.look, None), finding.look in state.late
-        if finding.errno == 0 and (why := _another(place, finding)) is None:
+        seen = finding.seen
+        asked, late = state.asked.pop(finding.number, None), finding.number in state.late
+        if seen.errno == 0 and (why := _another(place, seen)) is None:
             state.answered, state.missed, state.failures = now, 0, 0
             state.confirmed = max(state.confirmed, -inf if asked is None else asked)
             if state.confirmed >= state.blamed_at:
@@ -116,10 +119,10 @@ class Watch:
             else:
                 state.due = now  # something failed while it was asked
             # What was asked before and hangs in the kernel yet says nothing more.
-            state.asked = {look: when for look, when in state.asked.items() if look > finding.look}
+            state.asked = {look: when for look, when in state.asked.items() if look > finding.number}
             state.late &= state.asked.keys()
             return
-        if finding.errno == 0:
+        if seen.errno == 0:
             self._trip(finding.spot, why or "", now)
             return
         if asked is None or late:
@@ -128,8 +131,8 @@ class Watch:
         state.missed += 1
         state.failures += state.blamed
         state.blamed = 0
-        if finding.errno in GONE or state.missed >= MISSED or state.failures >= FAILURES:
-            self._trip(finding.spot, finding.detail, now)
+        if seen.errno in GONE or state.missed >= MISSED or state.failures >= FAILURES:
+            self._trip(finding.spot, seen.said, now)
 
     def look(self, now: float, moved: Sequence[float]) -> list[Down]:
         """The places that have gone down since the last call.
@@ -158,8 +161,7 @@ class Watch:
             self._fresh.append(state.down)
 
 
-def _another(place: Footing, found: Finding) -> str | None:
+def _another(place: Footing, found: Look) -> str | None:
     """Why what answers is not the place; None if it is."""
-    seen = Footing(found.device, found.inode, found.marker, found.fs_uuid, found.mounted)
-    why = replaced(place, seen)
-    return f"{why}{found.detail}" if why else None
+    why = replaced(place, found.footing)
+    return f"{why}{found.said}" if why else None

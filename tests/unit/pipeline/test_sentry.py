@@ -14,9 +14,10 @@ from ingest.pipeline import sentry as sentry_module
 from ingest.pipeline import watch
 from ingest.pipeline.sentry import Sentry
 from ingest.storage.identity import Footing
+from ingest.storage.looking import Spot
 from ingest.storage.marker import write_marker
 from ingest.storage.volumes import Mount, Storage, Volume
-from ingest.workers.prober import Prober, Spot
+from ingest.workers.prober import Prober
 
 PATIENCE = 20.0
 DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None, block=True)

@@ -90,6 +90,41 @@ def claim(root: Root, folder: bytes, ours: Claim) -> Claim | None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A claim that stands on a root: on which folder, whose it is (UUID), and when it was made, by the root's clock (ns)."""
+
+    folder: bytes
+    session: str
+    made: int
+
+
+def claims_on(root: Root) -> list[Standing]:
+    """Every claim on a root that says whose it is.
+
+    Raises:
+        IngestError, OSError: they cannot be listed.
+    """
+    names = sorted(names_in(root, CLAIMS))
+    if not names:
+        return []
+    found = []
+    try:
+        descriptor = root.open_folder(CLAIMS)
+    except FileNotFoundError:
+        return []
+    try:
+        for name in names:
+            with suppress(OSError):  # it went just now; or it cannot be read, and then whose is it?
+                made = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_ctime_ns
+                stands = _read(descriptor, name)
+                if stands is not None:
+                    found.append(Standing(name, stands.session, made))
+    finally:
+        os.close(descriptor)
+    return found
+
+
 def release(root: Root, session: str, folder: bytes | None = None) -> None:
     """Take back a session's claims on a root, or that on one folder.
 

@@ -308,6 +308,21 @@ def test_a_clone_that_is_to_take_the_archive_s_place_is_gone_on_with(
     resumes(shell, check, card, clone)
 
 
+def test_an_archive_that_was_restored_to_a_new_disk_at_its_old_place_is_gone_on_with_once_that_is_said(
+    card, drive, stopped, mounts, shell, check
+):
+    device, disk = drive
+    root = stopped.document["destinations"][0]["uuid"]
+    new = mounts.mount(mounts.clone(device, "new"), disk)
+
+    said = refused(shell, "resume", code=8, untouched=new)
+
+    way = f"ingest storage relocate {root} {disk}"
+    assert way in said
+    assert shell.run(*way.split()[1:]).code == 0
+    resumes(shell, check, card, disk)
+
+
 def test_two_that_cannot_be_told_apart_are_asked_for(card, drive, stopped, mounts, shell, check, tmp_path):
     device, _ = drive
     one = mounts.mount(device, tmp_path / "one")

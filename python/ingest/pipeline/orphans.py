@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.errors import CancelledError, from_os_error
 from ingest.storage.claims import CLAIMS, Standing, claims_on, release
 from ingest.storage.deposit import open_folders
-from ingest.storage.leases import EVERY, Observer, Seen, leases_on, remove_lease, stale, told
+from ingest.storage.leases import EVERY, Observer, Seen, leases_on, remove_lease, stale
 from ingest.storage.marker import PROBE, STAGING, names_in, staging_folder
 from ingest.storage.roots import clear_staging
 
@@ -60,8 +60,7 @@ class Left:
     @property
     def holder(self) -> str:
         """Who holds, or held it, as far as its lease tells."""
-        lease = self.lease.lease if self.lease is not None else None
-        return told(lease) if lease is not None else "a process that left no word"
+        return self.lease.holder if self.lease is not None else "a process that left no word"
 
     @property
     def patience(self) -> float:

@@ -24,10 +24,10 @@ BEGIN = 5.0  # a program's start and end, among a dozen of them
 
 
 class Scene:
-    """A bench, a card, an archive, and an archive on a disk that can be frozen."""
+    """A bench, a card, an archive, an archive on a disk that can be frozen, and a second such disk."""
 
-    def __init__(self, bench, disk):
-        self.bench, self.disk, self.shell = bench, disk, bench.shell
+    def __init__(self, bench, disk, second=None):
+        self.bench, self.disk, self.second, self.shell = bench, disk, second, bench.shell
         self.card = bench.card(FILES, bench.folder / "CARD", bench.folder / "CARD")
         self.archive = bench.folder / "archive"
         self.archive.mkdir()
@@ -120,6 +120,35 @@ def a_disk_that_hangs_is_left_and_the_other_gets_everything(scene):
     scene.bench.check(scene.card, scene.disk.mount, scene.archive, truth=truth)
 
 
+def a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another(scene):
+    """One hangs when it is read back, and the other goes on with that, slowly, for longer than this may take."""
+    slow = {"op": "read", "path": "*.part", "act": "slow", "seconds": 0.1, "count": 0}
+    scene.second.rules(slow)
+    scene.disk.rules({"op": "read", "path": "*.part", "at": 20 << 20, "act": "hang", "count": 0})
+    running = scene.shell.start("copy", scene.card.folder, scene.disk.mount, "--also", scene.second.mount)
+    scene.until(lambda: scene.disk.hits(act="hang"), 60)
+
+    def paused():
+        query = "SELECT 1 FROM session_roots WHERE state = 'paused(network)'"
+        return bool(scene.bench.journal.live(query))
+
+    with scene.frozen():
+        began, read = time.monotonic(), len(scene.second.hits(act="slow"))
+        scene.until(paused, PAUSE)
+        took = time.monotonic() - began
+        moved = (len(scene.second.hits(act="slow")) - read) * 0.1
+        assert moved > took / 2, "nothing moved elsewhere: this proves nothing"
+        scene.second.rules()
+        ended = running.end(60)
+        assert (ended.code, ended.document["state"]) == (8, "paused(network)"), ended
+        states = {each["root"]: each["state"] for each in ended.document["destinations"]}
+        assert states == {str(scene.disk.mount): "paused(network)", str(scene.second.mount): "completed"}
+    scene.disk.rules()
+    assert scene.shell.run("resume").code == 0
+    truth = {one.mount: one.backing for one in (scene.disk, scene.second)}
+    scene.bench.check(scene.card, *truth, truth=truth)
+
+
 def ctrl_c_ends_a_session_whose_worker_hangs(scene):
     running = scene.begun(scene.disk.mount)
     with scene.frozen():
@@ -188,6 +217,7 @@ SCENES = [
     a_link_is_no_way_around_the_roll_call_and_the_attendant,
     a_session_is_not_taken_up_with_a_dead_disk,
     a_disk_that_hangs_is_left_and_the_other_gets_everything,
+    a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another,
     ctrl_c_ends_a_session_whose_worker_hangs,
     ctrl_c_twice_ends_it_at_once,
     ctrl_c_ends_a_session_that_waits,
@@ -197,7 +227,11 @@ SCENES = [
 @pytest.fixture
 def played(faulty_disk, make_bench):
     """All scenes, at the same time; what came of each."""
-    made = [(play, Scene(make_bench(), faulty_disk(play.__name__))) for play in SCENES]
+    second = a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another
+    made = [
+        (play, Scene(make_bench(), faulty_disk(play.__name__), faulty_disk("second") if play is second else None))
+        for play in SCENES
+    ]
     for _, scene in made:
         (scene.disk.mount / "CARD").mkdir()
     with ThreadPoolExecutor(len(made)) as pool:

@@ -29,8 +29,6 @@ DEADLINE: Final = 10.0
 MISSED: Final = 2
 # So many failures of items in a row, each confirmed by a look that failed too (the specification's section 5).
 FAILURES: Final = 5
-# While bytes move at a place, late looks are queued behind them: a slow line is no dead one. But not for ever.
-PATIENCE: Final = 60.0
 # What only a place says that is not there any more: waiting a moment does not help.
 GONE: Final = frozenset({errno.ENOTCONN, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO})
 
@@ -148,8 +146,8 @@ class Watch:
                     state.late.add(look)
                     state.failed = now
                     state.missed += 1
-                moving = now - moved[place] < DEADLINE and now - state.answered < PATIENCE
-                if state.missed >= MISSED and not moving:
+                # While bytes move there, looks are queued behind them: a slow line is no dead one.
+                if state.missed >= MISSED and now - moved[place] >= DEADLINE:
                     self._trip(place, f"no answer for {now - state.answered:.0f} s", now)
         fresh, self._fresh = self._fresh, []
         return fresh

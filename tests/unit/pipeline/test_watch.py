@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, PATIENCE, Watch
+from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, Watch
 from ingest.storage.identity import Footing
 from ingest.storage.looking import Look
 from ingest.workers.prober import Finding
@@ -84,11 +84,19 @@ def test_a_late_answer_is_an_answer(clock):
 
 
 def test_a_slow_line_is_no_dead_one(clock):
-    clock.after(PATIENCE - 5, answering=(0,), moved=(0.0, None))
+    clock.after(600, answering=(0,), moved=(0.0, None))
     assert not clock.down
+    assert clock.watch.doubted(1, 100.0)
 
-    clock.after(2 * DEADLINE, answering=(0,), moved=(0.0, None))
-    assert [place for place, _ in clock.down] == [1]  # but not for ever
+    clock.after(DEADLINE - 1, answering=(0,), moved=(0.0, clock.now))
+    assert not clock.down
+    clock.after(2, answering=(0,), moved=(0.0, clock.now - DEADLINE + 1))
+    assert [place for place, _ in clock.down] == [1]
+
+
+def test_what_moves_elsewhere_is_no_sign_of_life(clock):
+    clock.after(EVERY + 2 * DEADLINE, answering=(0,), moved=(None, 0.0))
+    assert [place for place, _ in clock.down] == [1]
 
 
 @pytest.mark.parametrize("number", sorted(GONE))

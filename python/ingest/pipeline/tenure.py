@@ -101,7 +101,9 @@ def require_free(
             try:
                 seen = read_lease(one.root, session)
             except IngestError as error:
-                monitor.warning(f"{shown(one.path)}: whether somebody else works on this session is not known ({error.cause})")
+                monitor.warning(
+                    f"{shown(one.path)}: whether somebody else works on this session is not known ({error.cause})"
+                )
                 del watched[number]
                 continue
             if seen is None:

@@ -123,7 +123,9 @@ def test_the_place_of_any_folder_can_be_written_and_read_again(tree, place, name
 
 
 def test_a_claim_that_an_older_version_made_still_stands(place):
-    place.put(b".ingest/claims/EOS", b'{"session": "old", "place": "boot pid:[4026531836] 1234-ABCD 2", "likeness": "1-2-3"}')
+    place.put(
+        b".ingest/claims/EOS", b'{"session": "old", "place": "boot pid:[4026531836] 1234-ABCD 2", "likeness": "1-2-3"}'
+    )
 
     assert claim(place.root, b"EOS", OURS) == Claim("old", f"boot pid:[4026531836] {UUID} 2", "1-2-3")
 

@@ -193,7 +193,7 @@ def test_what_is_given_up_is_closed_before_the_next_needs_its_room(card, disk, t
 
     result, calls = traced(
         TWO, card.path, disk.path, trace="read,close,fallocate,sync_file_range",
-        inject=(f"read:error=EIO:when={when}", "sync_file_range:delay_enter=300ms"),
+        inject=(f"read:error=EIO:when={when}", "sync_file_range:delay_enter=30ms"),
     )  # fmt: skip
 
     assert [row.fault and row.fault[:3] for row in rows(result)] == [("io", "read", errno.EIO), None]

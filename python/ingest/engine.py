@@ -80,6 +80,8 @@ __all__ = [
 
 # Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.
 CANCEL, READ, COPIED, VERIFIED, OPERATIONS, CURRENT = range(6)
+# And one for each root of a call from here on, the last one being that of all further roots.
+MOVED = CURRENT + THREADS_MAX
 
 
 @dataclass(frozen=True, slots=True)

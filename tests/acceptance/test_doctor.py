@@ -91,3 +91,22 @@ def test_a_home_that_cannot_be_written_is_wrong(stranger):
     assert statuses(told)["home"] == "wrong"
     (finding,) = [finding for finding in told.document["findings"] if finding["status"] == "wrong"]
     assert "INGEST_HOME" in finding["advice"]
+
+
+def test_a_claim_that_a_lost_journal_left_is_told_and_kept_by_clear_for_days(tell, card, archive):
+    """Of a session that ended before it had a lease or staged anything, with a journal that is gone."""
+    assert tell("copy", card, archive).code == 0
+    claim = archive / ".ingest/claims/EOS"
+    claim.write_text('{"session": "1a2b3c4d-0000-4000-8000-000000000001", "place": "here", "likeness": "1-2-3"}')
+
+    (told,) = [each for each in tell("doctor").document["findings"] if "1a2b3c4d" in each["detail"]]
+    cleared = tell("clear", archive)
+
+    assert (told["status"], told["check"]) == ("note", f"archive {archive}")
+    assert "a claim on the folder EOS" in told["detail"]
+    assert f"ingest clear {archive}" in told["advice"]
+    assert (cleared.code, cleared.document["cleared"]) == (0, [])
+    (kept,) = cleared.document["kept"]
+    assert (kept["claims"], kept["files"]) == (["EOS"], 0)
+    assert "less than 7 days ago" in kept["reason"]
+    assert claim.exists()

@@ -12,7 +12,7 @@ count      how many fire from then on (default 1; 0: all)
 err        errno by name; `after`: only when the real call was made
 act        ``flip`` (one bit of what is read or written), ``drop`` (claims success, does nothing), ``short`` (at
            most `size` bytes), ``zero`` (bytes of zero), ``note`` (only write it down), ``hang`` (until the rules
-           change), ``die`` (the daemon ends: ENOTCONN)
+           change), ``slow`` (`seconds` later), ``die`` (the daemon ends: ENOTCONN)
 =========  ==================================================================================================
 
 Each hit is one line of JSON in LOG, with the bytes it concerned.
@@ -114,6 +114,8 @@ class FaultFS(mfusepy.Operations):
             os._exit(9)
         if act == "hang":
             self._rules.wait_for_change()
+        if act == "slow":
+            time.sleep(rule["seconds"])
         if act == "drop":
             return length if call == "write" else 0
         if rule.get("err"):

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -307,6 +308,21 @@ def test_a_clone_that_is_to_take_the_archive_s_place_is_gone_on_with(
     resumes(shell, check, card, clone)
 
 
+def test_an_archive_that_was_restored_to_a_new_disk_at_its_old_place_is_gone_on_with_once_that_is_said(
+    card, drive, stopped, mounts, shell, check
+):
+    device, disk = drive
+    root = stopped.document["destinations"][0]["uuid"]
+    new = mounts.mount(mounts.clone(device, "new"), disk)
+
+    said = refused(shell, "resume", code=8, untouched=new)
+
+    way = f"ingest storage relocate {root} {disk}"
+    assert way in said
+    assert shell.run(*way.split()[1:]).code == 0
+    resumes(shell, check, card, disk)
+
+
 def test_two_that_cannot_be_told_apart_are_asked_for(card, drive, stopped, mounts, shell, check, tmp_path):
     device, _ = drive
     one = mounts.mount(device, tmp_path / "one")
@@ -445,6 +461,32 @@ def test_a_card_that_is_there_twice_is_asked_for(reader, pulled, mounts, shell, 
 
     assert ended.code == 8
     assert all(str(place / "DCIM") in ended.document["error"]["cause"] for place in places)
+
+
+def test_a_card_with_one_file_more_finds_its_folder_again_after_a_restart(
+    reader, archive, mounts, shell, check, ingest, tmp_path
+):
+    """Its first session is still to be resumed. Another boot is played by another boot id, and the reader is another."""
+    device, point, card = reader
+    running = shell.start("copy", card.folder, archive, "--workers", "1")
+    with running.catch(card.folder / "A.MOV"):
+        running.kill()
+    mounts.vanish(point)
+    card = replace(card, folder=mounts.mount(device, tmp_path / "EOS_1") / "DCIM")
+    card.write("N.JPG", 9000)
+    boot = tmp_path / "boot_id"
+    boot.write_text("11111111-2222-4333-8444-555555555555\n")
+    anew = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"', boot]
+
+    copy = [*anew, *ingest.command("copy", card.folder, archive, "--json")]
+    done = subprocess.run(copy, env=ingest.environment, capture_output=True, text=True, timeout=90, check=False)
+
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert sorted(os.listdir(archive)) == [".ingest", "DCIM"]
+    check(card, archive)
+    assert shell.run("resume").code == 0
+    assert sorted(os.listdir(archive)) == [".ingest", "DCIM"]
+    assert list((archive / ".ingest/claims").iterdir()) == []
 
 
 def test_another_card_elsewhere_is_not_the_one(reader, pulled, mounts, shell, tmp_path):

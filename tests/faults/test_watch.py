@@ -24,10 +24,10 @@ BEGIN = 5.0  # a program's start and end, among a dozen of them
 
 
 class Scene:
-    """A bench, a card, an archive, and an archive on a disk that can be frozen."""
+    """A bench, a card, an archive, an archive on a disk that can be frozen, and a second such disk."""
 
-    def __init__(self, bench, disk):
-        self.bench, self.disk, self.shell = bench, disk, bench.shell
+    def __init__(self, bench, disk, second=None):
+        self.bench, self.disk, self.second, self.shell = bench, disk, second, bench.shell
         self.card = bench.card(FILES, bench.folder / "CARD", bench.folder / "CARD")
         self.archive = bench.folder / "archive"
         self.archive.mkdir()
@@ -71,6 +71,22 @@ def a_session_is_not_begun_with_a_dead_disk(scene):
     assert not list(scene.archive.iterdir())
 
 
+def a_link_is_no_way_around_the_roll_call_and_the_attendant(scene):
+    link = scene.bench.folder / "link"
+    link.symlink_to(scene.disk.mount)
+    with scene.frozen():
+        began = time.monotonic()
+        ended = scene.shell.run("copy", scene.card.folder, link)
+        assert time.monotonic() - began < ROLL_CALL + BEGIN
+        assert ended.code == 4, ended
+        assert "does not answer" in ended.document["error"]["cause"]
+    running = scene.begun(link)
+    assert running.supervisor != running.process.pid
+    scene.disk.rules()
+    assert running.end().code == 0
+    scene.bench.check(scene.card, link, truth={link: scene.disk.backing})
+
+
 def a_session_is_not_taken_up_with_a_dead_disk(scene):
     running = scene.begun(scene.disk.mount)
     running.kill()
@@ -102,6 +118,32 @@ def a_disk_that_hangs_is_left_and_the_other_gets_everything(scene):
     assert scene.shell.run("resume").code == 0
     truth = {scene.disk.mount: scene.disk.backing}
     scene.bench.check(scene.card, scene.disk.mount, scene.archive, truth=truth)
+
+
+def a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another(scene):
+    """One hangs when it is read back, and the other goes on with that, slowly, for longer than this may take."""
+    slow = {"op": "read", "path": "*.part", "act": "slow", "seconds": 1.0, "count": 0}
+    scene.second.rules(slow)
+    scene.disk.rules({"op": "read", "path": "*.part", "at": 20 << 20, "act": "hang", "count": 0})
+    both, events = (scene.disk.mount, "--also", scene.second.mount), scene.bench.folder / "events"
+    running = scene.shell.start("copy", scene.card.folder, *both, "--events", events)
+    scene.until(lambda: scene.disk.hits(act="hang"), 60)
+
+    with scene.frozen():
+        began, read = time.monotonic(), len(scene.second.hits(act="slow"))
+        scene.until(lambda: f"{scene.disk.mount}: the destination is not there" in events.read_text(), PAUSE)
+        took = time.monotonic() - began
+        moved = len(scene.second.hits(act="slow")) - read
+        assert moved > took / 2, "nothing moved elsewhere: this proves nothing"
+        scene.second.rules()
+        ended = running.end(60)
+        assert (ended.code, ended.document["state"]) == (8, "paused(network)"), ended
+        states = {each["root"]: each["state"] for each in ended.document["destinations"]}
+        assert states == {str(scene.disk.mount): "paused(network)", str(scene.second.mount): "completed"}
+    scene.disk.rules()
+    assert scene.shell.run("resume").code == 0
+    truth = {one.mount: one.backing for one in (scene.disk, scene.second)}
+    scene.bench.check(scene.card, *truth, truth=truth)
 
 
 def ctrl_c_ends_a_session_whose_worker_hangs(scene):
@@ -169,8 +211,10 @@ def a_session_pauses_though_its_own_process_cannot_end(scene):
 SCENES = [
     a_session_pauses_though_its_own_process_cannot_end,
     a_session_is_not_begun_with_a_dead_disk,
+    a_link_is_no_way_around_the_roll_call_and_the_attendant,
     a_session_is_not_taken_up_with_a_dead_disk,
     a_disk_that_hangs_is_left_and_the_other_gets_everything,
+    a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another,
     ctrl_c_ends_a_session_whose_worker_hangs,
     ctrl_c_twice_ends_it_at_once,
     ctrl_c_ends_a_session_that_waits,
@@ -180,7 +224,11 @@ SCENES = [
 @pytest.fixture
 def played(faulty_disk, make_bench):
     """All scenes, at the same time; what came of each."""
-    made = [(play, Scene(make_bench(), faulty_disk(play.__name__))) for play in SCENES]
+    second = a_disk_that_hangs_is_noticed_while_bytes_of_the_same_file_move_on_another
+    made = [
+        (play, Scene(make_bench(), faulty_disk(play.__name__), faulty_disk("second") if play is second else None))
+        for play in SCENES
+    ]
     for _, scene in made:
         (scene.disk.mount / "CARD").mkdir()
     with ThreadPoolExecutor(len(made)) as pool:

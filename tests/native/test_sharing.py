@@ -391,7 +391,7 @@ result = staged[4][0][0], page.words()[1], time.monotonic() - began
 
 @pytest.mark.root
 def test_the_wait_for_a_source_that_is_not_on_the_disk_yet_can_be_stopped(make_disk, traced, place, card_on):
-    """The kernel writes out what it is to clone; here each of four slices takes two seconds."""
+    """The kernel writes out what it is to clone; here each slice takes two seconds."""
     disk = make_disk("xfs")
     card, _ = card_on(disk, (0,))
     with open(card.path / "00.mov", "wb") as file:

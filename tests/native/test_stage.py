@@ -366,6 +366,24 @@ def test_the_page_tells_what_is_worked_on(card, archive, stage):
     assert words[5] == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_page_tells_what_moved_at_each_root(card, archive, place, tmp_path, stage, threads):
+    """Written and read back, and perhaps waited for on its way to the device; nothing at one that failed at once."""
+    size = 20 * MIB + 7
+    name = card.write("clip.mov", pattern(size))
+    taken = place(tmp_path / "taken")
+    taken.write("staging/0", b"somebody's")
+    page = _native.Page()
+
+    stage(card, [archive, taken, place(tmp_path / "third")], name, page=page, threads=threads)
+
+    first, failed, third, *rest = page.words()[5 + _native.THREADS_MAX :]
+    assert 2 * size <= first <= 4 * size
+    assert 2 * size <= third <= 4 * size
+    assert failed == 0
+    assert set(rest) == {0}
+
+
 MAPPED = """
 import os, sys
 from mmap import mmap

@@ -144,7 +144,7 @@ def test_each_thread_says_what_it_works_on_and_is_idle_afterwards(card, archive)
 
     def watch():
         while most[0] < 2 and page.words()[1] < 2048 * MIB:
-            most[0] = max(most[0], sum(word == 8 for word in page.words()[5:]))
+            most[0] = max(most[0], sum(word == 8 for word in page.words()[5:37]))
         page.cancel()
 
     watcher = threading.Thread(target=watch)
@@ -157,7 +157,7 @@ def test_each_thread_says_what_it_works_on_and_is_idle_afterwards(card, archive)
 
     assert most == [2]
     assert staged[4][0][0] == "cancelled"
-    assert page.words()[5:] == [0] * (_native.PAGE_WORDS - 5)
+    assert page.words()[5:37] == [0] * _native.THREADS_MAX
     assert archive.files() == set()
 
 

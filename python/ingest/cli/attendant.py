@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.storage.volumes import Mount
+
 # What a system calls it: its command line is the child's.
 NAME: Final = b"ingest-attend"
 # How often it looks whether the child has said anything (seconds); an end that the kernel allows is heard at once.
@@ -83,15 +85,25 @@ def _may_hang(arguments: Sequence[str]) -> bool:
     """Whether a session may meet a share or a daemon's mount: of a copy its paths say it, of a resume the mount table."""
     if not arguments or arguments[0] not in ("copy", "resume"):
         return False
-    from ingest.storage.volumes import NETWORK_TYPES, mount_of, mounts
+    from ingest.storage.volumes import mounts
 
-    table = [mount for mount in mounts() if mount.type in NETWORK_TYPES or mount.type.startswith("fuse")]
-    table = [mount for mount in table if mount.type != "fusectl"]
-    if arguments[0] == "resume" or not table:
-        return bool(table)
-    everything = mounts()
-    places = [mount_of(os.path.abspath(os.fsencode(each)), everything) for each in arguments[1:]]
-    return any(mount in table for mount in places)
+    table = mounts()
+    if arguments[0] == "resume" or not any(mount.may_hang for mount in table):
+        return any(mount.may_hang for mount in table)
+    # Which words are paths only the command knows: one too many costs nothing. `--also=DEST` is one word.
+    words = [word for each in arguments[1:] for word in (each, each.partition("=")[2]) if word]
+    return any(_leads_away(os.fsencode(word), table) for word in words)
+
+
+def _leads_away(word: bytes, table: list[Mount]) -> bool:
+    from ingest.errors import IngestError
+    from ingest.storage.reach import obstacle
+    from ingest.storage.urls import located
+
+    try:
+        return obstacle(located(word, table), table) is not None
+    except (IngestError, OSError):
+        return False  # no share that is mounted, or the folder that this was started from is gone: the command says so
 
 
 def _wait(child: int, hears: int) -> NoReturn:

@@ -192,7 +192,10 @@ def clear_document(report: Cleared, exit_code: int) -> dict[str, Any]:
 
     def told(left: Left) -> dict[str, Any]:
         lease = left.lease.lease if left.lease is not None else None
-        return {"session": left.session, "files": left.files, "bytes": left.size, "host": lease.host if lease else None}
+        return {
+            "session": left.session, "files": left.files, "bytes": left.size, "host": lease.host if lease else None,
+            "claims": [_text(claim.folder) for claim in left.claims],
+        }  # fmt: skip
 
     return {
         **path_fields(report.root, "root"), "cleared": [told(left) for left in report.cleared],

@@ -17,7 +17,7 @@ from ingest.errors import IngestError, shown
 from ingest.pipeline.orphans import left_on
 from ingest.pipeline.storages import look_at_roots
 from ingest.session.register import register
-from ingest.storage.leases import leases_on, stale, told
+from ingest.storage.leases import leases_on, stale
 from ingest.storage.roots import pin
 from ingest.storage.volumes import Storage, volume_of
 
@@ -165,13 +165,16 @@ def _others(root: engine.Root, name: str, own: Collection[str]) -> Iterator[Heal
     for seen in leases_on(root):
         if seen.session[:8] in own:
             continue
-        holder = told(seen.lease) if seen.lease is not None else "a newer version of ingest"
         if not stale(seen, 0.0):
             sure = seen.lease is not None and seen.lease.known
-            yield Health(name, "note", f"another session works here{'' if sure else ', or has died'}: {holder}")
+            yield Health(name, "note", f"another session works here{'' if sure else ', or has died'}: {seen.holder}")
     for left in left_on(root):
-        if left.files and left.session not in own and (left.dead or left.lease is None):
-            what = f"{left.files:,} half-made files ({left.size >> 20:,} MiB) of session {left.session}, {left.holder}"
+        if left.session not in own and (left.dead or left.lease is None):
+            files = [f"{left.files:,} half-made files ({left.size >> 20:,} MiB)"] if left.files else []
+            claims = [f"a claim on the folder {shown(claim.folder)}" for claim in left.claims]
+            if not (files or claims):
+                continue
+            what = f"{' and '.join(files + claims)} of session {left.session}, {left.holder}"
             advice = "Complete it where it was begun: ingest resume. If that journal is lost: ingest clear"
             yield Health(name, "note", what, f"{advice} {shown(root.path)}")
 

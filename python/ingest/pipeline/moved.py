@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from ingest.errors import PausedError, from_os_error, shown
 from ingest.session.recognise import holds_some
 from ingest.storage.identity import cloned
+from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.roots import pin
 from ingest.storage.whereabouts import likely, remote
-from ingest.workers.visits import visit
+from ingest.workers.prober import visit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ingest.model.session import RootFacts, SourceFacts
     from ingest.session.journal import Journal
-    from ingest.storage.looking import Look
 
 
 def sightings(path: bytes, uuid: str, fs_uuid: str | None) -> tuple[list[Look], list[Look]]:
@@ -87,7 +87,7 @@ def find_source(journal: Journal, source: SourceFacts) -> bytes | None:
 def _visited(places: Sequence[bytes]) -> list[Look]:
     """Folders that can be looked at, each once, however many paths it has."""
     try:
-        looks = visit(places)
+        looks = visit([Spot(place, archive=True, depth=Depth.CLOSELY) for place in places])
     except OSError as error:
         raise from_os_error(error, "look") from error
     distinct: dict[tuple[int | None, int | None], Look] = {}

@@ -229,5 +229,6 @@ def reopen_destination(place: RootFacts) -> Destination:
     except MissingError as error:
         moved = find_root(place, error.cause)
         if moved is None:
-            raise _away(error, "Mount the disk that this session began with, then: ingest resume") from error
+            advice = error.advice if error.errno == 0 else ""
+            raise _away(error, advice or "Mount the disk that this session began with, then: ingest resume") from error
         return roots.reopen_destination(moved, known)

@@ -1,10 +1,10 @@
-"""Orphans: what sessions that cannot be asked any more left in a root's staging, and when it may be cleared away.
+"""Orphans: what sessions that cannot be asked any more left on a root, in staging and as claims, and when it may go.
 
 A session clears its own staging, and needs what is in it: what lies there of one that was killed, or paused, is gone on
-with by `ingest resume` where it was begun. Where that journal is lost nobody will (`ingest clear`). Then it is cleared when the user asks
-for it, and only if nobody can be at work on it: its lease, and every file in it, stood still while they were watched, and
-nothing was written there for days. Nothing is lost with it that is not on the card: what was proven and had a name is not
-in staging.
+with by `ingest resume` where it was begun, in the folder that it claims. Where that journal is lost nobody will (`ingest
+clear`). Then it is cleared when the user asks for it, and only if nobody can be at work on it: its lease, its claims, and
+every file in its staging stood still while they were watched, and nothing was written there for days. Nothing is lost
+with it that is not on the card: what was proven and had a name is not in staging.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import CancelledError, from_os_error
-from ingest.storage.claims import release
+from ingest.storage.claims import CLAIMS, Standing, claims_on, release
 from ingest.storage.deposit import open_folders
-from ingest.storage.leases import EVERY, Observer, Seen, leases_on, remove_lease, stale, told
+from ingest.storage.leases import EVERY, Observer, Seen, leases_on, remove_lease, stale
 from ingest.storage.marker import PROBE, STAGING, names_in, staging_folder
 from ingest.storage.roots import clear_staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ingest import engine
 
@@ -35,16 +35,18 @@ DAYS: Final = 7.0
 LOOK: Final = 1.0
 # How sessions name their folders in staging; those of repairs have other names, and are theirs to clear.
 _FOLDER: Final = re.compile(rb"[0-9a-f]{8}")
+_SESSION: Final = re.compile(r"[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a session has in a root's staging.
+    """What a session has on a root beside what has its name.
 
     Attributes:
-        session: the first 8 digits of its id. files, size: how many, and their bytes.
+        session: the first 8 digits of its id. files, size: how many are in its staging, and their bytes.
         written: when something was last written there, by the root's clock (ns since the epoch).
         state: names, sizes and times: it changes while somebody works there. lease: the session's, if it has one.
+        claims: on card folders.
     """
 
     session: str
@@ -53,12 +55,12 @@ class Left:
     written: int
     state: tuple[tuple[bytes, int, int], ...]
     lease: Seen | None
+    claims: tuple[Standing, ...] = ()
 
     @property
     def holder(self) -> str:
         """Who holds, or held it, as far as its lease tells."""
-        lease = self.lease.lease if self.lease is not None else None
-        return told(lease) if lease is not None else "a process that left no word"
+        return self.lease.holder if self.lease is not None else "a process that left no word"
 
     @property
     def patience(self) -> float:
@@ -81,17 +83,25 @@ class Cleared:
 
 
 def left_on(root: engine.Root) -> list[Left]:
-    """What sessions have in a root's staging now, whoever's they are.
+    """What sessions have in a root's staging now, and claim there, whoever's they are.
 
     Raises:
         IngestError: it cannot be read.
     """
     leases = {seen.session[:8]: seen for seen in leases_on(root)}
-    shorts = sorted(name.decode("ascii") for name in names_in(root, STAGING) if _FOLDER.fullmatch(name))
-    return [_left(root, short, leases.get(short)) for short in shorts]
+    claims: dict[str, list[Standing]] = {}
+    try:
+        for claim in claims_on(root):
+            # Only what begins as a session's id does, since staging is looked for under that name.
+            if _SESSION.match(claim.session):
+                claims.setdefault(claim.session[:8], []).append(claim)
+    except OSError as error:
+        raise from_os_error(error, "read", root.path + b"/" + CLAIMS) from error
+    shorts = {name.decode("ascii") for name in names_in(root, STAGING) if _FOLDER.fullmatch(name)}
+    return [_left(root, short, leases.get(short), claims.get(short, [])) for short in sorted(shorts | claims.keys())]
 
 
-def _left(root: engine.Root, short: str, lease: Seen | None) -> Left:
+def _left(root: engine.Root, short: str, lease: Seen | None, claims: Sequence[Standing]) -> Left:
     where = root.path + b"/" + staging_folder(short)
     found: list[tuple[bytes, int, int]] = []
     written = 0
@@ -108,11 +118,13 @@ def _left(root: engine.Root, short: str, lease: Seen | None) -> Left:
         finally:
             os.close(folder)
     except FileNotFoundError:
-        pass  # its session has just ended
+        pass  # its session has just ended, or has nothing but claims
     except OSError as error:
         raise from_os_error(error, "read", where) from error
+    files, size = len(found), sum(size for _, size, _ in found)
+    found += [(CLAIMS + b"/" + claim.folder, 0, claim.made) for claim in claims]
     newest = max([written, *(changed for _, _, changed in found)])
-    return Left(short, len(found), sum(size for _, size, _ in found), newest, tuple(sorted(found)), lease)
+    return Left(short, files, size, newest, tuple(sorted(found)), lease, tuple(claims))
 
 
 def clear_orphans(
@@ -160,8 +172,11 @@ def clear_orphans(
         clear_staging(root, left.session, set())
         if left.lease is not None:
             remove_lease(root, left.lease.session)
-            with suppress(OSError):  # a claim that stays only gives the next card another number
-                release(root, left.lease.session)
+        for claim in left.claims:
+            try:
+                release(root, claim.session, claim.folder)
+            except OSError as error:
+                raise from_os_error(error, "unlink", root.path + b"/" + CLAIMS + b"/" + claim.folder) from error
     return Cleared(root.path, tuple(still.values()), tuple(kept))
 
 

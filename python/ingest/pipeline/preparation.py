@@ -23,8 +23,7 @@ from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Card, Look, survey
-from ingest.storage.claims import Claim, claim, release
-from ingest.storage.leases import machine
+from ingest.storage.claims import Claim, card_place, claim, release
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for, taken_by
 
@@ -128,7 +127,7 @@ def choose_folders(context: Context) -> dict[int, Absent]:
     for facts, root in zip(context.facts.sources, context.work.sources, strict=True):
         card = Card(partial(_pages, context, facts.number), partial(context.journal.weigh, facts.number))
         explicit = context.facts.label is not None
-        look = replace(look, claim=partial(_claim, [one for _, one in places], _claim_of(context, facts)))
+        look = replace(look, claim=partial(_claim, [one for _, one in places], _claim_of(context, facts, root)))
         try:
             found = survey(card, root, look, facts.label, chosen=context.folders.get(facts.number), explicit=explicit)
         except IngestError as error:
@@ -144,11 +143,9 @@ def choose_folders(context: Context) -> dict[int, Absent]:
     return total
 
 
-def _claim_of(context: Context, source: SourceFacts) -> Claim:
+def _claim_of(context: Context, source: SourceFacts, root: Root) -> Claim:
     """What a session says of a folder that it fills from a source."""
-    # The inode alone would be another folder's on another disk, the file system alone every folder's on this one.
-    place = f"{machine()} {source.fs_uuid or source.device} {source.inode}"
-    return Claim(context.facts.id, place, context.journal.likeness(source.number))
+    return Claim(context.facts.id, card_place(root, source.fs_uuid), context.journal.likeness(source.number))
 
 
 def _claim(roots: Sequence[Root], ours: Claim, folder: bytes) -> bool:

@@ -1,32 +1,29 @@
 """The roll call: before places are opened, those that may hang are asked from another process whether they answer.
 
-Only what the mount table says is a share or a daemon's: looking at a local disk does not hang, and a process more would
-cost every small copy its time.
+Only what the mount table says is a share or a daemon's, whatever link leads there: looking at a local disk does not hang,
+and a process more would cost every small copy its time.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ingest.errors import TRANSIENT, MissingError
-from ingest.storage.volumes import NETWORK_TYPES, mount_of, mounts
-from ingest.workers.prober import Prober, Spot
+from ingest.errors import TRANSIENT, MissingError, from_os_error
+from ingest.storage.looking import Spot
+from ingest.storage.reach import obstacle
+from ingest.storage.volumes import mounts
+from ingest.workers.prober import visit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# One deadline of `pipeline.watch`: who is there answers in a blink, who is not is left out, and can be resumed with.
-PATIENCE: Final = 10.0
-TICK: Final = 0.02
 
 
 def require_answers(paths: Sequence[bytes]) -> None:
     """Require of paths on shares that they answer.
 
     Raises:
-        MissingError: one does not.
+        MissingError: one does not. IngestError: nobody can be sent to ask.
     """
     for number, why in sorted(silent(paths).items()):
         raise MissingError(f"the share does not answer ({why})", path=os.path.abspath(paths[number]), operation="open",
@@ -34,32 +31,18 @@ def require_answers(paths: Sequence[bytes]) -> None:
 
 
 def silent(paths: Sequence[bytes]) -> dict[int, str]:
-    """Which of these paths (by position) lie on a share or a daemon's mount that does not answer, and what it says.
+    """Which of these paths (by position) lead to a share or a daemon's mount that does not answer, and what it says.
 
     The paths themselves are not touched here. A refusal is an answer: who opens the path will be told the same.
+
+    Raises:
+        IngestError: nobody can be sent to ask.
     """
     table = mounts()
-    asked = []
-    for number, path in enumerate(paths):
-        # Not its real path: following links would look at it.
-        mount = mount_of(os.path.abspath(path), table)
-        if mount is not None and (mount.type in NETWORK_TYPES or mount.type.startswith("fuse")):
-            asked.append(number)
-    if not asked:
-        return {}
-    prober = Prober([Spot(path, archive=False) for path in paths])
-    waiting = dict.fromkeys(asked, f"no answer within {PATIENCE:.0f} s")
-    limit = time.monotonic() + PATIENCE
-    dead: dict[int, str] = {}
+    asked = [number for number, path in enumerate(paths) if obstacle(path, table) is not None]
     try:
-        for number in asked:
-            prober.ask(number, 1)
-        while waiting and time.monotonic() < limit:
-            for finding in prober.heard():
-                del waiting[finding.spot]
-                if finding.errno in TRANSIENT:
-                    dead[finding.spot] = finding.detail
-            time.sleep(TICK)
-    finally:
-        prober.stop()
-    return dead | waiting
+        looks = visit([Spot(os.path.abspath(paths[number]), archive=False) for number in asked])
+    except OSError as error:
+        raise from_os_error(error, "look") from error
+    found = zip(asked, looks, strict=True)
+    return {number: look.problem or "" for number, look in found if look.errno in TRANSIENT}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ingest.pipeline.watch import Down, Watch
 from ingest.storage.identity import Footing
-from ingest.workers.prober import Prober, Spot
+from ingest.storage.looking import Spot
+from ingest.workers.prober import Prober
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

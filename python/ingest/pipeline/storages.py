@@ -20,10 +20,11 @@ from ingest.catalog.holdings import (
 from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
+from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
 from ingest.storage.rules import ruled
 from ingest.storage.tuning import tune
-from ingest.workers.visits import visit
+from ingest.workers.prober import visit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ingest.engine import Root
     from ingest.pipeline.findings import VerifyReport
     from ingest.session.register import Entry
-    from ingest.storage.looking import Look
     from ingest.storage.rules import Rule
 
 
@@ -73,14 +73,14 @@ def look_at_roots(
     known = _known(database)
     chosen = known if name is None else _named(known, name)
     if name is not None and not chosen:
-        (look,) = _visited([os.path.abspath(name)], rules, thorough=thorough)
+        (look,) = _ruled(_looked_at([os.path.abspath(name)], thorough=thorough), rules)
         if look.volume is None:
             raise MissingError(f"no archive is known by this name, and as a path: {look.problem}", path=name,
                                operation="find", advice="List them with: ingest storage list")  # fmt: skip
         # Its marker may say who it is; then it is not where it was last seen.
         owner = next((root for root in known if root.uuid == look.uuid), None)
         return [_told(database, owner, look)]
-    looks = _visited([root.path for root in chosen], rules, thorough=thorough)
+    looks = _ruled(_looked_at([root.path for root in chosen], thorough=thorough), rules)
     return [_told(database, root, look) for root, look in zip(chosen, looks, strict=True)]
 
 
@@ -99,11 +99,15 @@ def _named(known: Sequence[KnownRoot], name: bytes) -> list[KnownRoot]:
     return [root for root in known if root.uuid.startswith(name.decode("ascii").lower())]
 
 
-def _visited(paths: Sequence[bytes], rules: Sequence[Rule], *, thorough: bool) -> list[Look]:
+def _looked_at(paths: Sequence[bytes], *, thorough: bool = False) -> list[Look]:
+    depth = Depth.THOROUGHLY if thorough else Depth.CLOSELY
     try:
-        looks = visit(paths, thorough=thorough)
+        return visit([Spot(path, archive=True, depth=depth) for path in paths])
     except OSError as error:
         raise from_os_error(error, "look") from error
+
+
+def _ruled(looks: Sequence[Look], rules: Sequence[Rule]) -> list[Look]:
     return [replace(look, volume=look.volume and ruled(look.volume, look.path, rules)) for look in looks]
 
 
@@ -194,7 +198,7 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
     known = _one_or_new(database, name, path)
     sessions = _sessions(database, known)
     _require_idle(sessions, known)
-    before, now = visit([known.path, path])
+    before, now = _looked_at([known.path, path])
     if now.problem is not None or now.volume is None:
         raise _unseen(path, now)
     if now.uuid != known.uuid:
@@ -224,7 +228,7 @@ def _one_or_new(database: Database, name: bytes, path: bytes) -> KnownRoot:
     try:
         return _one(database, name)
     except MissingError:
-        (look,) = visit([path])
+        (look,) = _looked_at([path])
         if look.uuid is None or look.uuid.encode("ascii") != name.lower() or look.volume is None:
             raise
     with database.write() as connection:

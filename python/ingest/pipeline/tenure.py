@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from ingest.errors import IngestError, PausedError, shown
-from ingest.storage.leases import Holding, Lease, LostLeaseError, Observer, read_lease, remove_lease, stale, told
+from ingest.storage.leases import Holding, Lease, LostLeaseError, Observer, read_lease, remove_lease, stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,29 +87,37 @@ def require_free(
     """Require that nobody works on a session whose journal this process holds; leases that nobody holds go.
 
     Of a process of this machine that has ended it is known at once. Any other's lease (the journal was copied, or is
-    shared) is watched until it moves, or has stood still for twice its time.
+    shared) is watched until it moves, or has stood still for twice its time; so is one that cannot be read. Nothing is
+    safe by a lease, so that one which cannot even be watched, or taken away, keeps nobody: a warning says so.
 
     Raises:
-        PausedError: somebody does; or the user asks to stop meanwhile. IngestError: a lease cannot be read.
+        PausedError: somebody does; or the user asks to stop meanwhile.
     """
     observer, said = Observer(), False
+    watched = {number: one for number, one in enumerate(destinations) if one is not None}
     while True:
         waiting = 0.0
-        for one in destinations:
-            seen = None if one is None else read_lease(one.root, session)
-            if one is None or seen is None:
+        for number, one in list(watched.items()):
+            try:
+                seen = read_lease(one.root, session)
+            except IngestError as error:
+                monitor.warning(
+                    f"{shown(one.path)}: whether somebody else works on this session is not known ({error.cause})"
+                )
+                del watched[number]
+                continue
+            if seen is None:
                 continue
             stood = observer.see(one.path, seen.data, time.monotonic())
             if stale(seen, stood):
                 continue
-            holder = told(seen.lease) if seen.lease is not None else "a newer version of ingest"
             if said and stood == 0.0:
-                raise PausedError(f"session {session} is being worked on by {holder}", path=one.path, operation="resume",
-                                  advice="Wait for it, or stop it there first")  # fmt: skip
+                raise PausedError(f"session {session} is being worked on by {seen.holder}", path=one.path,
+                                  operation="resume", advice="Wait for it, or stop it there first")  # fmt: skip
             waiting = max(waiting, 2 * seen.every - stood)
             if not said:
                 monitor.warning(
-                    f"{shown(one.path)}: {holder} was working on this session: "
+                    f"{shown(one.path)}: {seen.holder} was working on this session: "
                     f"looking for {2 * seen.every:.0f} s whether it still is"
                 )
         if not waiting:
@@ -119,6 +127,8 @@ def require_free(
             raise PausedError("stopped while waiting to know whether another machine works on it", operation="resume",
                               advice="Go on with: ingest resume")  # fmt: skip
         time.sleep(min(LOOK, waiting))
-    for one in destinations:
-        if one is not None:
+    for one in watched.values():
+        try:
             remove_lease(one.root, session)
+        except IngestError as error:
+            monitor.warning(f"{shown(one.path)}: an old lease of this session stays there ({error.cause})")

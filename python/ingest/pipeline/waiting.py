@@ -15,8 +15,9 @@ from ingest.session.journal import Journal
 from ingest.session.register import let_go, session_facts
 from ingest.session.report import exit_code, report
 from ingest.storage.identity import cloned
+from ingest.storage.looking import Spot
 from ingest.storage.whereabouts import likely, remote
-from ingest.workers.prober import Prober, Spot
+from ingest.workers.prober import Prober
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.model.session import SessionFacts, SessionReport
     from ingest.monitor import Monitor
+    from ingest.storage.looking import Look
     from ingest.workers.prober import Finding
 
 # Every place is looked at so often (the specification's section 5): what is back is gone on with within twice that.
@@ -175,27 +177,27 @@ class _Absent:
     def hear(self, found: Finding, now: float) -> None:
         """Take in what a look found."""
         spot = self._owners[found.spot]
-        if not self._is(spot, found):
+        if not self._is(spot, found.seen, at_its_path=found.spot == spot):
             if found.spot == spot:
                 self._missed.add(spot)
             return
         self._well[spot] = now
         if spot in self._full:
-            room = (found.free_bytes, found.free_inodes or 0)
+            room = (found.seen.free or 0, found.seen.files_free or 0)
             before = self._room.setdefault(spot, room)
             self._roomier |= room[0] >= before[0] + SPACE_STEP or room[1] > before[1]
 
-    def _is(self, spot: int, found: Finding) -> bool:
-        """Whether what was seen there is the place, and can be used."""
+    def _is(self, spot: int, found: Look, *, at_its_path: bool) -> bool:
+        """Whether what was seen is the place, and can be used."""
         if found.errno:
             return False
         if spot < self._first:
             source = self._facts.sources[spot]
             # FAT, known by its short serial number, makes inode numbers up.
             same = found.inode == source.inode or len(source.fs_uuid or "") < UUID_LENGTH
-            return found.spot == spot or (found.fs_uuid == source.fs_uuid and same)
+            return at_its_path or (found.fs_uuid == source.fs_uuid and same)
         place = self._facts.roots[spot - self._first]
-        return found.marker == place.uuid and not cloned(place.fs_uuid, found.fs_uuid) and not found.read_only
+        return found.uuid == place.uuid and not cloned(place.fs_uuid, found.fs_uuid) and not found.read_only
 
     def ready(self, now: float, apart: float) -> bool:
         """Whether another run is worth its while; not before so many seconds have passed since the last one."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from ingest.storage.identity import Footing, replaced
+from ingest.storage.identity import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.storage.identity import Footing
+    from ingest.storage.looking import Look
     from ingest.workers.prober import Finding
 
 # A look at every place so often, and each may take so long; two in a row that come to nothing trip it (the
@@ -27,8 +29,6 @@ DEADLINE: Final = 10.0
 MISSED: Final = 2
 # So many failures of items in a row, each confirmed by a look that failed too (the specification's section 5).
 FAILURES: Final = 5
-# While bytes move at a place, late looks are queued behind them: a slow line is no dead one. But not for ever.
-PATIENCE: Final = 60.0
 # What only a place says that is not there any more: waiting a moment does not help.
 GONE: Final = frozenset({errno.ENOTCONN, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO})
 
@@ -107,8 +107,9 @@ class Watch:
         place, state = self._places[finding.spot], self._states[finding.spot]
         if place is None:
             return
-        asked, late = state.asked.pop(finding.look, None), finding.look in state.late
-        if finding.errno == 0 and (why := _another(place, finding)) is None:
+        seen = finding.seen
+        asked, late = state.asked.pop(finding.number, None), finding.number in state.late
+        if seen.errno == 0 and (why := _another(place, seen)) is None:
             state.answered, state.missed, state.failures = now, 0, 0
             state.confirmed = max(state.confirmed, -inf if asked is None else asked)
             if state.confirmed >= state.blamed_at:
@@ -116,10 +117,10 @@ class Watch:
             else:
                 state.due = now  # something failed while it was asked
             # What was asked before and hangs in the kernel yet says nothing more.
-            state.asked = {look: when for look, when in state.asked.items() if look > finding.look}
+            state.asked = {look: when for look, when in state.asked.items() if look > finding.number}
             state.late &= state.asked.keys()
             return
-        if finding.errno == 0:
+        if seen.errno == 0:
             self._trip(finding.spot, why or "", now)
             return
         if asked is None or late:
@@ -128,8 +129,8 @@ class Watch:
         state.missed += 1
         state.failures += state.blamed
         state.blamed = 0
-        if finding.errno in GONE or state.missed >= MISSED or state.failures >= FAILURES:
-            self._trip(finding.spot, finding.detail, now)
+        if seen.errno in GONE or state.missed >= MISSED or state.failures >= FAILURES:
+            self._trip(finding.spot, seen.said, now)
 
     def look(self, now: float, moved: Sequence[float]) -> list[Down]:
         """The places that have gone down since the last call.
@@ -145,8 +146,8 @@ class Watch:
                     state.late.add(look)
                     state.failed = now
                     state.missed += 1
-                moving = now - moved[place] < DEADLINE and now - state.answered < PATIENCE
-                if state.missed >= MISSED and not moving:
+                # While bytes move there, looks are queued behind them: a slow line is no dead one.
+                if state.missed >= MISSED and now - moved[place] >= DEADLINE:
                     self._trip(place, f"no answer for {now - state.answered:.0f} s", now)
         fresh, self._fresh = self._fresh, []
         return fresh
@@ -158,8 +159,7 @@ class Watch:
             self._fresh.append(state.down)
 
 
-def _another(place: Footing, found: Finding) -> str | None:
+def _another(place: Footing, found: Look) -> str | None:
     """Why what answers is not the place; None if it is."""
-    seen = Footing(found.device, found.inode, found.marker, found.fs_uuid, found.mounted)
-    why = replaced(place, seen)
-    return f"{why}{found.detail}" if why else None
+    why = replaced(place, found.footing)
+    return f"{why}{found.said}" if why else None

@@ -16,8 +16,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from ingest import engine
 from ingest.storage.deposit import open_folders
+from ingest.storage.leases import machine
 from ingest.storage.marker import INTERNAL, names_in
+from ingest.storage.volumes import mounts, place_of
 
 if TYPE_CHECKING:
     from ingest.engine import Root
@@ -34,7 +37,7 @@ class Claim:
     """Who fills a folder, and with what.
 
     Attributes:
-        session: its UUID. place: the folder that is copied, as this boot of this machine knows it.
+        session: its UUID. place: the folder that is copied (`card_place`).
         likeness: how many files it holds, and of which sizes and times in sum: the same card in another machine.
     """
 
@@ -45,6 +48,20 @@ class Claim:
     def same_card(self, other: Claim) -> bool:
         """Whether both are of one card."""
         return self.place == other.place or self.likeness == other.likeness
+
+
+def card_place(root: Root, fs_uuid: str | None) -> str:
+    """The folder that is copied, as it is known again after a replug, a restart, and on another machine.
+
+    That is by its file system's UUID and the path within it: inodes are made up by some file systems, and so are
+    device numbers. Without a UUID it is known to this boot of this machine only.
+    """
+    table = mounts()
+    if fs_uuid is None or not table:
+        return f"{machine()} {root.dev} {root.ino}"
+    _, within = place_of(root.path, table)
+    # Its digest, because a claim is short, and a path need not be text.
+    return f"{fs_uuid} {engine.blake3(within).hex()}"
 
 
 def claim(root: Root, folder: bytes, ours: Claim) -> Claim | None:
@@ -71,6 +88,41 @@ def claim(root: Root, folder: bytes, ours: Claim) -> Claim | None:
             time.sleep(TICK)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A claim that stands on a root: on which folder, whose it is (UUID), and when it was made, by the root's clock (ns)."""
+
+    folder: bytes
+    session: str
+    made: int
+
+
+def claims_on(root: Root) -> list[Standing]:
+    """Every claim on a root that says whose it is.
+
+    Raises:
+        IngestError, OSError: they cannot be listed.
+    """
+    names = sorted(names_in(root, CLAIMS))
+    if not names:
+        return []
+    found = []
+    try:
+        descriptor = root.open_folder(CLAIMS)
+    except FileNotFoundError:
+        return []
+    try:
+        for name in names:
+            with suppress(OSError):  # it went just now; or it cannot be read, and then whose is it?
+                made = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_ctime_ns
+                stands = _read(descriptor, name)
+                if stands is not None:
+                    found.append(Standing(name, stands.session, made))
+    finally:
+        os.close(descriptor)
+    return found
 
 
 def release(root: Root, session: str, folder: bytes | None = None) -> None:

@@ -105,11 +105,25 @@ def _decode(data: bytes) -> Lease | None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lease that lies on a root, as its bytes say: `lease` is None where they say nothing to this version."""
+    """A lease that lies on a root.
+
+    Attributes:
+        data: its bytes; of one that cannot be read whatever else changes when somebody moves it.
+        lease: what they say; None where that is nothing to this version. unread: why it cannot be read, if so.
+    """
 
     session: str
     data: bytes
     lease: Lease | None
+    unread: str = ""
+
+    @property
+    def holder(self) -> str:
+        """Whom it names, as far as it tells."""
+        if self.lease is not None:
+            return told(self.lease)
+        why = f"cannot be read ({self.unread})" if self.unread else "says nothing to this version of ingest"
+        return f"somebody whose lease {why}"
 
     @property
     def every(self) -> float:
@@ -118,24 +132,37 @@ class Seen:
 
 
 def read_lease(root: engine.Root, session: str) -> Seen | None:
-    """A session's lease, None if it has none.
+    """A session's lease, None if it has none. One that is there and cannot be read is told as such: it may be watched.
 
     Raises:
-        IngestError: it cannot be read.
+        IngestError: it cannot be looked at.
     """
     path = lease_path(session)
     try:
         folder = root.open_folder(LEASES)
         try:
-            file = os.open(session, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+            return _read(folder, session)
         finally:
             os.close(folder)
-        with os.fdopen(file, "rb") as stream:
-            data = stream.read(LENGTH)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise from_os_error(error, "read", root.path + b"/" + path) from error
+
+
+def _read(folder: int, session: str) -> Seen:
+    try:
+        file = os.open(session, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+        try:
+            data = os.read(file, LENGTH)
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        facts = os.stat(session, dir_fd=folder, follow_symlinks=False)
+        stamp = f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+        return Seen(session, stamp.encode("ascii"), None, os.strerror(error.errno or 0))
     return Seen(session, data, _decode(data))
 
 
@@ -150,8 +177,14 @@ def leases_on(root: engine.Root) -> list[Seen]:
 
 
 def remove_lease(root: engine.Root, session: str) -> None:
-    """Take away a lease that nobody holds."""
-    engine.discard(root, [lease_path(session), lease_path(session) + _PART])
+    """Take away a lease that nobody holds.
+
+    Raises:
+        IngestError: it stays there.
+    """
+    for fault in engine.discard(root, [lease_path(session), lease_path(session) + _PART]):
+        if fault is not None:
+            raise engine.failed(fault).error()
 
 
 class LostLeaseError(Exception):

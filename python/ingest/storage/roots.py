@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ingest import engine
-from ingest.errors import DeniedError, MissingError, UsageError, from_os_error
+from ingest.errors import DeniedError, MissingError, UsageError, from_os_error, shown
 from ingest.storage.identity import Footing, stranger
 from ingest.storage.marker import STAGING, Marker, clear_leftovers, names_in, read_marker, staging_folder, write_marker
 from ingest.storage.volumes import Volume, volume_of
@@ -124,7 +124,14 @@ def reopen_destination(path: bytes, known: Footing) -> Destination:
     seen = Footing(root.dev, root.ino, marker.uuid if marker else None, volume.fs_uuid, mounted)
     why = stranger(known, seen)
     if why is not None or marker is None:
-        raise MissingError(f"{why}; the session's root is {known.marker}", path=path, operation="open")
+        # Its own marker on another file system: a backup of it that was restored, or a clone. Only the user knows.
+        restored = (
+            f"Mount its own disk, then: ingest resume. If this is the archive, restored to another disk: ingest storage "
+            f"relocate {known.marker} {shown(path)}; then: ingest resume"
+        )
+        own = marker is not None and marker.uuid == known.marker
+        raise MissingError(f"{why}; the session's root is {known.marker}", path=path, operation="open",
+                           advice=restored if own else "")  # fmt: skip
     require_writable(root, volume)
     return Destination(path, root, marker, volume, fresh=False)
 

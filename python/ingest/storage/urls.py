@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from ingest.errors import MissingError, UsageError, shown
+from ingest.storage.reach import obstacle
 from ingest.storage.volumes import NETWORK_TYPES, Mount, mount_of, mounts
 
 # `scheme://[user[:password]@]server[:port]/path`; two slashes alone are how SMB shares are written.
@@ -67,8 +68,11 @@ def located(path: bytes, table: list[Mount] | None = None) -> bytes:
                 best = len(share.path), mount.point.rstrip(b"/") + below
     if best is not None:
         return best[1]
-    if path.startswith(b"//") and os.path.lexists(path):
-        return b"/" + path.lstrip(b"/")  # to the kernel two slashes are one
+    if path.startswith(b"//"):
+        plain = b"/" + path.lstrip(b"/")  # to the kernel two slashes are one
+        # What lies beyond a mount that may hang is not looked at: whoever opens it says whether it is there.
+        if obstacle(plain, table) is not None or os.path.lexists(plain):
+            return plain
     if not server or not wanted.path:
         raise UsageError("the URL names no share", path=path, operation="open",
                          advice="Write it like smb://server/share, or name the folder where it is mounted")  # fmt: skip

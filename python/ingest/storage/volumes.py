@@ -53,6 +53,16 @@ class Mount:
     origin: bytes
     read_only: bool
 
+    @property
+    def may_hang(self) -> bool:
+        """Whoever looks there may stand in the kernel for as long as somebody else likes.
+
+        A server, a daemon (`fuse`, `fuseblk` and all `fuse.*`), or, with autofs, whoever is asked for a mount by the look.
+        """
+        if self.type == "autofs":
+            return not self.point.startswith(b"/proc/")  # the kernel's own (binfmt_misc), which nothing is awaited for
+        return self.type in NETWORK_TYPES or self.type.partition(".")[0] in ("fuse", "fuseblk")
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:

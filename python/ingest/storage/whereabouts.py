@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from ingest import engine
 from ingest.errors import IngestError
 from ingest.storage.marker import MARKER, read_marker
-from ingest.storage.volumes import NETWORK_TYPES, mount_of, mounts
+from ingest.storage.reach import obstacle
+from ingest.storage.volumes import mount_of, mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,8 @@ _VIEWS: Final = frozenset(
 )  # fmt: skip
 
 
-def _candidates(path: bytes, table: list[Mount]) -> Iterator[tuple[bytes, Mount]]:
-    """Places, and the mount that each lies on, which need not be the one below which it was thought of."""
+def _candidates(path: bytes, table: list[Mount]) -> Iterator[bytes]:
+    """Places, which need not lie on the mount below which they were thought of."""
     parts = path.strip(b"/").split(b"/")
     ends = [b"/".join(parts[at:]) for at in range(len(parts))] + [b""]
     told = {path}
@@ -46,25 +47,21 @@ def _candidates(path: bytes, table: list[Mount]) -> Iterator[tuple[bytes, Mount]
             told.add(place)
             on = mount_of(place, table)
             if on is not None and on.type not in _VIEWS:
-                yield place, on
-
-
-def _may_hang(mount: Mount) -> bool:
-    return mount.type in NETWORK_TYPES or mount.type.startswith("fuse")
+                yield place
 
 
 def likely(path: bytes, *, archive: bool = True, table: list[Mount] | None = None) -> list[bytes]:
     """Folders on this machine's own disks that may be what was at a path: they carry a marker, or (sources) are there."""
     below = b"/" + MARKER if archive else b""
     table = mounts() if table is None else table
-    return [place for place, mount in _candidates(path, table) if not _may_hang(mount) and os.path.isdir(place)
-            and os.path.lexists(place.rstrip(b"/") + below)]  # fmt: skip
+    return [place for place in _candidates(path, table) if obstacle(place.rstrip(b"/") + below, table) is None
+            and os.path.isdir(place) and os.path.lexists(place.rstrip(b"/") + below)]  # fmt: skip
 
 
 def remote(path: bytes, table: list[Mount] | None = None) -> list[bytes]:
     """The same on shares, and on what daemons hand out: whoever looks there may hang, so nobody has looked."""
     table = mounts() if table is None else table
-    return [place for place, mount in _candidates(path, table) if _may_hang(mount)]
+    return [place for place in _candidates(path, table) if obstacle(place, table) is not None]
 
 
 def marker_at(path: bytes) -> str | None:

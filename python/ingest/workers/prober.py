@@ -1,8 +1,9 @@
-"""The prober: a process that asks places whether they are still there, because asking may hang.
+"""The prober: a process that looks at places, because looking may hang.
 
-A place whose server is frozen gives no errno: whoever looks at it stands in the kernel, perhaps for ever. So one
-process does nothing but look, with a thread for each look. Its pipe answers as soon as the kernel does; what does not
-come within its time is for `pipeline.watch` to judge. The process may be left behind, like any other.
+A place whose server is frozen gives no errno: whoever looks at it stands in the kernel, perhaps for ever, where no signal
+reaches it, and so does the end of its process. So one process does nothing but look, with a thread for each look. Its pipe
+answers as soon as the kernel does; what does not come within its time is for whoever asked to judge. The process may be
+left behind, like any other.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ import errno
 import multiprocessing
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ingest import engine
-from ingest.errors import ABSENT, IngestError, shown
-from ingest.storage.filesystems import uuid_of
-from ingest.storage.marker import read_marker
-from ingest.storage.space import free_on
-from ingest.storage.whereabouts import likely, marker_at
+from ingest.storage.looking import Look, Spot, looked
 from ingest.workers import process
 
 if TYPE_CHECKING:
@@ -30,100 +27,30 @@ if TYPE_CHECKING:
 
 # Looks at one place that the kernel has not answered: more of them would learn nothing more.
 MOST_HANGING: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A place to be looked at.
-
-    Attributes:
-        archive: it is a root and carries a marker; otherwise it is a source.
-        origin: the device file of the disk that it lies on, if it has one.
-        marker: the UUID of the root that belongs there; where it does not stand it is looked for elsewhere.
-    """
-
-    path: bytes
-    archive: bool
-    served: bool = False
-    origin: bytes | None = None
-    marker: str | None = None
+# A place that says nothing for so long does not answer: the specification's deadline of a probe, in seconds.
+SILENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look found.
-
-    Attributes:
-        spot, look: which place, and which of the looks that were asked for.
-        errno: why it failed, 0 if it did not. detail: the same in words; and where the root is now, if it is not there.
-        device, inode: of the folder that is there now. marker: the UUID that a root carries, None if it has none.
-        fs_uuid: of the file system there, None if it hides it. mounted: something is mounted at this very path.
-        read_only: nothing can be written there.
-        free_bytes, free_inodes: what the user may still write there (inodes None where they are made as needed).
-    """
+    """An answer: at which place somebody looked, which of the looks that were asked for it was, and what was seen."""
 
     spot: int
-    look: int
-    errno: int = 0
-    detail: str = ""
-    device: int = 0
-    inode: int = 0
-    marker: str | None = None
-    free_bytes: int = 0
-    free_inodes: int | None = None
-    read_only: bool = False
-    fs_uuid: str | None = None
-    mounted: bool = False
-
-
-def look(spot: Spot, number: int, count: int) -> Finding:
-    """Look at a place anew: nothing that was opened earlier is asked, since it may answer from memory, or never again."""
-    try:
-        if spot.origin is not None and not os.path.exists(spot.origin):
-            # What the kernel remembers of a disk that was pulled out would still answer for it.
-            return Finding(number, count, errno.ENODEV, "its disk was taken out")
-        root = engine.Root(spot.path, cross=not spot.archive, served=spot.served)
-        marker = read_marker(root) if spot.archive else None
-        descriptor = root.open_folder(b"")
-        try:
-            # Listing asks a server where attributes may come from the kernel's memory.
-            with os.scandir(descriptor) as entries:
-                next(entries, None)
-            room = free_on(descriptor)
-            read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
-            fs_uuid = uuid_of(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        code = error.errno or errno.EIO
-        return Finding(number, count, code, str(error.strerror or error) + _elsewhere(spot, code in ABSENT))
-    except IngestError as error:
-        return Finding(number, count, error.errno or errno.EIO, error.cause)
-    carries = marker.uuid if marker else None
-    return Finding(
-        number, count, 0, _elsewhere(spot, carries != spot.marker), root.dev, root.ino, carries, room.bytes, room.inodes,
-        read_only, fs_uuid, os.path.ismount(spot.path),
-    )  # fmt: skip
-
-
-def _elsewhere(spot: Spot, missing: bool) -> str:
-    """Where the root is that is `missing` from its path, in words; nothing if it is not known."""
-    if spot.marker is None or not missing:
-        return ""
-    found = [path for path in likely(spot.path) if marker_at(path) == spot.marker]
-    return f"; the archive is at {shown(found[0])} now" if found else ""
+    number: int
+    seen: Look
 
 
 class Prober:
-    """The supervisor's side. The process starts with the first question."""
+    """The side of whoever asks. The process starts with the first question."""
 
     def __init__(self, spots: Sequence[Spot]) -> None:
+        """To look at these places, which are named by their position."""
         self._spots = tuple(spots)
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
 
     def ask(self, spot: int, number: int) -> None:
-        """Have a place looked at; the answer carries the number.
+        """Have a place looked at; the answers carry the number.
 
         Raises:
             OSError: there is no room for one more process.
@@ -136,15 +63,20 @@ class Prober:
         except OSError:
             self.stop()  # it died (somebody's kill): the next question starts another one
 
-    def heard(self) -> list[Finding]:
-        """What was answered since; never waits."""
+    def heard(self, patience: float = 0.0) -> list[Finding]:
+        """What was answered since, waiting for the first of it at most so long (seconds)."""
         found: list[Finding] = []
         try:
-            while self._pipe is not None and self._pipe.poll():
+            while self._pipe is not None and self._pipe.poll(0.0 if found else max(0.0, patience)):
                 found.append(self._pipe.recv())
         except (EOFError, OSError):
             self.stop()
         return found
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is somebody to answer what was asked."""
+        return self._pipe is not None
 
     def stop(self) -> None:
         """End the process; one that the kernel keeps is left behind."""
@@ -173,17 +105,52 @@ class Prober:
         self._process, self._pipe = prober, ours
 
 
+def visit(spots: Sequence[Spot], silence: float = SILENCE) -> list[Look]:
+    """Look at places once, all at the same time; what was seen, in their order.
+
+    Args:
+        silence: seconds without any answer after which the rest is given up (ETIMEDOUT).
+
+    Raises:
+        OSError: there is no room for a process more.
+    """
+    seen: dict[int, Look] = {}
+    waited_for = set(range(len(spots)))
+    silent = f"it has not answered for {silence:g} seconds"
+    prober = Prober(spots)
+    try:
+        for spot in sorted(waited_for):
+            prober.ask(spot, 1)
+        limit = time.monotonic() + silence
+        while waited_for and (heard := prober.heard(limit - time.monotonic())):
+            for found in heard:
+                seen[found.spot] = found.seen
+                waited_for -= {found.spot} if found.seen.whole else set()
+            limit = time.monotonic() + silence
+        if not prober.alive:
+            silent = "whoever looked there died"
+    finally:
+        prober.stop()
+    return [seen.get(number) or Look(spot.path, silent, errno.ETIMEDOUT) for number, spot in enumerate(spots)]
+
+
 def _live(pipe: Connection, spots: tuple[Spot, ...], parent: int) -> None:
     """The process: a thread for each look, until nobody listens any more."""
     process.settle_in(parent)
     books = threading.Lock()
     hanging = [0] * len(spots)
 
-    def answer(spot: int, number: int) -> None:
-        finding = look(spots[spot], spot, number)
+    def tell(spot: int, number: int, seen: Look) -> None:
         with books, suppress(OSError):
-            hanging[spot] -= 1
-            pipe.send(finding)
+            hanging[spot] -= seen.whole
+            pipe.send(Finding(spot, number, seen))
+
+    def answer(spot: int, number: int) -> None:
+        try:
+            for seen in looked(spots[spot]):
+                tell(spot, number, seen)
+        except Exception as error:  # noqa: BLE001 - this process has no other way to tell of a bug
+            tell(spot, number, Look(spots[spot].path, f"{type(error).__name__}: {error}", errno.EIO))
 
     with suppress(EOFError, OSError):
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest import engine
 from ingest.workers.messages import LastWords, Reply, Request, Setup, Stage
@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 
+# Words of the page that count bytes in all.
+COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
+# And those that count what has moved at one place.
+FLOWS: Final = (*COUNTED, *range(engine.MOVED, engine.PAGE_WORDS))
+
+
 @dataclass(slots=True, eq=False)
 class Slot:
     """A worker, what was sent to it, and what its page showed when it was last looked at.
 
     Attributes:
         words: its page. waiting: what it has not answered. seen: its counters and items; settled: the bytes of what it has
-            answered. moved, flowed: when anything there changed, and when bytes did (`time.monotonic`).
+            answered. moved: when anything there changed; flowed: when each word that counts bytes did (`time.monotonic`).
         proving: what moved last was read back. said: its last words.
     """
 
@@ -35,7 +41,7 @@ class Slot:
     seen: tuple[int, ...] = ()
     settled: tuple[int, ...] = (0, 0, 0)
     moved: float = 0.0
-    flowed: float = 0.0
+    flowed: dict[int, float] = field(default_factory=dict)
     proving: bool = False
     stalled: bool = False
     said: str = ""
@@ -48,7 +54,21 @@ class Slot:
     @property
     def items(self) -> list[int]:
         """What its threads work on: a word each, the item's number + 1, 0 when idle."""
-        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT :] if word))
+        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT : engine.MOVED] if word))
+
+    def note(self, now: float) -> bool:
+        """Look at the page; whether anything has changed since the last time."""
+        seen = tuple(self.words[engine.READ :])
+        if self.seen:
+            for word in FLOWS:
+                if seen[word - engine.READ] != self.seen[word - engine.READ]:
+                    self.flowed[word] = now
+        changed, self.seen = seen != self.seen, seen
+        return changed
+
+    def flow(self, *words: int) -> float:
+        """When bytes last moved by any of these words; 0 if they never did."""
+        return max(self.flowed.get(word, 0.0) for word in words)
 
 
 def listen(slot: Slot, inbox: SimpleQueue[tuple[Slot, Reply | LastWords | None]]) -> None:

@@ -20,9 +20,10 @@ from ingest.errors import IngestError
 from ingest.model.options import STALL_COPY, STALL_VALIDATE
 from ingest.workers import process
 from ingest.workers.messages import Adopt, LastWords, Prove, Stage
-from ingest.workers.slot import Slot, deliver, listen
+from ingest.workers.slot import COUNTED, Slot, deliver, listen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.context import SpawnProcess
 
     from ingest.workers.messages import Reply, Request, Setup
@@ -33,10 +34,6 @@ DEPTH: Final = 2
 STALL_CANCELLED: Final = 15.0
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
-# Words of the page that count bytes.
-_COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
-# They come first.
-_BYTES: Final = len(_COUNTED)
 # A process whose pipe is closed is about to end.
 REAP_SECONDS: Final = 5.0
 # All of those that were killed get so long together: who has not gone by then is kept by the kernel.
@@ -165,18 +162,14 @@ class Supervisor:
         slot.moved, slot.answered, slot.proving, self._stillborn = time.monotonic(), True, False, 0
         request = slot.waiting.pop(reply.id)
         if isinstance(request, (Stage, Prove, Adopt)):
-            slot.settled = tuple(slot.words[word] for word in _COUNTED)
+            slot.settled = tuple(slot.words[word] for word in COUNTED)
         events.append(Answer(slot.number, request, reply))
 
     def _watch(self, slot: Slot, events: list[Answer | Died]) -> None:
-        now = time.monotonic()
-        seen = tuple(slot.words[engine.READ :])
-        if slot.seen and seen[:_BYTES] != slot.seen[:_BYTES]:
-            slot.flowed = now
-        if seen != slot.seen or not slot.waiting:
-            proven = engine.VERIFIED - engine.READ
-            slot.proving = bool(slot.waiting and slot.seen) and seen[proven] != slot.seen[proven]
-            slot.seen, slot.moved = seen, now
+        now, begun = time.monotonic(), bool(slot.waiting and slot.seen)
+        if slot.note(now) or not slot.waiting:
+            slot.proving = begun and slot.flow(engine.VERIFIED) == now
+            slot.moved = now
         elif now - slot.moved > (self._stall_validate if slot.proving else self._stall_copy):
             slot.stalled = True
             slot.process.kill()  # may not reap it if it hangs in the kernel: it is left behind either way
@@ -194,7 +187,8 @@ class Supervisor:
     def moved(self) -> list[float]:
         """When bytes last moved at each place, on the clock of `time.monotonic`; 0 where nobody works now.
 
-        Calls that fail are no movement: on a share that is lost each takes its time to. May be asked from any thread.
+        What moves at one place says nothing of another, though both belong to one file. Calls that fail are no movement:
+        on a share that is lost each takes its time to. May be asked from any thread.
         """
         times = [0.0] * len(self._setup.places)
         with self._books:
@@ -202,9 +196,20 @@ class Supervisor:
         for slot in slots:
             # The oldest is the one that it works on.
             for request in list(slot.waiting.values())[:1]:
-                for place in self._setup.touched(request):
-                    times[place] = max(times[place], slot.flowed)
+                for place, when in self._flows(slot, request):
+                    times[place] = max(times[place], when)
         return times
+
+    def _flows(self, slot: Slot, request: Request) -> Iterator[tuple[int, float]]:
+        """Places that a request works at, and when bytes last moved there."""
+        if not isinstance(request, Stage):
+            # It is one place.
+            yield from ((place, slot.flow(*COUNTED)) for place in self._setup.touched(request))
+            return
+        yield request.source, slot.flow(engine.READ)
+        for column, root in enumerate(request.roots):
+            word = min(engine.MOVED + column, engine.PAGE_WORDS - 1)
+            yield len(self._setup.sources) + root, slot.flow(word)
 
     def _bury(self, slot: Slot, events: list[Answer | Died], place: int | None = None) -> None:
         items = slot.items
@@ -230,7 +235,7 @@ class Supervisor:
         events.append(died)
         heir = self._start(slot.number)
         with self._books:
-            for word, settled in zip(_COUNTED, slot.settled, strict=True):
+            for word, settled in zip(COUNTED, slot.settled, strict=True):
                 self._past[word] += settled
             self._slots[self._slots.index(slot)] = heir
 
@@ -241,7 +246,7 @@ class Supervisor:
         """
         with self._books:
             read, copied, verified = (
-                self._past[word] + sum(slot.words[word] for slot in self._slots) for word in _COUNTED
+                self._past[word] + sum(slot.words[word] for slot in self._slots) for word in COUNTED
             )
         return read, copied, verified
 

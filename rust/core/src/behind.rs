@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::platform;
 use crate::progress::Page;
+use crate::sink::SLICE;
 
 mod wake;
 
@@ -55,6 +56,8 @@ struct Window {
     course: Arc<Course>,
     from: u64,
     length: u64,
+    /// The root of the call that it lies on.
+    root: Option<usize>,
 }
 
 impl Behind {
@@ -81,8 +84,7 @@ impl Behind {
                 None => {}
             }
             if let Some(window) = sent.pop_front() {
-                self.arrive(window);
-                page.operation();
+                self.arrive(window, page);
             }
         }
     }
@@ -97,9 +99,15 @@ impl Behind {
     }
 
     /// Waits for a window that was sent, also of a file that was given up since: what became of it has to be known.
-    fn arrive(&self, window: Window) {
-        let Window { ref file, from, length, .. } = window;
-        window.course.note(platform::wait_back(file, from, length));
+    fn arrive(&self, window: Window, page: &Page) {
+        let Window { ref file, from, length, root, .. } = window;
+        let (page, end) = (&page.at(root), from + length);
+        let mut offset = from;
+        while offset < end {
+            let slice = SLICE.min(end - offset);
+            window.course.note(platform::wait_back(file, offset, slice).inspect(|()| page.drained(slice)));
+            offset += slice;
+        }
         // Of a file that was given up meanwhile this would send what is still dirty.
         if window.wanted() {
             platform::evict_range(file, from, length);

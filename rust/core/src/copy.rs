@@ -73,12 +73,12 @@ impl Work<'_> {
         }
         // Small copies wait for the flush of their file system without a descriptor.
         let page = self.page;
-        let written = |(sink, closes): (Sink, &bool)| match closes {
+        let written = |root: usize, sink: Sink| match closes[root] {
             true if transfer.size < SMALL => sink.close(transfer.mtime_ns).map(Copy::Closed),
-            _ => sink.complete(page).map(Copy::Open),
+            _ => sink.complete(&page.at(root)).map(Copy::Open),
         };
         let copies = match sinks {
-            Ok(sinks) => sinks.into_iter().zip(closes).map(|(slot, closes)| written((slot?, closes))).collect(),
+            Ok(sinks) => sinks.into_iter().enumerate().map(|(root, slot)| written(root, slot?)).collect(),
             Err(error) => {
                 staged.fault = Some(error.clone());
                 staging.iter().map(|_| Err(error.clone())).collect()

@@ -26,11 +26,12 @@ pub(crate) enum Copy {
 /// The copies of a part on one root, in the order of its transfers.
 pub(crate) type Column<T> = Vec<Result<T>>;
 
-/// Flushes columns whose roots share a device. `barrier` is a folder of its file system that was opened before the
+/// Flushes columns whose `roots` share a device. `barrier` is a folder of its file system that was opened before the
 /// first of them was written; `thread` is the word of the page that says what is being waited for.
 pub(crate) fn flush(
     part: &[Transfer<'_>],
     mut columns: Vec<Column<Copy>>,
+    roots: &[usize],
     barrier: Option<Arc<Dir>>,
     thread: usize,
     page: &Page,
@@ -42,10 +43,11 @@ pub(crate) fn flush(
     // shows nothing.
     let mut ahead: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
     let mut flushed: Vec<Vec<_>> = Vec::with_capacity(ahead.len());
-    for root in 0..ahead.len() {
-        let mut column = Vec::with_capacity(part.len());
+    for (column, root) in roots.iter().enumerate() {
+        let page = &page.at(*root);
+        let mut done = Vec::with_capacity(part.len());
         for transfer in part {
-            column.extend(ahead[root].next().map(|copy| match copy {
+            done.extend(ahead[column].next().map(|copy| match copy {
                 Ok(Copy::Open(sink)) => {
                     page.item(thread, Some(transfer.item));
                     (finish(transfer, sink, page, &ahead), false)
@@ -54,7 +56,7 @@ pub(crate) fn flush(
                 Err(error) => (Err(error), false),
             }));
         }
-        flushed.push(column);
+        flushed.push(done);
     }
     let waiting = || flushed.iter().flat_map(|column| part.iter().zip(column)).find(|(_, (_, closed))| *closed);
     let together = match waiting() {
@@ -99,7 +101,8 @@ fn finish(
     page.operation();
     let drained = if page.cancelled() { Err(sink.cancelled()) } else { sink.drain(transfer.size, page) };
     match drained {
-        Ok(()) => sink.finish(),
+        // What is left for the flush is small beside what was waited for, but of small files it is all.
+        Ok(()) => sink.finish().inspect(|_| page.drained(transfer.size)),
         Err(error) if error.kind == Kind::Cancelled => {
             for copy in ahead.iter().flat_map(std::vec::IntoIter::as_slice).flatten() {
                 if let Copy::Open(sink) = copy {

@@ -2,6 +2,8 @@
 //! at any moment without a call.
 
 use std::any::Any;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -18,13 +20,18 @@ const VERIFIED: usize = 3;
 const OPERATIONS: usize = 4;
 /// The first of as many words as a call may have threads.
 const ITEM: usize = 5;
-const _: () = assert!(ITEM + THREADS_MAX <= WORDS);
+/// The first of as many words as are left, one for each root of a call; the last is that of all further roots.
+pub(crate) const MOVED: usize = ITEM + THREADS_MAX;
+const ROOTS: usize = WORDS - MOVED;
+const _: () = assert!(MOVED < WORDS);
 
 /// A view of a page's words, together with whatever keeps their memory alive.
 ///
 /// All accesses are atomic and relaxed: each word stands for itself, and no other memory is published by it.
 pub struct Page {
     words: NonNull<AtomicU64>,
+    /// The root of a call that what moves counts for.
+    root: Option<usize>,
     _owner: Box<dyn Any + Send + Sync>,
 }
 
@@ -40,7 +47,7 @@ impl Page {
     pub fn private() -> Self {
         let words: Arc<[AtomicU64]> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let first = NonNull::from(words.as_ref()).cast();
-        Self { words: first, _owner: Box::new(words) }
+        Self { words: first, root: None, _owner: Box::new(words) }
     }
 
     /// A page over memory that `owner` keeps alive.
@@ -51,14 +58,24 @@ impl Page {
     /// stay valid until `owner` is dropped, and that everyone else accesses only as whole words.
     #[must_use]
     pub unsafe fn over(words: NonNull<u64>, owner: Box<dyn Any + Send + Sync>) -> Self {
-        Self { words: words.cast(), _owner: owner }
+        Self { words: words.cast(), root: None, _owner: owner }
+    }
+
+    /// The same page, on which bytes that move count for a root of the call, too, if there is one.
+    pub(crate) fn at(&self, root: impl Into<Option<usize>>) -> At<'_> {
+        At { page: Self { words: self.words, root: root.into(), _owner: Box::new(()) }, _of: PhantomData }
+    }
+
+    /// The root that bytes count for.
+    pub(crate) fn root(&self) -> Option<usize> {
+        self.root
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
         debug_assert!(index < WORDS);
         // SAFETY: both constructors give `WORDS` aligned words that live as long as the owner, which `self`
-        // holds; every index used in this module is below `WORDS`: a constant, a thread's
-        // word (at most `ITEM + THREADS_MAX - 1`), or one of `words()`.
+        // holds, or (`at`) the page that it borrows; every index used in this module is below `WORDS`: a constant,
+        // a thread's word (at most `ITEM + THREADS_MAX - 1`), a root's (at most `WORDS - 1`), or one of `words()`.
         unsafe { self.words.add(index).as_ref() }
     }
 
@@ -87,11 +104,25 @@ impl Page {
     /// Counts bytes written to a destination.
     pub fn written(&self, bytes: usize) {
         self.add(WRITTEN, bytes);
+        self.moved(bytes);
     }
 
     /// Counts bytes read back.
     pub fn verified(&self, bytes: usize) {
         self.add(VERIFIED, bytes);
+        self.moved(bytes);
+    }
+
+    /// Counts bytes that were written before, and have reached their device now: an operation.
+    pub(crate) fn drained(&self, bytes: u64) {
+        self.operation();
+        self.moved(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    fn moved(&self, bytes: usize) {
+        if let Some(root) = self.root {
+            self.add(MOVED + root.min(ROOTS - 1), bytes);
+        }
     }
 
     /// Counts an operation that moves no bytes (an open, a flush, a rename): the sign of life between files.
@@ -107,5 +138,60 @@ impl Page {
 
     fn add(&self, index: usize, count: usize) {
         self.word(index).fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+/// A [`Page`] for what is done at one root.
+pub(crate) struct At<'a> {
+    page: Page,
+    _of: PhantomData<&'a Page>,
+}
+
+impl Deref for At<'_> {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_at_a_root_counts_for_it_and_in_all() {
+        let page = Page::private();
+
+        page.at(0).written(1);
+        page.at(2).verified(20);
+        page.at(2).drained(300);
+        page.at(1).operation();
+        page.at(1).read(4000);
+        page.written(50_000);
+
+        let words = page.words();
+        assert_eq!(words[READ..ITEM], [4000, 50_001, 20, 2]);
+        assert_eq!(words[MOVED..MOVED + 3], [1, 0, 320]);
+        assert_eq!(words[ITEM..MOVED], [0; THREADS_MAX], "nobody's item");
+    }
+
+    #[test]
+    fn roots_without_a_word_of_their_own_share_the_last() {
+        let page = Page::private();
+
+        [ROOTS - 1, ROOTS, usize::MAX].into_iter().for_each(|root| page.at(root).written(1));
+
+        assert_eq!(page.words()[WORDS - 1], 3);
+    }
+
+    #[test]
+    fn who_asks_to_stop_is_heard_at_every_root() {
+        let page = Page::private();
+        let there = page.at(1);
+
+        page.cancel();
+
+        assert!(there.cancelled() && page.at(2).cancelled());
     }
 }

@@ -35,8 +35,9 @@ pub(crate) fn pump(
         page.read(bytes.len());
         summing.update(bytes);
         contents.update(bytes);
-        for slot in sinks.iter_mut() {
-            page.written(write(slot, bytes, page));
+        for (root, slot) in sinks.iter_mut().enumerate() {
+            let page = page.at(root);
+            page.written(write(slot, bytes, &page));
         }
     }
     let content = contents.finish().and_then(|content| Some(Content { sums: summing.finish()?, ..content }));

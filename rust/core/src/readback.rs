@@ -105,10 +105,11 @@ impl Proofs<'_> {
 
     fn one(&self, unit: &Unit<'_>, opened: Result<Chilled>, buffers: &mut [Buffer], word: usize) -> Outcome {
         let transfer = &self.part[unit.index];
-        self.page.item(word, Some(transfer.item));
-        self.page.operation();
+        let page = self.page.at(unit.root);
+        page.item(word, Some(transfer.item));
+        page.operation();
         let coldness = self.roots[unit.root].coldness();
-        let read = opened.and_then(|file| verify::read_back(unit.copy, &file, buffers, self.step, self.page));
+        let read = opened.and_then(|file| verify::read_back(unit.copy, &file, buffers, self.step, &page));
         let outcome = match read {
             Err(error) => Err(Blame::Copy(error)),
             Ok(verify::ReadBack { digest, bytes, method: Some(method) })
@@ -116,7 +117,7 @@ impl Proofs<'_> {
             {
                 Ok(Proven { method, mtime_ns: unit.copy.stat.mtime_ns, at_ns: now() })
             }
-            Ok(_) => Err(mismatch::examine(self.again(transfer), &unit.digest, &unit.copy.place, coldness, self.page)),
+            Ok(_) => Err(mismatch::examine(self.again(transfer), &unit.digest, &unit.copy.place, coldness, &page)),
         };
         ((unit.root, unit.index), outcome)
     }

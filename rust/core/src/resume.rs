@@ -157,7 +157,7 @@ impl Attempt<'_> {
             self.page.item(thread, Some(self.transfer.item));
             let one = |&root: &usize| {
                 let part = parts[root].as_ref().filter(|_| !unshown.contains(&root))?;
-                let looked = part.look(self.roots[root], values, head.block, buffer, self.page);
+                let looked = part.look(self.roots[root], values, head.block, buffer, &self.page.at(root));
                 if let (Ok(Proven::Failed), Some(trail)) = (&looked, trail) {
                     // At once: whoever asks the kernel again hears that all is well. What cannot be noted now is noted
                     // before the part is removed.

@@ -17,8 +17,9 @@ use crate::progress::Page;
 /// those calls cost more than they save.
 pub(crate) const SMALL: u64 = 1 << 20;
 
-/// What is waited for at a time before a big file is flushed: 64 MiB take 2 s on a stick that writes 30 MB/s.
-const SLICE: u64 = 64 << 20;
+/// What is waited for at a time before a file is flushed: a line that takes 100 KB/s shows within ten seconds, which is
+/// the watch's deadline, that it moves. Of what has arrived, a thousand of these are asked for in a millisecond.
+pub(crate) const SLICE: u64 = 1 << 20;
 
 /// A file that is being written. [`Sink::finish`], [`Sink::close`], [`Sink::condemn`] and [`Sink::leave`] are its only
 /// ends.
@@ -279,7 +280,7 @@ pub(crate) fn drained(file: &File, size: u64, page: &Page) -> io::Result<bool> {
             return Ok(false);
         }
         platform::wait_back(file, offset, SLICE)?;
-        page.operation();
+        page.drained(SLICE.min(size - offset));
         offset += SLICE;
     }
     Ok(true)

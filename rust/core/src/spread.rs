@@ -187,8 +187,8 @@ impl Work<'_> {
         if self.summed {
             self.sum(index, bytes);
         }
-        for turn in &self.turns {
-            self.write(turn, index, bytes)?;
+        for (root, turn) in self.turns.iter().enumerate() {
+            self.write(turn, index, bytes, &self.page.at(root))?;
         }
         drop(map);
         if end % STEP == 0 || end == self.size {
@@ -220,16 +220,16 @@ impl Work<'_> {
     }
 
     /// Appends to one sink.
-    fn write(&self, turn: &Turn<&mut Result<Sink>>, index: u64, bytes: &[u8]) -> Result<()> {
+    fn write(&self, turn: &Turn<&mut Result<Sink>>, index: u64, bytes: &[u8], page: &Page) -> Result<()> {
         let Some(mut state) = self.wait(turn, index) else { return Ok(()) };
         let (next, slot) = &mut *state;
         let lived = slot.is_ok();
         // In pieces, because a slow disk takes its time for a whole turn.
         for piece in bytes.chunks(PIECE_LENGTH) {
-            if self.page.cancelled() {
+            if page.cancelled() {
                 return Err(Error::cancelled("write", self.source.path().to_vec()));
             }
-            self.page.written(write(slot, piece, self.page));
+            page.written(write(slot, piece, page));
         }
         *next += 1;
         let died = lived && slot.is_err();

@@ -198,8 +198,10 @@ impl Work<'_> {
         let mut columns: Vec<_> = columns.into_iter().map(Some).collect();
         let take = |device: &Device| device.roots.iter().filter_map(|&root| columns[root].take()).collect::<Vec<_>>();
         let work: Vec<_> = self.devices.iter().map(take).collect();
-        let flushed =
-            side_by_side(work, |device, columns| flush(part, columns, barriers[device].clone(), device, self.page));
+        let (devices, page) = (&self.devices, self.page);
+        let flushed = side_by_side(work, |device, columns| {
+            flush(part, columns, &devices[device].roots, barriers[device].clone(), device, page)
+        });
         let mut flushed: Vec<_> = flushed.into_iter().map(Vec::into_iter).collect();
         let device_of = |root| self.devices.iter().position(|device| device.roots.contains(&root));
         // Each device gives its columns back in the order of its roots.

@@ -38,8 +38,9 @@ impl Start {
         page: &Page,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<bool> {
-        let (Some(trail), Some(sink)) = (&self.trail, sinks.iter().flatten().next()) else { return Ok(true) };
-        let place = sink.place();
+        let mut whole = sinks.iter().enumerate().filter_map(|(root, sink)| Some((root, sink.as_ref().ok()?)));
+        let (Some(trail), Some((root, sink))) = (&self.trail, whole.next()) else { return Ok(true) };
+        let (place, page) = (sink.place(), &page.at(root));
         let Ok(file) = place.dir.open_file(&place.name) else { return Ok(false) };
         platform::sequential(&file);
         for (index, value) in (0..).zip(trail.values(self.offset.checked_div(self.block).unwrap_or(0))) {

@@ -100,6 +100,46 @@ def test_a_stale_lease_and_its_claims_go_too(place, clear):
     assert os.listdir(place.path / ".ingest/claims") == []
 
 
+def test_a_claim_that_nobody_holds_is_watched_and_goes(place, clear):
+    """Of a session that was killed before it had a lease, or staged anything."""
+    claim(place.root, b"EOS", Claim(SESSION, "here", "1-2-3"))
+    claim(place.root, b"DCIM", Claim(SESSION, "here", "1-2-4"))
+    claim(place.root, b"OTHER", Claim("99999999-0000-4000-8000-000000000001", "there", "3-2-1"))
+
+    assert clear(own={"99999999": False}) == (
+        ["1a2b3c4d"], {"99999999": "it can be gone on with here: ingest resume"},
+        ["looking for 1 s whether somebody works on what is left there"],
+    )  # fmt: skip
+    assert os.listdir(place.path / ".ingest/claims") == ["OTHER"]
+
+
+def test_a_young_claim_is_kept_and_that_of_a_session_that_is_over_goes_at_once(place, clear):
+    claim(place.root, b"EOS", Claim(SESSION, "here", "1-2-3"))
+
+    assert clear(days=1) == ([], {"1a2b3c4d": "something was written there less than 1 days ago"}, [])
+    assert clear(days=1, own={"1a2b3c4d": True}) == (["1a2b3c4d"], {}, [])
+    assert os.listdir(place.path / ".ingest/claims") == []
+
+
+def test_a_claim_whose_session_comes_to_life_is_kept(place, clear):
+    claim(place.root, b"EOS", Claim(SESSION, "here", "1-2-3"))
+    timer = threading.Timer(0.2, lambda: lease(place))
+    timer.start()
+
+    cleared, kept, _ = clear()
+
+    assert (cleared, list(kept)) == ([], ["1a2b3c4d"])
+    assert os.listdir(place.path / ".ingest/claims") == ["EOS"]
+
+
+@pytest.mark.parametrize("session", ["", "../../../", "1A2B3C4D-", "\ud800" * 9])
+def test_a_claim_of_no_session_is_none_of_its_business(place, clear, session):
+    claim(place.root, b"EOS", Claim(session, "here", "1-2-3"))
+
+    assert clear() == ([], {}, [])
+    assert os.listdir(place.path / ".ingest/claims") == ["EOS"]
+
+
 def test_what_was_written_to_lately_is_kept_without_watching(place, clear):
     place.put(PART, b"half", mtime_ns=0)  # the time of its bytes tells nothing
 

@@ -14,9 +14,10 @@ from ingest.pipeline import sentry as sentry_module
 from ingest.pipeline import watch
 from ingest.pipeline.sentry import Sentry
 from ingest.storage.identity import Footing
+from ingest.storage.looking import Spot
 from ingest.storage.marker import write_marker
 from ingest.storage.volumes import Mount, Storage, Volume
-from ingest.workers.prober import Prober, Spot
+from ingest.workers.prober import Prober
 
 PATIENCE = 20.0
 DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None, block=True)
@@ -93,13 +94,13 @@ def test_a_process_that_hangs_is_a_place_that_hangs(places, monkeypatch):
     import signal
 
     monkeypatch.setattr(watch, "EVERY", 0.2)
-    monkeypatch.setattr(watch, "DEADLINE", 0.5)
     _, given = places
     with Sentry(given) as sentry:
         began = time.monotonic()
         until(lambda: sentry.certain(0, began), "the card was looked at")
         pid = sentry._prober._process.pid
         os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(watch, "DEADLINE", 0.5)
         until(lambda: len(sentry.downs()) == 2, "both are silent")
 
         assert all("no answer for" in down.why for down in sentry.downs())
@@ -112,12 +113,12 @@ def test_a_place_where_bytes_move_has_more_time(places, monkeypatch):
     import signal
 
     monkeypatch.setattr(watch, "EVERY", 0.1)
-    monkeypatch.setattr(watch, "DEADLINE", 0.2)
     _, given = places
     with Sentry(given) as sentry, sentry.follow(lambda: [0.0, time.monotonic()]):
         began = time.monotonic()
         until(lambda: sentry.certain(0, began) and sentry.certain(1, began), "both were looked at")
         os.kill(sentry._prober._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(watch, "DEADLINE", 0.2)
         until(sentry.downs, "the card is silent")
         time.sleep(0.5)
 

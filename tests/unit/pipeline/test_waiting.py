@@ -19,6 +19,7 @@ from ingest.pipeline import waiting
 from ingest.pipeline.waiting import EVERY, MOST_APART, SILENCE, SPACE_ANYWAY, SPACE_STEP, _Absent, see_through
 from ingest.session.register import find
 from ingest.session.report import report
+from ingest.storage.looking import Look
 from ingest.storage.marker import write_marker
 from ingest.storage.volumes import Storage, Volume
 from ingest.workers.prober import Finding
@@ -46,11 +47,12 @@ class Wait:
         """These answer as they should."""
         for spot in spots:
             marker = [None, "aaaa", "bbbb"][spot]
-            finding = Finding(spot, 1, marker=marker, free_bytes=free, free_inodes=inodes, read_only=read_only)
-            self.absent.hear(finding, self.now)
+            seen = Look(b"/", uuid=marker, free=free, files_free=inodes, read_only=read_only)
+            self.absent.hear(Finding(spot, 1, seen), self.now)
 
     def ill(self, spot: int, **changes: object) -> None:
-        self.absent.hear(replace(Finding(spot, 1, errno=errno.EIO, detail="why"), **changes), self.now)
+        seen = replace(Look(b"/", "why", errno.EIO), **changes)
+        self.absent.hear(Finding(spot, 1, seen), self.now)
 
     def at(self, seconds: float, apart: float = EVERY) -> bool:
         """Whether another run is worth its while then."""
@@ -116,7 +118,7 @@ def test_one_that_is_back_is_enough():
     assert w.at(8.1)
 
 
-@pytest.mark.parametrize("wrong", [{"marker": "cccc"}, {"marker": None}, {"read_only": True, "marker": "aaaa"}])
+@pytest.mark.parametrize("wrong", [{"uuid": "cccc"}, {"uuid": None}, {"read_only": True, "uuid": "aaaa"}])
 def test_another_archive_or_one_that_takes_nothing_is_not_what_was_waited_for(wrong):
     w = Wait({0: NETWORK})
     w.ill(FIRST)

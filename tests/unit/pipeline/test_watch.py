@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, PATIENCE, Watch
+from ingest.pipeline.watch import DEADLINE, EVERY, FAILURES, GONE, Watch
 from ingest.storage.identity import Footing
+from ingest.storage.looking import Look
 from ingest.workers.prober import Finding
 
 CARD, ARCHIVE = Footing(1, 2), Footing(3, 4, "0000", "eeee")
@@ -37,12 +37,13 @@ class Clock:
 
     def well(self, place: int, look: int) -> None:
         pinned = (CARD, ARCHIVE)[place]
-        self.watch.hear(Finding(place, look, device=pinned.device, inode=pinned.inode, marker=pinned.marker), self.now)
+        seen = Look(b"/", device=pinned.device, inode=pinned.inode, uuid=pinned.marker)
+        self.watch.hear(Finding(place, look, seen), self.now)
 
     def ill(self, place: int, number: int = errno.EIO) -> None:
         """The look that is under way fails."""
         look = [look for asked, look in self.asked if asked == place][-1]
-        self.watch.hear(Finding(place, look, errno=number, detail="why"), self.now)
+        self.watch.hear(Finding(place, look, Look(b"/", "why", number)), self.now)
         self.down += [(one.place, one.why) for one in self.watch.look(self.now, STILL)]
 
 
@@ -84,11 +85,19 @@ def test_a_late_answer_is_an_answer(clock):
 
 
 def test_a_slow_line_is_no_dead_one(clock):
-    clock.after(PATIENCE - 5, answering=(0,), moved=(0.0, None))
+    clock.after(600, answering=(0,), moved=(0.0, None))
     assert not clock.down
+    assert clock.watch.doubted(1, 100.0)
 
-    clock.after(2 * DEADLINE, answering=(0,), moved=(0.0, None))
-    assert [place for place, _ in clock.down] == [1]  # but not for ever
+    clock.after(DEADLINE - 1, answering=(0,), moved=(0.0, clock.now))
+    assert not clock.down
+    clock.after(2, answering=(0,), moved=(0.0, clock.now - DEADLINE + 1))
+    assert [place for place, _ in clock.down] == [1]
+
+
+def test_what_moves_elsewhere_is_no_sign_of_life(clock):
+    clock.after(EVERY + 2 * DEADLINE, answering=(0,), moved=(None, 0.0))
+    assert [place for place, _ in clock.down] == [1]
 
 
 @pytest.mark.parametrize("number", sorted(GONE))
@@ -185,20 +194,20 @@ def test_what_fails_in_a_row_is_certain_soon_enough(clock):
     [
         (0, {"device": 9, "inode": 2}, "another folder"),
         (0, {"device": 1, "inode": 9}, "another folder"),
-        (1, {"device": 3, "inode": 4, "marker": None}, "marker is gone"),
-        (1, {"device": 3, "inode": 4, "marker": "1111"}, "another archive"),
-        (1, {"device": 9, "inode": 4, "marker": None}, "a folder of the disk underneath"),
-        (1, {"device": 9, "inode": 4, "marker": None, "mounted": True}, "another disk is mounted there"),
-        (1, {"device": 9, "inode": 4, "marker": "0000"}, "mounted anew"),
-        (1, {"device": 9, "inode": 4, "marker": "0000", "fs_uuid": "ffff"}, "a clone of it"),
-        (1, {"device": 3, "inode": 9, "marker": "0000"}, "another folder"),
-        (1, {"device": 9, "inode": 4, "detail": "; the archive is at /mnt/b now"}, "; the archive is at /mnt/b now"),
+        (1, {"device": 3, "inode": 4, "uuid": None}, "marker is gone"),
+        (1, {"device": 3, "inode": 4, "uuid": "1111"}, "another archive"),
+        (1, {"device": 9, "inode": 4, "uuid": None}, "a folder of the disk underneath"),
+        (1, {"device": 9, "inode": 4, "uuid": None, "mounted": True}, "another disk is mounted there"),
+        (1, {"device": 9, "inode": 4, "uuid": "0000"}, "mounted anew"),
+        (1, {"device": 9, "inode": 4, "uuid": "0000", "fs_uuid": "ffff"}, "a clone of it"),
+        (1, {"device": 3, "inode": 9, "uuid": "0000"}, "another folder"),
+        (1, {"device": 9, "inode": 4, "elsewhere": b"/mnt/b"}, "; the archive is at /mnt/b now"),
     ],
 )
 def test_what_answers_has_to_be_the_place(clock, place, found, why):
     clock.watch.blame(place, clock.now)
     clock.after(0.1, answering=())
-    clock.watch.hear(Finding(place, clock.asked[-1][1], **found), clock.now)
+    clock.watch.hear(Finding(place, clock.asked[-1][1], Look(b"/", **found)), clock.now)
 
     ((number, said),) = [(one.place, one.why) for one in clock.watch.look(clock.now, STILL)]
     assert number == place
@@ -211,7 +220,7 @@ def test_who_is_down_stays_down_and_is_told_once(clock):
     asked = len([place for place, _ in clock.asked if place == 1])
 
     clock.after(60, answering=(0,))
-    clock.watch.hear(replace(Finding(1, 99), device=3, inode=4, marker="0000"), clock.now)
+    clock.watch.hear(Finding(1, 99, Look(b"/", device=3, inode=4, uuid="0000")), clock.now)
 
     assert len(clock.down) == 1
     assert len([place for place, _ in clock.asked if place == 1]) == asked

@@ -138,13 +138,37 @@ def test_a_lease_that_is_a_link_is_not_followed(place, tree):
     os.makedirs(place.path / ".ingest/leases")
     (place.path / os.fsdecode(lease_path(SESSION))).symlink_to(outside)
 
-    with pytest.raises(IngestError):
-        read_lease(place.root, SESSION)
+    seen = read_lease(place.root, SESSION)
+    assert (seen.lease, seen.unread) == (None, "Too many levels of symbolic links")
+    assert leases_on(place.root) == [seen]
 
     holding = keep(place)
     with pytest.raises(OSError, match="symbolic links"):
         holding.keep()
     assert outside.read_bytes() == b"x" * LENGTH
+
+
+def test_one_that_cannot_be_read_can_be_watched(place):
+    """What stands in its place here is a folder; to know that somebody moves it nobody has to read it."""
+    folder = place.path / os.fsdecode(lease_path(SESSION))
+    folder.mkdir(parents=True)
+
+    seen = read_lease(place.root, SESSION)
+
+    assert (seen.lease, seen.unread, seen.every) == (None, "Is a directory", EVERY)
+    assert "cannot be read (Is a directory)" in seen.holder
+    assert read_lease(place.root, SESSION) == seen
+    (folder / "x").touch()
+    assert read_lease(place.root, SESSION) != seen
+    with pytest.raises(IngestError):
+        remove_lease(place.root, SESSION)
+
+
+def test_where_leases_cannot_be_looked_at_at_all_it_is_an_error(place):
+    place.put(b".ingest/leases", b"no folder")
+
+    with pytest.raises(IngestError):
+        read_lease(place.root, SESSION)
 
 
 def test_no_other_program_makes_anybody_wait_for_ever(place):

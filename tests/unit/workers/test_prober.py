@@ -9,10 +9,11 @@ import time
 
 import pytest
 
+from ingest.storage.looking import Look, Spot, looked
 from ingest.storage.marker import write_marker
 from ingest.storage.volumes import Storage, Volume
 from ingest.workers import prober as probing
-from ingest.workers.prober import MOST_HANGING, Finding, Prober, Spot, look
+from ingest.workers.prober import MOST_HANGING, Finding, Prober, visit
 
 PATIENCE = 20.0
 DISK = Volume(None, Storage.LOCAL, "ext4", rotational=False, fs_uuid=None, block=True)
@@ -66,16 +67,16 @@ def ends(pid: int) -> bool:
 
 def test_a_look_tells_what_is_there(tree, archive):
     card = tree("card")
-    seen, root = look(Spot(card.name, archive=False), 0, 7), look(Spot(archive.name, archive=True), 1, 8)
+    (seen,), (root,) = looked(Spot(card.name, archive=False)), looked(Spot(archive.name, archive=True))
 
     facts = os.stat(card.path)
-    assert (seen.spot, seen.look, seen.errno) == (0, 7, 0)
-    assert (seen.device, seen.inode, seen.marker) == (facts.st_dev, facts.st_ino, None)
-    assert (root.spot, root.look, root.errno) == (1, 8, 0)
-    assert root.marker is not None
-    assert len(root.marker) == 36
+    assert (seen.path, seen.errno, seen.problem) == (card.name, 0, None)
+    assert (seen.device, seen.inode, seen.uuid) == (facts.st_dev, facts.st_ino, None)
+    assert (root.path, root.errno, root.problem) == (archive.name, 0, None)
+    assert root.uuid is not None
+    assert len(root.uuid) == 36
     room = os.statvfs(archive.path)
-    assert abs(root.free_bytes - room.f_bavail * room.f_frsize) < 1 << 30
+    assert abs(root.free - room.f_bavail * room.f_frsize) < 1 << 30
     assert not root.read_only
 
 
@@ -92,13 +93,13 @@ def test_a_look_tells_what_is_not_there(archive, how):
     else:
         marker.write_text("{")
 
-    found = look(Spot(archive.name, archive=True), 0, 1)
+    (found,) = looked(Spot(archive.name, archive=True))
 
     if how == "no marker":
-        assert (found.errno, found.marker) == (0, None)
+        assert (found.errno, found.uuid) == (0, None)
     else:
         assert found.errno == {"removed": errno.ENOENT, "no folder": errno.ENOTDIR}.get(how, errno.EIO)
-        assert found.detail
+        assert found.problem
 
 
 def test_a_disk_that_was_taken_out_does_not_answer_from_memory(tree, tmp_path):
@@ -106,11 +107,11 @@ def test_a_disk_that_was_taken_out_does_not_answer_from_memory(tree, tmp_path):
     device = tmp_path / "sdz1"
     device.touch()
     spot = Spot(card.name, archive=False, origin=os.fsencode(device))
-    assert look(spot, 0, 1).errno == 0
+    assert [seen.errno for seen in looked(spot)] == [0]
 
     device.unlink()
 
-    assert look(spot, 0, 2).errno == errno.ENODEV
+    assert [seen.errno for seen in looked(spot)] == [errno.ENODEV]
 
 
 # The process
@@ -125,7 +126,7 @@ def test_every_question_is_answered_with_its_number(probe, tree, archive):
         prober.ask(spot, number)
 
     found = hear(prober, 3)
-    assert sorted((each.spot, each.look, each.errno) for each in found) == [(0, 1, 0), (0, 3, 0), (1, 2, 0)]
+    assert sorted((each.spot, each.number, each.seen.errno) for each in found) == [(0, 1, 0), (0, 3, 0), (1, 2, 0)]
 
 
 def test_a_process_that_dies_is_started_anew(probe, tree):
@@ -144,7 +145,7 @@ def test_a_process_that_dies_is_started_anew(probe, tree):
         prober.ask(0, number)  # what was asked of the dead one is lost, as if it hung
         found = hear(prober, seconds=1.0)
 
-    assert found[0].look == number
+    assert found[0].number == number
     assert prober._process.pid != first
 
 
@@ -172,13 +173,13 @@ def test_looks_that_hang_are_so_many_at_most(monkeypatch, tmp_path):
     hanging = threading.Semaphore(0)
     begun = []
 
-    def hang(spot: Spot, number: int, count: int) -> Finding:
-        if number == 0:
-            begun.append(count)
+    def hang(spot: Spot) -> list[Look]:
+        if spot.path == b"/dead":
+            begun.append(spot)
             hanging.acquire()
-        return Finding(number, count)
+        return [Look(spot.path)]
 
-    monkeypatch.setattr(probing, "look", hang)
+    monkeypatch.setattr(probing, "looked", hang)
     monkeypatch.setattr(probing.process, "settle_in", lambda _: None)
     monkeypatch.setattr(probing.os, "_exit", lambda _: None)
     spots = (Spot(b"/dead", archive=False), Spot(b"/alive", archive=False))
@@ -187,15 +188,44 @@ def test_looks_that_hang_are_so_many_at_most(monkeypatch, tmp_path):
         ours.send((0, count))
     ours.send((1, 99))
 
-    assert ours.recv() == Finding(1, 99)  # the other place is none the worse for it
-    assert begun == list(range(1, MOST_HANGING + 1))
+    assert ours.recv() == Finding(1, 99, Look(b"/alive"))  # the other place is none the worse for it
+    assert len(begun) == MOST_HANGING
     for _ in range(MOST_HANGING):
         hanging.release()
-    assert {ours.recv().look for _ in range(MOST_HANGING)} == set(begun)
+    assert {ours.recv().number for _ in range(MOST_HANGING)} == set(range(1, MOST_HANGING + 1))
     ours.send((0, 50))
     hanging.release()
-    assert ours.recv().look == 50  # there is room again
+    assert ours.recv().number == 50  # there is room again
     ours.close()
+
+
+def test_a_bug_in_a_look_is_told_as_its_answer(monkeypatch):
+    import multiprocessing
+    import threading
+
+    ours, theirs = multiprocessing.Pipe()
+    monkeypatch.setattr(probing, "looked", lambda _: 1 // 0)
+    monkeypatch.setattr(probing.process, "settle_in", lambda _: None)
+    monkeypatch.setattr(probing.os, "_exit", lambda _: None)
+    threading.Thread(target=probing._live, args=(theirs, (Spot(b"/x", archive=False),), 0), daemon=True).start()
+    for number in range(2 * MOST_HANGING):
+        ours.send((0, number))
+        assert "ZeroDivisionError" in ours.recv().seen.problem
+    ours.close()
+
+
+def test_whoever_looks_and_dies_is_told_apart_from_a_place_that_says_nothing(monkeypatch, tree):
+    spot, ask = Spot(tree("card").name, archive=False), Prober.ask
+    assert visit([spot])[0].errno == 0
+
+    def ask_and_kill(prober, *question):
+        ask(prober, *question)
+        prober._process.kill()  # it takes longer to begin than this
+
+    monkeypatch.setattr(Prober, "ask", ask_and_kill)
+    (seen,) = visit([spot])
+
+    assert (seen.errno, seen.problem) == (errno.ETIMEDOUT, "whoever looked there died")
 
 
 def test_the_process_imports_nothing_heavy(probe, tree):

@@ -588,12 +588,39 @@ def test_it_is_known_when_something_last_moved_at_each_place(floor):
     sparse(f.card, b"a", 2 * BIG)
     before = time.monotonic()
     f.supervisor.submit(f.stage(1, b"a", roots=(1,)))
-    f.until(lambda: f.supervisor.moved()[0])
+    f.until(lambda: all(f.supervisor.moved()[::2]))
 
     card, idle, busy = f.supervisor.moved()
     assert idle == 0.0
-    assert before <= card == busy <= time.monotonic()
+    assert before <= card <= time.monotonic()
+    assert before <= busy <= time.monotonic()
     f.supervisor.cancel()
+
+
+def test_what_moves_at_one_place_is_no_sign_of_life_of_another(floor):
+    """Of a file that goes to two roots: what a worker that stands still has on its page."""
+    f = floor(1, roots=2)
+    f.ask(f.discard(1))
+    f.card.put(b"a", b"x")
+    (slot,) = f.supervisor._slots
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    f.supervisor.submit(f.stage(2, b"a", roots=(1, 0)))
+    f.supervisor.poll(0.01)
+
+    for word, place in ((engine.MOVED, 2), (engine.MOVED + 1, 1), (engine.READ, 0)):
+        before = f.supervisor.moved()
+        slot.words[word] += 1
+        f.supervisor.poll(0.01)
+        after = f.supervisor.moved()
+        assert after[place] > before[place]
+        assert [when for at, when in enumerate(after) if at != place] == [
+            when for at, when in enumerate(before) if at != place
+        ]
+    slot.words[engine.COPIED] += 1
+    slot.words[engine.VERIFIED] += 1
+    f.supervisor.poll(0.01)
+    assert f.supervisor.moved() == after, "in all, but where?"
+    os.kill(slot.process.pid, signal.SIGCONT)
 
 
 def test_calls_that_only_fail_are_no_movement(floor):

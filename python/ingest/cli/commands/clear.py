@@ -9,7 +9,7 @@ import typer
 from ingest.cli.documents import clear_document
 from ingest.cli.options import Json, Quiet, raw
 from ingest.cli.output import complain, number, print_document, say, size
-from ingest.errors import ExitCode
+from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
     from ingest.pipeline.orphans import Left
@@ -25,7 +25,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:  # fmt: skip
-    """Clear away half-made files of sessions whose journal is lost; `ingest doctor` tells of them.
+    """Clear away half-made files, and claims on card folders, of sessions whose journal is lost; `ingest doctor` tells of them.
 
     Files that have their names are never touched. What this journal can still complete is left to `ingest resume`, and so
     is whatever somebody may be at work on: where that is not known at once, it is watched for half a minute first.
@@ -50,7 +50,9 @@ def run(
 
 
 def _what(left: Left) -> str:
-    return f"{number(left.files, 'file')}, {size(left.size)}, of session {left.session}"
+    files = [f"{number(left.files, 'file')}, {size(left.size)},"] if left.files or not left.claims else []
+    claims = [f"the claim on {shown(claim.folder)}" for claim in left.claims]
+    return f"{' and '.join(files + claims)} of session {left.session}"
 
 
 def _hush(_text: str) -> None:

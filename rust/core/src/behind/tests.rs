@@ -2,6 +2,7 @@
 #![cfg(all(target_os = "linux", not(feature = "portable")))]
 
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,7 +12,8 @@ use super::*;
 use crate::error::Error;
 use crate::place::{Mark, Place};
 use crate::platform::Dir;
-use crate::sink::Sink;
+use crate::progress::MOVED;
+use crate::sink::{drained, Sink};
 use crate::story::Head;
 use crate::told::parts;
 use crate::trail::Trail;
@@ -87,9 +89,9 @@ fn what_fails_after_a_part_was_left_condemns_it() {
 
     assert!(rig.path("1.part").exists());
     assert_eq!(rig.told(), [b"1.part"]);
-    rig.behind.arrive(arrives);
+    rig.behind.arrive(arrives, &rig.page);
     assert_eq!(rig.told(), [b"1.part"], "that one is on the device");
-    rig.behind.arrive(fails);
+    rig.behind.arrive(fails, &rig.page);
     assert!(rig.told().is_empty());
     assert!(!rig.path("1.part").exists());
     assert_eq!(rig.behind.lock().waiting, 0);
@@ -104,9 +106,9 @@ fn what_failed_before_condemns_it_too_and_is_waited_for_a_moment() {
     thread::scope(|scope| {
         let left = scope.spawn(|| sink.leave(stopped()));
         thread::sleep(FAREWELL / 10);
-        rig.behind.arrive(one);
+        rig.behind.arrive(one, &rig.page);
         assert!(!left.is_finished(), "another window is on its way");
-        rig.behind.arrive(other);
+        rig.behind.arrive(other, &rig.page);
     });
 
     assert!(rig.told().is_empty());
@@ -119,13 +121,48 @@ fn until_its_last_window_is_there_nobody_else_has_the_trail_of_a_part() {
     let sink = rig.part("1.part", 1);
     let window = rig.behind.take(false).unwrap();
     sink.leave(stopped());
-    let Rig { trail, behind, .. } = &rig;
+    let Rig { trail, behind, page, .. } = &rig;
     let held = Arc::downgrade(trail);
     assert_eq!(held.strong_count(), 2, "whoever waits for the window holds it");
 
-    behind.arrive(window);
+    behind.arrive(window, page);
 
     assert_eq!(held.strong_count(), 1);
+}
+
+#[test]
+fn what_arrives_is_a_sign_of_life_of_its_root_and_what_fails_is_none() {
+    let rig = Rig::new();
+    let mut sink = rig.part("1.part", 0);
+    let bytes = vec![1; usize::try_from(WINDOW).unwrap()];
+    for _ in 0..2 {
+        sink.write(&bytes, &rig.page.at(3)).unwrap();
+    }
+    let (fails, arrives) = (rig.failing(), rig.behind.take(false).unwrap());
+    let moved = || rig.page.words()[MOVED..].to_vec();
+
+    rig.behind.arrive(fails, &rig.page);
+    assert!(moved().iter().all(|bytes| *bytes == 0));
+    rig.behind.arrive(arrives, &rig.page);
+
+    assert_eq!(moved()[..5], [0, 0, 0, WINDOW, 0]);
+    sink.leave(stopped());
+}
+
+#[test]
+fn what_is_waited_for_before_a_flush_shows_slice_by_slice_that_it_moves() {
+    let size = 5 * SLICE + 3;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![1; usize::try_from(size).unwrap()]).unwrap();
+    let page = Page::private();
+
+    assert!(drained(&file, size, &page.at(1)).unwrap());
+
+    assert_eq!(page.words()[MOVED..MOVED + 3], [0, size, 0]);
+    assert_eq!(page.words()[4], 6, "an operation each");
+    page.cancel();
+    assert!(!drained(&file, size, &page.at(1)).unwrap());
+    assert_eq!(page.words()[MOVED + 1], size);
 }
 
 #[test]
@@ -145,7 +182,7 @@ fn of_several_parts_that_are_given_up_together_nobody_waits_longer_than_for_one(
     assert!((FAREWELL..FAREWELL * 2).contains(&took), "{took:?} for five parts");
     assert!((0..5).all(|index| rig.path(&format!("{index}.part")).exists()));
     for window in under_way {
-        rig.behind.arrive(window);
+        rig.behind.arrive(window, &rig.page);
     }
 }
 

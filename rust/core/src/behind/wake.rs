@@ -45,7 +45,8 @@ impl Wake {
         }
         self.sent = self.written;
         self.course.lock().windows += 1;
-        let window = Window { file: Arc::clone(file), course: Arc::clone(&self.course), from, length };
+        let window =
+            Window { file: Arc::clone(file), course: Arc::clone(&self.course), from, length, root: page.root() };
         let mut state = self.behind.lock();
         state.waiting += length;
         state.queue.push_back(window);

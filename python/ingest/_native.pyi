@@ -16,10 +16,11 @@ __version__: str
 
 PAGE_WORDS: int
 """Length of a worker's shared page, in unsigned 64-bit words. Word 0 is the cancel flag (set it to 1), 1 bytes
-read from sources, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when no
-byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
+read from sources to be copied, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when
+no byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
 item that each thread of a call works on (item number + 1, 0 when idle; a call with one thread uses word 5 alone,
-save that devices which are waited for side by side have a word each); the rest is reserved."""
+save that devices which are waited for side by side have a word each), 5 + :data:`THREADS_MAX` bytes of files that
+:func:`prove` hashed as they came; the rest is reserved."""
 
 BUFFER_MIN: int
 """Smallest buffer, 4 KiB."""

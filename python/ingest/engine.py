@@ -78,6 +78,7 @@ __all__ = [
 
 # Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.
 CANCEL, READ, COPIED, VERIFIED, OPERATIONS, CURRENT = range(6)
+HASHED = CURRENT + THREADS_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Slot:
     waiting: dict[int, Request] = field(default_factory=dict)
     answered: bool = False
     seen: tuple[int, ...] = ()
-    settled: tuple[int, ...] = (0, 0, 0)
+    settled: tuple[int, ...] = (0, 0, 0, 0)
     moved: float = 0.0
     flowed: float = 0.0
     proving: bool = False
@@ -48,7 +48,7 @@ class Slot:
     @property
     def items(self) -> list[int]:
         """What its threads work on: a word each, the item's number + 1, 0 when idle."""
-        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT :] if word))
+        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT : engine.HASHED] if word))
 
 
 def listen(slot: Slot, inbox: SimpleQueue[tuple[Slot, Reply | LastWords | None]]) -> None:

@@ -23,6 +23,7 @@ from ingest.workers.messages import Adopt, LastWords, Prove, Stage
 from ingest.workers.slot import Slot, deliver, listen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.context import SpawnProcess
 
     from ingest.workers.messages import Reply, Request, Setup
@@ -34,9 +35,7 @@ STALL_CANCELLED: Final = 15.0
 # So many workers in a row that end before their first answer are no accident.
 STILLBORN: Final = 8
 # Words of the page that count bytes.
-_COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
-# They come first.
-_BYTES: Final = len(_COUNTED)
+_COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED, engine.HASHED)
 # A process whose pipe is closed is about to end.
 REAP_SECONDS: Final = 5.0
 # All of those that were killed get so long together: who has not gone by then is kept by the kernel.
@@ -165,17 +164,17 @@ class Supervisor:
         slot.moved, slot.answered, slot.proving, self._stillborn = time.monotonic(), True, False, 0
         request = slot.waiting.pop(reply.id)
         if isinstance(request, (Stage, Prove, Adopt)):
-            slot.settled = tuple(slot.words[word] for word in _COUNTED)
+            slot.settled = _bytes(slot.words)
         events.append(Answer(slot.number, request, reply))
 
     def _watch(self, slot: Slot, events: list[Answer | Died]) -> None:
         now = time.monotonic()
-        seen = tuple(slot.words[engine.READ :])
-        if slot.seen and seen[:_BYTES] != slot.seen[:_BYTES]:
+        # That it was asked to stop is no sign of life.
+        seen = (0, *slot.words[engine.READ :])
+        if slot.seen and _bytes(seen) != _bytes(slot.seen):
             slot.flowed = now
         if seen != slot.seen or not slot.waiting:
-            proven = engine.VERIFIED - engine.READ
-            slot.proving = bool(slot.waiting and slot.seen) and seen[proven] != slot.seen[proven]
+            slot.proving = bool(slot.waiting and slot.seen) and seen[engine.VERIFIED] != slot.seen[engine.VERIFIED]
             slot.seen, slot.moved = seen, now
         elif now - slot.moved > (self._stall_validate if slot.proving else self._stall_copy):
             slot.stalled = True
@@ -235,15 +234,15 @@ class Supervisor:
             self._slots[self._slots.index(slot)] = heir
 
     def counters(self) -> tuple[int, int, int]:
-        """Bytes read, written and read back by all workers so far; may be asked from any thread.
+        """Bytes read to be copied, written, and read back or compared by all workers so far; may be asked from any thread.
 
         Of a dead worker only what it has answered for counts: the rest is done again. So they can fall.
         """
         with self._books:
-            read, copied, verified = (
+            read, copied, verified, hashed = (
                 self._past[word] + sum(slot.words[word] for slot in self._slots) for word in _COUNTED
             )
-        return read, copied, verified
+        return read, copied, verified + hashed
 
     def current(self) -> list[int]:
         """The items being worked on now, by every thread of every worker, each once."""
@@ -279,3 +278,7 @@ class Supervisor:
         limit = time.monotonic() + REAP_KILLED
         for one in self._abandoned:
             one.join(max(0.0, limit - time.monotonic()))
+
+
+def _bytes(words: Sequence[int]) -> tuple[int, ...]:
+    return tuple(words[word] for word in _COUNTED)

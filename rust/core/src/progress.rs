@@ -18,7 +18,8 @@ const VERIFIED: usize = 3;
 const OPERATIONS: usize = 4;
 /// The first of as many words as a call may have threads.
 const ITEM: usize = 5;
-const _: () = assert!(ITEM + THREADS_MAX <= WORDS);
+const HASHED: usize = ITEM + THREADS_MAX;
+const _: () = assert!(HASHED < WORDS);
 
 /// A view of a page's words, together with whatever keeps their memory alive.
 ///
@@ -79,7 +80,7 @@ impl Page {
         self.word(CANCEL).load(Ordering::Relaxed) != 0
     }
 
-    /// Counts bytes read from a source.
+    /// Counts bytes read from a source to be copied.
     pub fn read(&self, bytes: usize) {
         self.add(READ, bytes);
     }
@@ -92,6 +93,11 @@ impl Page {
     /// Counts bytes read back.
     pub fn verified(&self, bytes: usize) {
         self.add(VERIFIED, bytes);
+    }
+
+    /// Counts bytes of a file that was hashed where it is, as it came.
+    pub fn hashed(&self, bytes: usize) {
+        self.add(HASHED, bytes);
     }
 
     /// Counts an operation that moves no bytes (an open, a flush, a rename): the sign of life between files.

@@ -39,7 +39,7 @@ def crew(context: Context, tuning: Tuning) -> tuple[Setup, int]:
     volumes = tuple(volume.identity(root.dev) for root, volume in zip(work.sources, work.volumes, strict=True))
     setup = Setup(
         tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, context.hashes,
-        str(work.sharing.strategy), context.trails_at, keys, volumes,
+        str(work.sharing.strategy), context.trails_at, keys, volumes, tuning.disks,
     )  # fmt: skip
     return setup, tuning.workers
 

@@ -24,13 +24,13 @@ def place(begin):
 def look(place):
     """Surveys a card that holds these files."""
 
-    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, page=2, keys=True, **more):
+    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, long=2, keys=True, **more):
         card = place.sources[0]
         items = []
         for number, (name, data) in enumerate(files.items(), 1):
             card.put(name, data, mtime_ns)
             items.append(Item(number, 0, name, len(data), mtime_ns, kind_of(name), ItemState.DISCOVERED))
-        pages = [items[start : start + page] for start in range(0, len(items), page)]
+        pages = [items[start : start + long] for start in range(0, len(items), long)]
         eyes = Look(
             [tree.root for tree in place.roots], [root.key for root in place.facts.roots], place.database if keys else None, **more
         )  # fmt: skip
@@ -339,7 +339,7 @@ def test_of_what_earlier_runs_did_nothing_is_left_to_do_but_to_find_what_waits_f
     archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,))
     past = {(1, 0): ItemState.FINALIZED, (2, 0): ItemState.VALIDATED, (1, 1): ItemState.FAILED, (2, 1): ItemState.PLANNED}
 
-    found = look(CARD, chosen=b"CARD", page=9, past=lambda _: past)
+    found = look(CARD, chosen=b"CARD", long=9, past=lambda _: past)
 
     assert found.absent == [Absent(1, 6, twins=1, compared=10), Absent(2, 16)]
     assert found.asked == 0

@@ -67,9 +67,7 @@ def traced(ingest, strace, tmp_path):
 @pytest.fixture
 def card(shared):
     noise = random.Random(3).randbytes(2 << 20)
-    small = {
-        f"{folder}/IMG_{n:04d}.JPG": noise[n : n + 5000 + n] for folder in FOLDERS[:2] for n in range(SMALL)
-    }
+    small = {f"{folder}/IMG_{n:04d}.JPG": noise[n : n + 5000 + n] for folder in FOLDERS[:2] for n in range(SMALL)}
     return shared.plant("MANY", {**small, "102/CLIP.MOV": noise, "102/SECOND.MOV": noise[1:]})
 
 

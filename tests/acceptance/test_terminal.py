@@ -13,7 +13,9 @@ import pytest
 SIZES = {"A.MOV": 150 << 20, "B.MOV": 150 << 20, "C.JPG": 20_000}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # As in: copying ━━━━━  37 % 1/3 files 512.0 MB/s 1 s left A.MOV
-FRAME = re.compile(r"(?P<phase>copying|finalizing)\W+(?P<share>\d+) % *(?P<done>\d+)/(?P<all>\d+) files(?P<rest>[^\r\n]*)")
+FRAME = re.compile(
+    r"(?P<phase>copying|finalizing)\W+(?P<share>\d+) % *(?P<done>\d+)/(?P<all>\d+) files(?P<rest>[^\r\n]*)"
+)
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -25,7 +27,11 @@ def terminal(ingest):
         ours, theirs = pty.openpty()
         environment = {**ingest.environment, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
         running = subprocess.Popen(
-            ingest.command(*arguments), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs
+            ingest.command(*arguments),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
         )
         os.close(theirs)
         shown = bytearray()

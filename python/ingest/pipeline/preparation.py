@@ -64,9 +64,9 @@ def scan(context: Context) -> None:
         PauseError: a source is no longer there, or the user wants to stop. IngestError: it cannot be read.
     """
     if context.journal.has_scan():
-        counted, found = counts(context.journal), context.journal.count_items()
+        counted, sizes = counts(context.journal), context.journal.count_items().values()
         ended = counted["discovered"] - counted["waiting"]
-        context.meter.known(counted["discovered"], ended, sum(size for _, size in found.values()))
+        context.meter.known(counted["discovered"], ended, sum(size for _, size in sizes))
         return
     context.enter(SessionState.SCANNING)
     context.journal.forget_scan()

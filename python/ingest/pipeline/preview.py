@@ -128,9 +128,7 @@ class Preview:
     def _lines(self, facts: SourceFacts, root: Root) -> Iterator[PlanLine]:
         folder = facts.label
         if self._roots:
-            eyes = Look(
-                self._roots, self._keys, self._database, anew=self._options.duplicates is Duplicates.COPY
-            )
+            eyes = Look(self._roots, self._keys, self._database, anew=self._options.duplicates is Duplicates.COPY)
             found = survey(
                 Card(lambda: self._pages(facts, root)), root, eyes, facts.label,
                 chosen=None, explicit=self._options.label is not None,

@@ -206,8 +206,10 @@ def _numbers(roots: Sequence[Root], label: bytes) -> set[int]:
 
 @dataclass(slots=True)
 class _Fit:
-    """A folder that may be the card's: what is absent there, how many of its media files are there already, and how many
-    bytes of the card are read to be compared.
+    """A folder that may be the card's: what is absent there.
+
+    Attributes:
+        alike: media files that are there already. asked: bytes of the card that are read to be compared.
     """
 
     absent: list[Absent]

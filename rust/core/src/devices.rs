@@ -104,7 +104,9 @@ mod tests {
 
     #[test]
     fn file_systems_on_one_disk_take_turns_and_each_keeps_its_own_flush() {
-        let Some(grouped) = grouped(&[7, 7, 7]) else { return eprintln!("skipped: there is only one file system here") };
+        let Some(grouped) = grouped(&[7, 7, 7]) else {
+            return eprintln!("skipped: there is only one file system here");
+        };
 
         assert_eq!(grouped, [vec![vec![0, 2], vec![1]]]);
     }

@@ -94,7 +94,8 @@ pub fn stage<'py>(
     let volume = volume.as_deref().unwrap_or_default();
     let partial = trails.as_deref().map(|folder| Partial { folder, keys: &keys, volume });
     let disks = disks.as_slice();
-    let options = StageOptions { mode, buffer, threads, disks, together, keep_cache, hashes: wanted, strategy, partial };
+    let options =
+        StageOptions { mode, buffer, threads, disks, together, keep_cache, hashes: wanted, strategy, partial };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {

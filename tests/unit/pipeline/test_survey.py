@@ -337,7 +337,12 @@ def test_where_everything_is_copied_anew_nothing_is_compared(place, look):
 
 def test_of_what_earlier_runs_did_nothing_is_left_to_do_but_to_find_what_waits_for_its_name(place, look):
     archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,))
-    past = {(1, 0): ItemState.FINALIZED, (2, 0): ItemState.VALIDATED, (1, 1): ItemState.FAILED, (2, 1): ItemState.PLANNED}
+    past = {
+        (1, 0): ItemState.FINALIZED,
+        (2, 0): ItemState.VALIDATED,
+        (1, 1): ItemState.FAILED,
+        (2, 1): ItemState.PLANNED,
+    }
 
     found = look(CARD, chosen=b"CARD", long=9, past=lambda _: past)
 

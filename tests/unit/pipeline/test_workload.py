@@ -22,7 +22,9 @@ def counters() -> tuple[int, int, int]:
         pytest.param([Absent(2, 1000), Absent(1, 500)], 0, 3000, id="two archives"),
         pytest.param([Absent(twins=2)], 1000, 1000, id="known to be there: the card is read"),
         pytest.param([Absent(twins=2, compared=1000)], 1000, 2000, id="perhaps there: both are read"),
-        pytest.param([Absent(1, 700, twins=1, compared=300), Absent(2, 1000)], 300, 4000, id="half there on one of two"),
+        pytest.param(
+            [Absent(1, 700, twins=1, compared=300), Absent(2, 1000)], 300, 4000, id="half there on one of two"
+        ),
         pytest.param([], 0, 0, id="nothing"),
     ],
 )

@@ -81,7 +81,8 @@ def test_every_choice_has_its_sentence(cores):
 
     reasons = tune(CopyOptions(), [CARD], [SSD, SHARE, None]).reasons
 
-    for choice in ("worker", "thread", "buffer", "batches", "read mode", "flush together", "flush each", "write-behind", "cache"):
+    flushing = ("flush together", "flush each", "write-behind")
+    for choice in ("worker", "thread", "buffer", "batches", "read mode", *flushing, "cache"):
         assert [reason for reason in reasons if choice in reason.partition(":")[0]], choice
     assert all(": " in reason for reason in reasons)
 

@@ -16,12 +16,12 @@ __version__: str
 
 PAGE_WORDS: int
 """Length of a worker's shared page, in unsigned 64-bit words. Word 0 is the cancel flag (set it to 1), 1 bytes
-read from sources, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when no
-byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
+read from sources to be copied, 2 bytes written to destinations, 3 bytes read back, 4 operations done (moves even when
+no byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
 item that each thread of a call works on (item number + 1, 0 when idle; a call with one thread uses word 5 alone,
-save that devices which are waited for side by side have a word each). In the rest :func:`stage` counts, root by root,
-the bytes that moved there: written, on the device, read back, each time once more; the last word is that of all further
-roots."""
+save that devices which are waited for side by side have a word each), 5 + :data:`THREADS_MAX` bytes of files that
+:func:`prove` hashed as they came. In the rest :func:`stage` counts, root by root, the bytes that moved there: written,
+on the device, read back, each time once more; the last word is that of all further roots."""
 
 BUFFER_MIN: int
 """Smallest buffer, 4 KiB."""
@@ -38,6 +38,13 @@ HASHES: dict[str, int]
 ``sha256``, ``sha512``."""
 TRAIL_LEAST: int
 """Files from this size on leave a trail, 64 MiB."""
+
+SMALL: int
+"""Files below this size are small, 1 MiB: they may be flushed together, and their blocks are not reserved."""
+
+FEW: int
+"""Of fewer small files than this, 32, each is flushed by itself: a flush of the file system waits for what everybody has
+written there."""
 
 Fault: TypeAlias = tuple[str, str, int, bytes, str, list[tuple[int, int]]]
 """What went wrong with one file: ``(kind, operation, errno, path, detail, ranges)``.
@@ -163,6 +170,14 @@ class Root:
         Raises ``OSError``. The caller closes it.
         """
 
+def reliance(path: bytes, *, served: bool = False) -> tuple[bool, bool]:
+    """What the choices of a copy rest on, where a path is (its links are followed).
+
+    First whether one flush of the whole file system may stand for one of each file: it waits for all of it and tells of
+    every write that failed. Then whether what was written can be dropped from memory for good, so that big files can be
+    sent to the device while they are written. ``served`` as for :class:`Root`.
+    """
+
 def stage(
     source: Root,
     roots: Sequence[Root],
@@ -175,6 +190,7 @@ def stage(
     mode: str = "read",
     buffer: int = 1048576,
     threads: int = 1,
+    disks: Sequence[int] = (),
     together: bool = False,
     keep_cache: bool = False,
     hashes: Sequence[str] = (),
@@ -205,8 +221,9 @@ def stage(
     written is no fault. The caller removes trails.
 
     A call works in parts, of up to 1 GiB and 128 open copies (1,000 files where small ones need none): a part is
-    copied, then flushed, then read back. Roots on different devices are flushed and read back side by side, one
-    thread for each; those on one device in turn.
+    copied, then flushed, then read back. Roots on different disks are flushed and read back side by side, one
+    thread for each; those on one disk in turn. Roots of one file system (``st_dev``) are on one disk; ``disks``, if it is
+    given, has a number for each root, and those of one number are, too.
 
     ``mode`` is ``read``, ``mmap`` or ``direct``; the last two fall back to ``read`` where the file system knows
     neither. ``buffer`` is a power of two from :data:`BUFFER_MIN` to :data:`BUFFER_MAX`.
@@ -216,14 +233,14 @@ def stage(
     the digest the standard one. Each thread takes 4 MiB of memory, or a buffer if that is larger. Where the system
     has no thread to give, fewer do the same work.
 
-    ``together`` closes files below 1 MiB as soon as they are written, and flushes those of a part by one syncfs on a
-    descriptor that was opened before them. If it fails, every one of them is removed, with a fault of operation
+    ``together`` closes files below :data:`SMALL` as soon as they are written, and flushes those of a part by one syncfs
+    on a descriptor that was opened before them, if there are :data:`FEW` of them. If it fails, every one of them is removed, with a fault of operation
     ``syncfs``. Where a syncfs cannot be trusted to report errors (Linux before 5.8; servers, FUSE and file systems
-    that are not ext, xfs, f2fs, btrfs or tmpfs) each file is flushed by itself all the same.
+    that are not ext, xfs, f2fs, btrfs or tmpfs: see :func:`reliance`) each file is flushed by itself all the same.
 
     What was read from a source is dropped from the page cache behind the reader, unless ``keep_cache``. Copies of
     1 MiB and more are sent to their device in windows of 8 MiB while they are written, and dropped from the cache, by
-    one thread for each device; a writer waits when its call has 256 MiB before a device (on Linux, where pages can be
+    one thread for each disk; a writer waits when its call has 256 MiB before a disk (on Linux, where pages can be
     dropped for good: not on tmpfs, overlayfs and most of FUSE). Of files below 1 MiB sixteen are opened ahead of their
     turn.
 

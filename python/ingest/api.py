@@ -19,7 +19,7 @@ from ingest.catalog.holdings import all_roots, key_of_root
 from ingest.db.engine import NAME, open_database, read_database
 from ingest.errors import IngestError, MissingError
 from ingest.model.states import SessionState
-from ingest.monitor import Silent
+from ingest.monitor import InOne, Silent
 from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
 from ingest.pipeline.opening import (
     check_destinations,
@@ -126,6 +126,7 @@ def copy(
         with hold(home, identity):
             given_sources = [source for source, _, _ in sources]
             facts = open_session(database, identity, options, given_sources, places, engine.__version__)
+            monitor = InOne(monitor or Silent()) if wait else monitor
             begin = partial(
                 launch, database, facts, sources, destinations, monitor, stopped, SessionState.PENDING, warnings,
                 sharing=sharing,
@@ -188,15 +189,16 @@ def resume(
                     if session is None and fresh.over:
                         continue  # another process was quicker
                     named = session is not None
-                    once = partial(take_up_again, database, fresh, monitor, stopped, rules=rules, named=named)
-                    done = _seen_through(database, fresh.key, once, monitor, stopped, rules) if wait else once()
+                    told = InOne(monitor or Silent()) if wait else monitor
+                    once = partial(take_up_again, database, fresh, told, stopped, rules=rules, named=named)
+                    done = _seen_through(database, fresh.key, once, told, stopped, rules) if wait else once()
                     reports.append(done)
             except IngestError as error:
                 # One session whose disk is away must not keep the next from going on.
                 if len(entries) == 1:
                     raise
-                told = report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
-                reports.append(replace(told, exit_code=error.exit_code, problem=str(error)))
+                left = report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
+                reports.append(replace(left, exit_code=error.exit_code, problem=str(error)))
             if stopped():
                 break
         return reports

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from ingest._native import (
     BUFFER_MAX,
     BUFFER_MIN,
+    FEW,
     HASHES,
     PAGE_WORDS,
+    SMALL,
     THREADS_MAX,
     TRAIL_LEAST,
     Page,
@@ -30,6 +32,7 @@ from ingest._native import (
     pages_in_memory,
     prove,
     publish,
+    reliance,
     root_of,
     settle,
     stage,
@@ -52,8 +55,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BUFFER_MAX",
     "BUFFER_MIN",
+    "FEW",
     "HASHES",
     "PAGE_WORDS",
+    "SMALL",
     "THREADS_MAX",
     "TRAIL_LEAST",
     "Failed",
@@ -72,6 +77,7 @@ __all__ = [
     "pages_in_memory",
     "prove",
     "publish",
+    "reliance",
     "root_of",
     "settle",
     "stage",
@@ -80,8 +86,9 @@ __all__ = [
 
 # Words of a worker's shared page (see PAGE_WORDS in the stub); from CURRENT on there is one per thread of a call.
 CANCEL, READ, COPIED, VERIFIED, OPERATIONS, CURRENT = range(6)
+HASHED = CURRENT + THREADS_MAX
 # And one for each root of a call from here on, the last one being that of all further roots.
-MOVED = CURRENT + THREADS_MAX
+MOVED = HASHED + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,14 @@ def test_progress_never_falls_and_ends_complete(tell, plant, tmp_path, archive):
     assert (steps[-1]["work_done"], steps[-1]["eta"]) == (2 * 300 * 20_000, 0.0)
 
 
-def test_what_needed_no_bytes_is_not_left_open(tell, plant, tmp_path, archive):
+def test_what_is_there_already_is_read_and_told_of(tell, plant, tmp_path, archive):
     card = plant(tmp_path / "CARD", {"a.jpg": b"x" * 20_000, "b.jpg": b"y"})
     assert tell("copy", card, archive).code == 0
 
     assert tell("copy", card, archive, "--events", tmp_path / "log").code == 0
 
     *_, last = [event for event in events((tmp_path / "log").read_text()) if event["event"] == "progress"]
-    assert (last["files_done"], last["files"], last["work_done"], last["work"]) == (2, 2, 0, 0)
+    assert (last["files_done"], last["files"], last["work_done"], last["work"]) == (2, 2, 20_001, 20_001)
 
 
 def test_events_on_stdout_are_all_there_is(ingest, card, archive):

@@ -18,7 +18,7 @@ MISTAKES = [
     ("copy", "card", "archive", "--workers", "two"),
     ("copy", "card", "archive", "--threads", "0"),
     ("copy", "card", "archive", "--batch", "0"),
-    ("copy", "card", "archive", "--batch", "10001"),
+    ("copy", "card", "archive", "--batch", "1001"),
     ("copy", "card", "archive", "--flush", "never"),
     ("copy", "card", "archive", "--cache", "forget"),
     ("copy", "card", "archive", "--read-mode", "telepathy"),

@@ -9,12 +9,14 @@ when there is room again `resume` (or the process that waits) completes it.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -146,6 +148,12 @@ def test_who_waits_goes_on_when_there_is_room(make_card, mounts, shell, check, u
 
     assert (ended.code, ended.document["state"]) == (0, "completed"), ended
     check(card, disk)
+    told = [event for event in map(json.loads, events.read_text().splitlines()) if event["event"] == "progress"]
+    begun = [step["phase"] for step in told].index("copying")
+    for before, after in pairwise(told[begun:]):
+        assert before["files_done"] <= after["files_done"] <= after["files"] == len(FILES)
+        assert before["work_done"] <= after["work_done"] <= after["work"]
+    assert (told[-1]["files_done"], told[-1]["work_done"]) == (len(FILES), told[-1]["work"])
 
 
 def test_who_waits_goes_on_when_a_disk_that_was_full_from_the_start_has_room(

@@ -130,6 +130,49 @@ def test_without_together_every_file_is_flushed_by_itself(cards, disk, traced):
     assert len([call for call in calls if "/staging/" in call and call.startswith("fsync(")]) == 41
 
 
+TURNS = """
+card, one, other, disks = sys.argv[1:]
+names = sorted(os.fsencode(name) for name in os.listdir(card))
+seen = [os.stat(os.path.join(os.fsencode(card), name)) for name in names]
+result = _native.stage(
+    _native.Root(os.fsencode(card)), [_native.Root(os.fsencode(archive)) for archive in (one, other)],
+    list(range(len(names))), names, [one.st_size for one in seen], [one.st_mtime_ns for one in seen],
+    [[b"staging/" + name for name in names] for _ in range(2)], together=True, disks=[int(disk) for disk in disks],
+)
+"""
+
+
+@pytest.mark.parametrize(("disks", "side_by_side"), [("", True), ("01", True), ("00", False)])
+def test_two_file_systems_on_one_disk_take_turns_and_are_flushed_each_in_its_way(
+    card, mounts, traced, tmp_path, disks, side_by_side
+):
+    one, other = mounts.ext4(64), mounts.ext4(64)
+    for number in range(40):
+        card.write(f"{number:02}.xml", b"%d" % number * 1000)
+    card.write("clip.mov", bytes(2 * MIB))
+
+    result, _ = traced(TURNS, card.path, one.path, other.path, disks, trace="fsync,syncfs,read,pread64")
+
+    assert all(copies[4] == {} for copies in result[5])
+    threads: dict[str, list[set[str]]] = {"fsync": [], "syncfs": [], "read": []}
+    lines = (tmp_path / "strace.log").read_text(errors="replace").splitlines()
+    for archive in (one, other):
+        for kind, about in (("fsync", "/staging/clip.mov>"), ("syncfs", ">"), ("read", "/staging/clip.mov>")):
+            mine = [line for line in lines if f"{kind}" in line.partition("(")[0] and f"<{archive.path}{about}" in line]
+            threads[kind].append({line.split()[0] for line in mine})
+    # A flush of a file system waits in a thread of its own, whoever asks for it.
+    assert all(len(asked) == 1 for asked in threads["syncfs"])
+    for kind in ("fsync", "read"):
+        first, second = threads[kind]
+        assert len(first) == len(second) == 1
+        assert (first != second) is side_by_side, kind
+
+
+def test_disks_are_named_for_every_root_or_none(card, disk, stage):
+    with pytest.raises(ValueError, match="disks has 2 entries"):
+        stage(card, [disk], card.write("a", b"x"), disks=[0, 0])
+
+
 def test_a_batch_that_is_cancelled_before_its_flush_leaves_nothing(card, disk, stage, gone):
     names = [card.write(f"{number}.xml", b"x") for number in range(3)]
     page = _native.Page()

@@ -29,6 +29,18 @@ def test_a_cold_proof_names_its_method_and_counts_what_it_read(disk):
     assert page.words()[1:4] == [0, 0, 100_001]
 
 
+def test_a_warm_proof_counts_apart_from_what_is_copied(archive):
+    path = archive.write("clip.mov", b"x" * 100_001)
+    page = _native.Page()
+
+    _native.prove(archive.root(), [path], cold=False, items=[41], page=page)
+
+    words = page.words()
+    assert words[1:4] == [0, 0, 0]
+    assert words[5 : 5 + _native.THREADS_MAX] == [0] * _native.THREADS_MAX, "no thread is busy any more"
+    assert words[5 + _native.THREADS_MAX] == 100_001
+
+
 def test_a_file_that_someone_maps_cannot_be_evicted_and_is_read_around(disk):
     root = disk.root()
     if root.cold != "evicted" or root.magic != 0xEF53:

@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ingest.cli.documents import session_document
 from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size
 from ingest.errors import from_os_error, shown
-from ingest.model.states import SessionState
-from ingest.monitor import Monitor, Progress, Silent
+from ingest.monitor import BEFORE, Monitor, Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
 
-# Phases in which nothing is copied yet: there is no share of the work to show.
-_BEFORE = frozenset({SessionState.PENDING, SessionState.SCANNING, SessionState.PLANNING})
 # Lines in a log want to be few.
 _LINE_SECONDS = 10.0
 
@@ -45,14 +42,15 @@ class Lines(Silent):
         if time.monotonic() - self._last < _LINE_SECONDS:
             return
         self._last = time.monotonic()
-        if progress.phase in _BEFORE:
+        if progress.phase in BEFORE:
             found = f"{progress.files:,} files, {size(progress.work)} found" if progress.files else "looking"
-            complain(f"{progress.phase}: {found}")
+            read = f", {size(progress.work_done)} compared, {size(progress.rate)}/s" if progress.work_done else ""
+            complain(f"{progress.phase}: {found}{read}")
             return
         rest = f", {duration(progress.eta)} left" if progress.eta is not None else ""
         complain(
             f"{progress.phase}: {progress.files_done:,} of {progress.files:,} files, "
-            f"{size(progress.work_done)} of {size(progress.work)} written and read back, {size(progress.rate)}/s{rest}"
+            f"{size(progress.work_done)} of {size(progress.work)} written, read back and compared, {size(progress.rate)}/s{rest}"
         )
 
     def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
@@ -91,7 +89,7 @@ class Bars(Silent):
             self._show(progress)
 
     def _show(self, progress: Progress) -> None:
-        before = progress.phase in _BEFORE
+        before = progress.phase in BEFORE
         current = shown(progress.current[0].rpartition(b"/")[2])[:40] if progress.current else ""
         if len(progress.current) > 1:
             current += f" and {len(progress.current) - 1} more"

@@ -12,6 +12,8 @@ BUFFER_MIN: Final = 4 << 10
 BUFFER_MAX: Final = 64 << 20
 # More processes than this is a slip of the finger.
 MOST_WORKERS: Final = 64
+# Files in a batch, at most: enough that one flush is nothing to each of them. So many are planned at a time, too.
+MOST_BATCH: Final = 1000
 
 _UNITS: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20}
 
@@ -45,10 +47,9 @@ class Duplicates(StrEnum):
 
 
 class Flush(StrEnum):
-    """How a batch of small files is flushed to a destination's device."""
+    """How a batch of small files is flushed to a destination's device: by one request where it can be believed, or each."""
 
     AUTO = "auto"
-    TOGETHER = "together"
     EACH = "each"
 
 
@@ -97,7 +98,7 @@ class CopyOptions:
         exclude: globs of what stays behind; only: globs of what comes, if any are given.
         workers: worker processes. threads: of one worker on one big file.
         buffer: bytes, a power of two from 4 KiB to 64 MiB. batch: files that are copied, flushed and proven together,
-            at most.
+            at most; it ends earlier where 64 MiB are full, and where each file is flushed by itself, at 128 open copies.
         hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
         sums: whether the card's own sum files are checked.
         strategy: `auto` writes every copy's bytes.
@@ -141,7 +142,8 @@ class CopyOptions:
             buffer=stored.get("buffer"),
             read_mode=ReadMode(stored.get("read_mode", "auto")),
             threads=stored.get("threads"),
-            flush=Flush(stored.get("flush", "auto")),
+            # Where a batch can be flushed together it is: what asked for that (`together`) asked for nothing else.
+            flush=Flush.AUTO if stored.get("flush") == "together" else Flush(stored.get("flush", "auto")),
             cache=Cache(stored["cache"]) if stored.get("cache") is not None else None,
             batch=stored.get("batch"),
             hashes=tuple(stored.get("hashes", ())),

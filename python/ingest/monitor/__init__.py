@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ingest.model.states import SessionState
 
 if TYPE_CHECKING:
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
+
+
+# Phases in which it is not known yet what there is to do.
+BEFORE: Final = frozenset({SessionState.PENDING, SessionState.SCANNING, SessionState.PLANNING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +22,10 @@ class Progress:
     """Where a session stands.
 
     Attributes:
-        phase: the session's state. files_done, files: items that have ended, of those found so far.
-        work_done, work: bytes written and read back, summed over destinations, of what there is to do; neither
-            falls while files are copied. Before that, work is what the scan has found.
+        phase: the session's state. files_done, files: items that have ended, in this run or an earlier one, of those found
+            so far.
+        work_done, work: bytes written, read back and compared with what stands there already, summed over destinations,
+            of what this call has to do; neither falls while files are copied. Before that, work is what the scan has found.
         rate: bytes of work per second, lately. eta: seconds, None while unknown.
         current: paths being worked on, one for each thread of a worker that has its own.
     """
@@ -134,3 +141,31 @@ class OneAtATime:
         """Handed on."""
         with self._turn:
             self._monitor.finished(report)
+
+
+class InOne(OneAtATime):
+    """Several runs of one session, told as one: what an earlier run did stays done, whatever the next one starts with."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._last: Progress | None = None
+        self._floor: Progress | None = None
+
+    def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
+        """Another run begins, on top of what was told last."""
+        self._floor = self._last
+        super().started(session, sources, destinations)
+
+    def progress(self, progress: Progress) -> None:
+        """What this run does is added to what was done before it."""
+        floor = self._floor
+        if floor is not None:
+            done = floor.work_done + progress.work_done
+            before = progress.phase in BEFORE
+            over = not before and (progress.work_done, progress.files_done) == (progress.work, progress.files)
+            # A run may have less to do than was left, where somebody else did it: the end puts that right.
+            work = done if over else max(floor.work, done if before else floor.work_done + progress.work)
+            files, ended = max(floor.files, progress.files), max(floor.files_done, progress.files_done)
+            progress = replace(progress, files=files, files_done=ended, work_done=done, work=work)
+        self._last = progress
+        super().progress(progress)

@@ -8,22 +8,21 @@ from ingest.storage.tuning import Tuning, tune
 from ingest.workers.messages import Place, Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ingest.engine import Root
     from ingest.pipeline.context import Context
-    from ingest.pipeline.survey import Absent
+    from ingest.pipeline.survey import Outlook
     from ingest.storage.volumes import Volume
 
     Counters: TypeAlias = Callable[[], tuple[int, int, int]]
 
 
-def tuned(context: Context, absent: dict[int, Absent]) -> Tuning:
+def tuned(context: Context, outlook: Outlook) -> Tuning:
     """What suits the volumes that take part, and what is to be done."""
     standing = {number: one.volume for number, one in context.standing}
     volumes = [standing.get(number) for number in range(len(context.facts.roots))]
-    copies = sum(one.files for one in absent.values()), sum(one.size for one in absent.values())
-    return tune(context.work.options, context.work.volumes, volumes, copies)
+    return tune(context.work.options, context.work.volumes, volumes, outlook.amount)
 
 
 def crew(context: Context, tuning: Tuning) -> tuple[Setup, int]:
@@ -40,26 +39,28 @@ def crew(context: Context, tuning: Tuning) -> tuple[Setup, int]:
     volumes = tuple(volume.identity(root.dev) for root, volume in zip(work.sources, work.volumes, strict=True))
     setup = Setup(
         tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, context.hashes,
-        str(work.sharing.strategy), context.trails_at, keys, volumes,
+        str(work.sharing.strategy), context.trails_at, keys, volumes, tuning.disks,
     )  # fmt: skip
     return setup, tuning.workers
 
 
-def workload(absent: Sequence[Absent], counters: Counters) -> tuple[int, Counters]:
-    """The bytes to be written and read back, and who counts them.
+def workload(outlook: Outlook, counters: Counters) -> tuple[int, Callable[[], int]]:
+    """The bytes to be written, read back and compared, and how many of them are done, by the workers' own count.
 
     Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead.
     """
+    absent = outlook.absent.values()
+    compared = outlook.asked + sum(one.compared for one in absent)
     proven = sum(one.size for one in absent)
     written = proven - sum(one.shared for one in absent)
-    if written or not proven:
-        return written + proven, counters
+    sharing = proven > 0 and not written
 
-    def reading() -> tuple[int, int, int]:
-        read, _, verified = counters()
-        return read, read, verified
+    def done() -> int:
+        read, copied, verified = counters()
+        return (read if sharing else copied) + verified
 
-    return max(one.size for one in absent) + proven, reading
+    once = max((one.size for one in absent), default=0)
+    return (once if sharing else written) + proven + compared, done
 
 
 def _place(root: Root, volume: Volume) -> Place:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ingest.session.journal import Journal
 
 _FRESH = str(ItemState.DISCOVERED)
-# Pages of items that are planned ahead; with PAGE it bounds what waits in memory.
+# Pages of items that are planned ahead; with PAGE it bounds what waits in memory. A lot is cut from one page.
 AHEAD = 2
-PAGE = 1000
+PAGE = SHARD_FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,7 @@ class Intake:
 
     def _work(self) -> None:
         try:
-            # A lot is cut from one page.
-            files, _ = self._sight.limits
-            for page in self._journal.pages(page=PAGE if files <= SHARD_FILES else files, after=self._last):
+            for page in self._journal.pages(page=PAGE, after=self._last):
                 if self._stop.is_set():
                     return
                 planned = self._plan(page)

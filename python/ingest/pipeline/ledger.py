@@ -90,8 +90,12 @@ class Ledger:
         self._digests: list[DigestRow] = []
         self._counters: defaultdict[str, float] = defaultdict(float)
         self._over: list[int] = []
-        self.items_ended = 0
         self.counts = counts(journal)
+
+    @property
+    def items_ended(self) -> int:
+        """How many of the session's items have ended, those of earlier runs and of the scan included."""
+        return self.counts["discovered"] - self.counts["waiting"]
 
     def count(self, **amounts: float) -> None:
         """Add to the session's counters (columns of its row)."""
@@ -130,7 +134,6 @@ class Ledger:
             self.counts[count_key(state)] += 1
         if transfer.item.size >= TRAIL_LEAST:
             self._over.append(transfer.item.number)
-        self.items_ended += 1
 
     def put_lot(self, lot: Lot, root: int) -> None:
         """A lot is proven at a root."""
@@ -160,7 +163,6 @@ class Ledger:
         self.counts["waiting"] -= len(numbers)
         self.counts["finalized"] += len(numbers)
         self._over += [lot.items[each] for each in at if lot.sizes[each] >= TRAIL_LEAST]
-        self.items_ended += len(numbers)
 
     def take_over(self) -> list[int]:
         """Items that left a trail and have ended since this was asked last; to be asked after a commit."""

@@ -1,10 +1,11 @@
 """The meter: true progress, at least twice a second, never backwards.
 
-Work is counted in bytes written and bytes read back, over all destinations, as the workers' shared pages tell it;
-files as they end. A pulse of its own keeps telling while the supervisor's thread waits for a disk.
+Work is counted in bytes written, read back and compared, over all destinations, as the shared pages of those who do it
+tell; files as they end, in whichever run they did. A pulse of its own keeps telling while the supervisor's thread waits
+for a disk.
 
-What is not promised: that the total is right before the end. A file that fails or turns out to be there already was
-counted in and needs no bytes; one that read back wrong is made again, for which the total grows. `end` puts it right.
+What is not promised: that the total is right before the end. A file that fails was counted in and needs no bytes; one
+that reads back wrong, or stands there with other bytes, is made, for which the total grows. `end` puts it right.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from ingest.model.states import SessionState
-from ingest.monitor import Progress
+from ingest.monitor import BEFORE, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +32,12 @@ WINDOW: Final = 10.0
 CALM: Final = 1.0
 # What would take longer than a month at this pace stands still.
 LONGEST: Final = 30 * 86_400.0
-
-
 # A terminal that does not take what is written to it holds up the pulse, but not the end of a session.
 PATIENCE: Final = 1.0
 
 
-def _nothing() -> tuple[int, int, int]:
-    return 0, 0, 0
+def _nothing() -> int:
+    return 0
 
 
 class Meter:
@@ -55,9 +54,10 @@ class Meter:
         self._pulse: threading.Thread | None = None
         self._phase = str(SessionState.PENDING)
         self._files = self._files_done = 0
-        self._work = self._done = 0
+        # Of what is done, `_before` was so before what is counted now.
+        self._work = self._done = self._before = 0
         self._current: tuple[bytes, ...] = ()
-        self._counters: Callable[[], tuple[int, int, int]] = _nothing
+        self._counter: Callable[[], int] = _nothing
         self._samples: deque[tuple[float, int]] = deque()
         self._shown = time.monotonic()
 
@@ -87,16 +87,26 @@ class Meter:
             self._work += sum(item.size for item in items)
         self._mention()
 
-    def plan(self, files: int, work: int, counters: Callable[[], tuple[int, int, int]]) -> None:
-        """So many files there are, so many bytes have to be written and read back.
+    def known(self, files: int, ended: int, size: int) -> None:
+        """What an earlier run has found, and how many files have ended since."""
+        with self._lock:
+            self._files, self._work = files, size
+            self._note(ended, ())
+
+    def look(self, counter: Callable[[], int]) -> None:
+        """Files are read before it is known what there is to do; `counter` as for `plan`."""
+        with self._lock:
+            self._count_on(counter)
+
+    def plan(self, files: int, work: int, counter: Callable[[], int]) -> None:
+        """So many files there are, so many bytes have to be written, read back and compared from now on.
 
         Args:
-            counters: bytes read, written and read back so far; asked from any thread.
+            counter: bytes of that work that are done; asked from any thread.
         """
         with self._lock:
-            self._files, self._work, self._done = files, work, 0
-            self._counters = counters
-            self._samples = deque([(time.monotonic(), 0)])
+            self._count_on(counter)
+            self._files, self._work = files, self._before + work
 
     def show(self, files: int, current: tuple[bytes, ...]) -> None:
         """Files that have ended, paths being worked on."""
@@ -111,8 +121,13 @@ class Meter:
             self._count()
             if whole:
                 self._work = self._done
-            self._counters = _nothing
+            self._before, self._counter = self._done, _nothing
         self._tell(due=True)
+
+    def _count_on(self, counter: Callable[[], int]) -> None:
+        self._count()
+        self._before, self._counter = self._done, counter
+        self._samples = deque([(time.monotonic(), self._done)])
 
     def _note(self, files: int, current: tuple[bytes, ...]) -> None:
         self._files_done = max(self._files_done, files)
@@ -121,8 +136,7 @@ class Meter:
 
     def _count(self) -> None:
         # What a dead worker had under way is made again and counted again: until then what is done stands still.
-        _, written, proven = self._counters()
-        self._done = max(self._done, written + proven)
+        self._done = max(self._done, self._before + self._counter())
         self._work = max(self._work, self._done)
 
     def _mention(self) -> None:
@@ -157,6 +171,8 @@ class Meter:
         since, before = self._samples[0]
         rate = (self._done - before) / (now - since) if now > since else 0.0
         left = self._work - self._done
+        if self._phase in BEFORE:
+            return rate, None
         if left <= 0 and self._files_done >= self._files:
             return rate, 0.0
         # With no bytes left and files still open, something is made again: how much is not known here.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.layouts.naming import label_of
 from ingest.model.digests import HASHES
-from ingest.model.options import BUFFER_MAX, BUFFER_MIN, MOST_WORKERS, CopyOptions
+from ingest.model.options import BUFFER_MAX, BUFFER_MIN, MOST_BATCH, MOST_WORKERS, CopyOptions
 from ingest.model.session import RootFacts, SourceFacts
 from ingest.pipeline.moved import find_root, find_source
 from ingest.session.recognise import require_same_source
@@ -37,8 +37,6 @@ _Found = TypeVar("_Found", Destination, "Destination | None")
 
 # As many as share one file in the engine.
 MOST_THREADS = 32
-# As many as a manifest part has rows.
-MOST_BATCH = 10_000
 
 
 def check_options(options: CopyOptions) -> CopyOptions:

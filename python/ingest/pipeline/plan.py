@@ -42,6 +42,14 @@ def same_mtime(one: int, other: int) -> bool:
     )
 
 
+def known_digest(known: Location | None, seen: Identity) -> bytes | None:
+    """The digest of what stands at a path, if that is still what is known to have been put there."""
+    _, size, mtime, *_ = seen
+    if known is None or known.size != size or not same_mtime(known.mtime_ns, mtime):
+        return None
+    return known.blake3
+
+
 @dataclass(slots=True)
 class Transfer:
     """One item on its way, with its copies that have not ended yet, by root.
@@ -178,11 +186,10 @@ class Planner:
         if isinstance(seen, OSError):
             transfer.troubles[root] = seen
             return True
-        mode, size, mtime, *_ = seen
+        mode, size, *_ = seen
         if not stat.S_ISREG(mode) or size != transfer.item.size or self._duplicates is Duplicates.COPY:
             return False
-        believed = known is not None and known.size == size and same_mtime(known.mtime_ns, mtime)
-        digest = known.blake3 if known is not None and believed else None
+        digest = known_digest(known, seen)
         if digest is not None and transfer.digest is not None and digest != transfer.digest:
             return False
         transfer.compare[root] = digest

@@ -14,15 +14,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ingest import engine
 from ingest.errors import TRANSIENT, IngestError, from_os_error, shown
 from ingest.model.digests import computed
-from ingest.model.options import Lists
+from ingest.model.options import Duplicates, Lists
 from ingest.model.states import SessionState
 from ingest.pipeline.context import PauseError
 from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.survey import Absent, Card, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, Outlook, survey
+from ingest.session.report import counts
 from ingest.storage.claims import Claim, card_place, claim, release
 from ingest.storage.roots import clear_staging
 from ingest.storage.space import room_for, taken_by
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ingest.engine import Root
     from ingest.model.item import Item
     from ingest.model.session import SourceFacts
+    from ingest.model.states import ItemState
     from ingest.pipeline.context import Context
 
 
@@ -60,6 +63,9 @@ def scan(context: Context) -> None:
         PauseError: a source is no longer there, or the user wants to stop. IngestError: it cannot be read.
     """
     if context.journal.has_scan():
+        counted, sizes = counts(context.journal), context.journal.count_items().values()
+        ended = counted["discovered"] - counted["waiting"]
+        context.meter.known(counted["discovered"], ended, sum(size for _, size in sizes))
         return
     context.enter(SessionState.SCANNING)
     context.journal.forget_scan()
@@ -109,8 +115,15 @@ def _pages(context: Context, source: int) -> Iterator[list[Item]]:
         yield page
 
 
-def choose_folders(context: Context) -> dict[int, Absent]:
-    """Choose the card folders; what is not there yet, per root, summed over the sources.
+def _past(context: Context, items: list[Item]) -> dict[tuple[int, int], ItemState]:
+    """How the copies of items stand after earlier runs, by item and place among the roots that take part."""
+    places = {number: place for place, (number, _) in enumerate(context.standing)}
+    found = context.journal.copies_of(items[0].number, items[-1].number)
+    return {(row.item, places[row.root]): row.state for rows in found.values() for row in rows if row.root in places}
+
+
+def choose_folders(context: Context) -> Outlook:
+    """Choose the card folders; what is not there yet, per root, and what is to be compared, summed over the sources.
 
     Raises:
         PauseError: a source or root is no longer there, or the user wants to stop.
@@ -118,11 +131,14 @@ def choose_folders(context: Context) -> dict[int, Absent]:
     context.heed_stop()
     context.enter(SessionState.PLANNING)
     standing = context.standing
-    total = {number: Absent() for number, _ in standing}
+    outlook = Outlook({number: Absent() for number, _ in standing})
     look = Look(
         [destination.root for _, destination in standing], [context.keys[number] for number, _ in standing],
         context.work.database, context.heed_stop, context.journal.note_digests,
+        show=lambda path: context.meter.show(0, (path,)), anew=context.work.options.duplicates is Duplicates.COPY,
+        past=partial(_past, context) if context.facts.run > 1 else None,
     )  # fmt: skip
+    context.meter.look(partial(_hashed, look.page))
     places = sorted((destination.marker.uuid, destination.root) for _, destination in standing)
     for facts, root in zip(context.facts.sources, context.work.sources, strict=True):
         card = Card(partial(_pages, context, facts.number), partial(context.journal.weigh, facts.number))
@@ -138,9 +154,17 @@ def choose_folders(context: Context) -> dict[int, Absent]:
             if found.folder != facts.label:
                 other = f"another card called {shown(facts.label)} is there already"
                 context.work.warn(f"{other}: this one goes to {shown(found.folder)}")
+        outlook.asked += found.asked
         for (number, _), one in zip(standing, found.absent, strict=True):
-            total[number].add(one, shared=(facts.number, number) in context.work.sharing.pairs)
-    return total
+            outlook.absent[number].add(one, shared=(facts.number, number) in context.work.sharing.pairs)
+    context.meter.show(0, ())
+    return outlook
+
+
+def _hashed(page: engine.Page) -> int:
+    """Bytes that were read to compare, on sources and on roots."""
+    words = page.words()
+    return words[engine.HASHED] + words[engine.VERIFIED]
 
 
 def _claim_of(context: Context, source: SourceFacts, root: Root) -> Claim:
@@ -170,11 +194,9 @@ def preflight(context: Context, absent: dict[int, Absent]) -> None:
         PauseError: none is left. IngestError: a root cannot be asked for its room.
     """
     for number, destination in context.standing:
-        files, size = context.journal.staged_size(number)
         proven = context.journal.staged(number)
         parts = context.trails.parts(destination.marker.uuid)
-        begun = taken_by(destination.root, {name: of for name, of in parts.items() if name not in proven})
-        files, size = files + begun[0], size + begun[1]
+        files, size = taken_by(destination.root, {name: of for name, of in parts.items() if name not in proven})
         one = absent[number]
         try:
             descriptor = destination.root.open_folder(b"")

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ingest.errors import from_os_error
+from ingest.model.options import Duplicates
 from ingest.model.states import ItemState
 from ingest.pipeline.plan import Planner, Transfer
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.survey import Absent, Card, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, Outlook, survey
 from ingest.session.rows import Copy
 from ingest.storage.sharing import how, look
 from ingest.storage.space import room_for
@@ -93,6 +94,7 @@ class Preview:
         self._database = database
         self._chosen = Filter.of(options.exclude, options.only)
         self._absent = [Absent() for _ in roots]
+        self._asked = 0
         self.totals = Totals()
 
     def __iter__(self) -> Iterator[PlanLine]:
@@ -116,9 +118,9 @@ class Preview:
                 Need(root.path, absent.files, room.needed_bytes, room.free_bytes, room.enough)
             )
         if self._roots:
-            copies = sum(absent.files for absent in self._absent), sum(absent.size for absent in self._absent)
+            amount = Outlook(dict(enumerate(self._absent)), self._asked).amount
             reason = how(self._options.strategy, self._sharing, *self._volumes)
-            self.totals.how = (*tune(self._options, *self._volumes, copies).reasons, reason)
+            self.totals.how = (*tune(self._options, *self._volumes, amount).reasons, reason)
 
     def _pages(self, facts: SourceFacts, root: Root) -> Iterable[list[Item]]:
         return (found.items for found in scan_source(root, facts, 1, self._chosen) if found.items)
@@ -126,11 +128,13 @@ class Preview:
     def _lines(self, facts: SourceFacts, root: Root) -> Iterator[PlanLine]:
         folder = facts.label
         if self._roots:
+            eyes = Look(self._roots, self._keys, self._database, anew=self._options.duplicates is Duplicates.COPY)
             found = survey(
-                Card(lambda: self._pages(facts, root)), root, Look(self._roots, self._keys, self._database), facts.label,
+                Card(lambda: self._pages(facts, root)), root, eyes, facts.label,
                 chosen=None, explicit=self._options.label is not None,
             )  # fmt: skip
             folder = found.folder
+            self._asked += found.asked
             for number, (whole, one) in enumerate(zip(self._absent, found.absent, strict=True)):
                 whole.add(one, shared=(facts.number, number) in self._sharing.pairs)
         planner = Planner(

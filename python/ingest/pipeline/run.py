@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ingest.model.item import CopyRecord
     from ingest.pipeline.context import Work
     from ingest.pipeline.sentry import Sentry
-    from ingest.pipeline.survey import Absent
+    from ingest.pipeline.survey import Outlook
 
 # How long the supervisor waits for news before it looks around: well below the promised heartbeat of 0.5 s.
 TICK: Final = 0.2
@@ -81,9 +81,9 @@ def _go(context: Context) -> tuple[SessionState, str | None]:
         preparation.try_again(context)
     preparation.scan(context)
     preparation.read_sum_files(context)
-    absent = preparation.choose_folders(context)
-    preparation.preflight(context, absent)
-    board = _copy(context, absent)
+    outlook = preparation.choose_folders(context)
+    preparation.preflight(context, outlook.absent)
+    board = _copy(context, outlook)
     state = finalize.final_state(board, journal)
     finalize.clean_up(board, work.destinations, state, journal, context.trails)
     if differs(journal):
@@ -91,7 +91,7 @@ def _go(context: Context) -> tuple[SessionState, str | None]:
     return state, "; ".join(board.problems) or None
 
 
-def _copy(context: Context, absent: dict[int, Absent]) -> Board:
+def _copy(context: Context, outlook: Outlook) -> Board:
     """Everything moves here: planned items in, batches out, answers in, names and manifest parts out."""
     work, journal, places = context.work, context.journal, context.facts.roots
     context.enter(SessionState.COPYING)
@@ -108,7 +108,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
             for record in told.records() if isinstance(told, CopyColumns) else (told,):
                 work.monitor.ended(record, places[root].path)
 
-    tuning, sources = tuned(context, absent), Sources(work.sources, later=context.facts.run > 1)
+    tuning, sources = tuned(context, outlook), Sources(work.sources, later=context.facts.run > 1)
     setup, count = crew(context, tuning)
     stalls = work.options.stall_copy, work.options.stall_validate
     with Supervisor(setup, count, *stalls) as workers, context.sentry.follow(workers.moved):
@@ -126,7 +126,7 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         limits = (tuning.shard_files, SHARD_BYTES)
         sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if context.facts.run > 1 else None)
         intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
-        context.meter.plan(ledger.counts["discovered"], *workload(list(absent.values()), workers.counters))
+        context.meter.plan(ledger.counts["discovered"], *workload(outlook, workers.counters))
 
         def look_around() -> None:
             nonlocal intake

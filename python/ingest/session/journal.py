@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, case, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import (
@@ -192,22 +192,6 @@ class Journal(Tally):
         )
         with self.database.read() as connection:
             return {staging for staging in connection.scalars(query) if staging is not None}
-
-    def staged_size(self, root: int) -> tuple[int, int]:
-        """How many files, and bytes, of a root are proven and wait for their names: they have their room already.
-
-        What shares its source's bytes counts with none.
-        """
-        joined = copies.join(items, and_(items.c.session == copies.c.session, items.c.item == copies.c.item))
-        own = case((copies.c.strategy.in_(("reflink", "hardlink")), 0), else_=items.c.size)
-        query = (
-            select(func.count(), func.coalesce(func.sum(own), 0))
-            .select_from(joined)
-            .where(copies.c.session == self.key, copies.c.root == root, copies.c.state == ItemState.VALIDATED)
-        )
-        with self.database.read() as connection:
-            number, size = connection.execute(query).one()
-            return int(number), int(size)
 
     def folders(self, page: int = 100) -> Iterator[list[Folder]]:
         """All folders, children before their parents, in pages."""

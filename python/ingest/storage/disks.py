@@ -28,10 +28,13 @@ class Disk:
         rotational: it spins; None for a virtual disk. Older kernels say 0 of every one and newer ones 1, for the
             same disk: a guest cannot know what its host keeps it on.
         removable: it can be pulled out of its reader.
+        lies_on: the whole disks that it is made of in the end, by their folders in sysfs: itself, if it is a real one.
+            What lies on the same one shares its arm.
     """
 
     rotational: bool | None
     removable: bool
+    lies_on: frozenset[str] = frozenset()
 
 
 def disk_of(device: int, sysfs: str = "/sys") -> Disk | None:
@@ -43,7 +46,7 @@ def disk_of(device: int, sysfs: str = "/sys") -> Disk | None:
     if spinning is None:
         return None
     rotational = None if _virtual(folder, sysfs) else spinning == "1"
-    return Disk(rotational, _read(f"{folder}/removable") == "1")
+    return Disk(rotational, _read(f"{folder}/removable") == "1", _bottom(folder, sysfs))
 
 
 def _virtual(folder: str, sysfs: str, layer: int = 0) -> bool:
@@ -53,6 +56,12 @@ def _virtual(folder: str, sysfs: str, layer: int = 0) -> bool:
     if layer == _MOST_LAYERS:
         return False
     return any(_virtual(below, sysfs, layer + 1) for below in _below(folder, sysfs))
+
+
+def _bottom(folder: str, sysfs: str, layer: int = 0) -> frozenset[str]:
+    """The disks at the bottom of a pile of them."""
+    below = _below(folder, sysfs) if layer < _MOST_LAYERS else []
+    return frozenset().union(*(_bottom(one, sysfs, layer + 1) for one in below)) if below else frozenset((folder,))
 
 
 def _below(folder: str, sysfs: str) -> list[str]:

@@ -1,23 +1,40 @@
-"""How to work with a volume: buffer, concurrency, flushes, read mode. Each choice has its reason here, and an option.
+"""How to work with a volume: buffer, concurrency, flushes, read mode. Each choice has its reason here, and a sentence.
 
-Every number stands next to the measurement or the document that it comes from.
+What a user could want otherwise has an option too: `--workers`, `--threads`, `--buffer`, `--batch`, `--read-mode`,
+`--flush`, `--cache`. The rest follows from what is true of the storage, or is fixed, because on no storage that was met
+another value was better. Every number stands next to the measurement or the document that it comes from.
+
+Told, and no choice: *write-behind* (`rust/core/src/behind.rs`). Where a file system's pages can be dropped, big copies go
+to the device while they are written; elsewhere write-back starts when the file is whole. Two archives on one disk that
+seeks take turns (`rust/core/src/devices.rs`).
+
+Fixed in the engine, each with its reason and its measurement where it stands:
+
+- `SMALL` (sink.rs), 1 MiB: smaller files are flushed together and get no blocks reserved; for them those calls cost more
+  than they save.
+- `AHEAD` (copy.rs), 16: so many small files are opened and asked for before their turn.
+- `FEW` (stage.rs), 32: fewer small files than that are flushed one by one, whatever the file system.
+- `WINDOW`, `MOST` (behind.rs): 8 MiB are sent to the device at a time, 256 MiB may wait before it.
+
+And here: `SHARD_BYTES`, `SHARD_FILES` and `MMAP_MIN`, below.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ingest.model.options import Cache, CopyOptions, Flush, ReadMode
+from ingest.engine import FEW
+from ingest.model.options import MOST_BATCH, Cache, CopyOptions, Flush, ReadMode
 from ingest.storage.volumes import Storage, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The seeds' figure for local disks, and what measures best here: a buffer that stays in the second-level cache
-# between the read, the hash and the write (README, "Figures": 64 KiB against 1 MiB).
+# The seeds' figure for local disks: a buffer that stays in the second-level cache between the read, the hash and the
+# write (facts, "Speed": BLAKE3 takes 10 GB/s from there, 7.9 from further away). Beside 256 KiB and 1 MiB the difference
+# is small, and changes with the disk: `python benches/figures.py` measures it (section `choices`).
 LOCAL_BUFFER: Final = 64 << 10
 # Fewer round trips (seed 000). Measured on sshfs over loopback (2-core virtual machine, busy with other work), medians
 # of the ratios to 1 MiB in interleaved rounds: 64 KiB, 256 KiB, 4 MiB took 0.86, 0.78, 1.01 of its time to the share
@@ -38,8 +55,8 @@ MOST_THREADS: Final = 8
 MMAP_MIN: Final = 1 << 20
 # A shard is as many files as share one flush: with 1,000 of them a flush of the whole file system costs 0.64 of
 # `cp -r` and `sync`, each file's own 2.1 (facts, 20,000 x 16 KiB). Bounded in bytes, so that proven files get their
-# names every few seconds.
-SHARD_FILES: Final = 1000
+# names every few seconds, and several workers have something to do on a card of a few hundred clips.
+SHARD_FILES: Final = MOST_BATCH
 # On a share each file is a flush and several round trips of its own: a smaller batch loses nothing, and what a
 # connection that breaks throws away is less.
 NETWORK_SHARD_FILES: Final = 256
@@ -47,10 +64,6 @@ SHARD_BYTES: Final = 64 << 20
 # A job of fewer files and bytes than this is done by one worker before a second one has started.
 TINY_FILES: Final = 16
 TINY_BYTES: Final = 16 << 20
-# Where one syncfs tells of every failed write since the descriptor was opened: the kernel says so since 5.8, for file
-# systems that write through the block layer's own cache.
-_TOGETHER_TYPES: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
-_TOGETHER_KERNEL: Final = (5, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,7 @@ class Tuning:
         workers: processes. threads: of each, within one big file.
         buffer: bytes. shard_files: files in a batch, at most.
         together: per root, in the order given: one flush of the file system for a batch, instead of one per file.
+        disks: per root a number, equal for those that lie on one disk and take turns.
         keep_cache: what was read of the sources stays in memory.
         reasons: one sentence per choice, for the curious (`ingest scan` shows them).
     """
@@ -70,6 +84,7 @@ class Tuning:
     buffer: int
     shard_files: int
     together: tuple[bool, ...]
+    disks: tuple[int, ...]
     keep_cache: bool
     reasons: tuple[str, ...]
 
@@ -95,7 +110,8 @@ def tune(
     threads, why_threads = _threads(options, every, cores)
     buffer, why_buffer = _buffer(options, every, network=network)
     if options.batch is not None:
-        shard, why_shard = options.batch, f"batches of {options.batch} files: asked for"
+        shard = min(options.batch, SHARD_FILES)
+        why_shard = f"batches of {shard} files: asked for"
     else:
         shard = NETWORK_SHARD_FILES if network else SHARD_FILES
         why_shard = f"batches of {shard} files: " + (
@@ -105,8 +121,11 @@ def tune(
     keep, why_cache = _cache(options, sources)
     reading = dict.fromkeys(_reading(options, volume)[1] for volume in sources)
     flushing = dict.fromkeys(why for _, why in flushes)
-    reasons = (why_workers, why_threads, why_buffer, why_shard, *reading, *flushing, why_cache)
-    return Tuning(workers, threads, buffer, shard, tuple(together for together, _ in flushes), keep, reasons)
+    behind = dict.fromkeys(_behind(volume) for volume in roots if volume is not None)
+    disks, turns = _turns(roots)
+    reasons = (why_workers, why_threads, why_buffer, why_shard, *reading, *flushing, *behind, *turns, why_cache)
+    together = tuple(together for together, _ in flushes)
+    return Tuning(workers, threads, buffer, shard, together, disks, keep, reasons)
 
 
 def _tiny(files: int, size: int) -> bool:
@@ -187,30 +206,43 @@ def _threads(options: CopyOptions, every: Sequence[Volume], cores: int) -> tuple
 def _flush(options: CopyOptions, volume: Volume | None) -> tuple[bool, str]:
     """Whether a batch of small files reaches this root's device by one flush of the whole file system.
 
-    One syncfs instead of a thousand fsyncs, where it can be believed. It also writes what other programs have
-    written there, which is why `--flush each` exists. On exFAT and on what is not known each file is flushed on its
-    own. Where syncfs does not tell of a failed write (shares, FUSE, Linux before 5.8) it is never relied on, whatever
-    was asked for: that a name means flushed bytes is no choice.
+    One syncfs instead of a thousand fsyncs, where it can be believed: the engine knows where (`volume.rs`). It also
+    writes what other programs have written there, which is why `--flush each` exists. Where syncfs does not tell of a
+    failed write (shares, FUSE, exFAT, the unknown, Linux before 5.8) there is no such choice: that a name means flushed
+    bytes is none.
     """
     if volume is None:
         return False, "flush each: an archive that is away"
-    if volume.storage is Storage.NETWORK or volume.remote or volume.daemon:
-        return False, f"flush each: {volume.type or 'a share'} does not answer for a batch"
-    if _kernel() < _TOGETHER_KERNEL:
-        return False, "flush each: this system does not tell what failed in a batch"
-    if options.flush is not Flush.AUTO:
-        return options.flush is Flush.TOGETHER, f"flush {options.flush}: asked for"
-    if volume.type not in _TOGETHER_TYPES:
-        return False, f"flush each: {volume.type or 'an unknown file system'} is not known to answer for a batch"
-    return True, f"flush together: {volume.type} answers for a batch"
+    if options.flush is Flush.EACH:
+        return False, "flush each: asked for"
+    if not volume.together:
+        return False, f"flush each: {volume.type or 'an unknown file system'} is not known to answer for a batch here"
+    return True, f"flush together: {volume.type} answers for a batch, from {FEW} small files on"
 
 
-def _kernel() -> tuple[int, int]:
-    """The Linux kernel's version; (0, 0) elsewhere."""
-    if not hasattr(os, "uname") or os.uname().sysname != "Linux":
-        return 0, 0
-    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+def _behind(volume: Volume) -> str:
+    """When written bytes go to the device: while the file is written, where that frees memory at once."""
+    name = volume.type or "an unknown file system"
+    if volume.evictable:
+        return f"write-behind on {name}: big copies go to the device while they are written, and leave memory"
+    return f"no write-behind on {name}: its pages cannot be dropped, so write-back starts when the file is whole"
+
+
+def _turns(roots: Sequence[Volume | None]) -> tuple[tuple[int, ...], list[str]]:
+    """Which roots take turns, and why: those on one spinning disk, be it on two partitions of it.
+
+    Two streams would make it seek. On other disks each file system is flushed and read back beside the others.
+    """
+    disks = list(range(len(roots)))
+    for number, one in enumerate(roots):
+        for earlier, other in enumerate(roots[:number]):
+            spins = one is not None and other is not None and (one.rotational or other.rotational)
+            if spins and one is not None and other is not None and one.disks & other.disks:
+                joined = {disks[number], disks[earlier]}
+                disks = [min(joined) if disk in joined else disk for disk in disks]
+    shared = len(set(disks)) < len(disks)
+    why = ["one archive after the other: they lie on one spinning disk, and it seeks"] if shared else []
+    return tuple(disks), why
 
 
 def _cache(options: CopyOptions, sources: Sequence[Volume]) -> tuple[bool, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ingest import engine
 from ingest.errors import shown
 from ingest.storage.disks import disk_of
 from ingest.storage.filesystems import by_device, uuid_at
@@ -72,7 +73,10 @@ class Volume:
         type: the file system, as the kernel names it; empty if unknown.
         rotational: True for a spinning disk, None if unknown (`storage.disks` says when).
         fs_uuid: the file system's own UUID, None if it has none or the system hides it.
-        block: it lies on a disk of this machine that the kernel knows, whatever that is made of.
+        block: it lies on a disk of this machine that the kernel knows, whatever that is made of. disks: which, by name;
+            several where one is made of several (RAID, LVM).
+        together: one flush of its file system may stand for one of each file. evictable: what was written there can be
+            dropped from memory (`engine.reliance`).
         read_only: nothing can be written there, whoever asks.
         name_limit: the longest name as the file system claims it, in bytes; None if it does not say. What it really
             takes is found by trying (`storage.features`): FAT claims 1,530.
@@ -89,6 +93,9 @@ class Volume:
     name_limit: int | None = None
     buffer: int | None = None
     workers: int | None = None
+    disks: frozenset[str] = frozenset()
+    together: bool = False
+    evictable: bool = False
 
     @property
     def remote(self) -> bool:
@@ -113,7 +120,7 @@ class Volume:
     @property
     def served(self) -> bool:
         """A FUSE daemon forwards it to a server, whose memory is out of our reach anyway."""
-        return self.type.startswith("fuse.") and self.remote
+        return _served(self.type)
 
     def same_as(self, other: Volume) -> bool | None:
         """Whether both are one file system; None where the system does not tell.
@@ -135,6 +142,10 @@ class Volume:
             # These get another device number each time they are mounted.
             return b"%b %b" % (self.type.encode(), self.mount.origin)
         return b"device %d" % device
+
+
+def _served(kind: str) -> bool:
+    return kind.startswith("fuse.") and kind in NETWORK_TYPES
 
 
 def _unescape(field: bytes) -> bytes:
@@ -216,8 +227,10 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
     block = disk is not None and storage is not Storage.NETWORK
     # What lives in memory makes up another one each time it is mounted.
     own = None if kind in MEMORY_TYPES else uuid_at(path) or by_device(device)
+    together, evictable = engine.reliance(path, served=_served(kind))
     return Volume(
         mount, storage, kind, disk.rotational if disk and block else None, own, block,
         read_only=bool((mount and mount.read_only) or (claims and claims.f_flag & os.ST_RDONLY)),
         name_limit=claims.f_namemax if claims and claims.f_namemax > 0 else None,
+        disks=disk.lies_on if disk and block else frozenset(), together=together, evictable=evictable,
     )  # fmt: skip

@@ -28,7 +28,8 @@ class Setup:
     """What a worker is told when it starts.
 
     Attributes:
-        buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
+        buffer: bytes. threads: within one big file. disks: a number for each root, equal for those that take turns; empty
+            where each is worked on by itself. together: roots on which a batch of small files may be flushed
             by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
             the order of `ingest.model.digests.ALGORITHMS`. strategy: how copies come to be on the
             source's own file system: `copy`, `reflink` or `hardlink`.
@@ -47,6 +48,7 @@ class Setup:
     trails: bytes | None = None
     keys: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
+    disks: tuple[int, ...] = ()
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Words of the page that count bytes in all.
-COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED)
+COUNTED: Final = (engine.READ, engine.COPIED, engine.VERIFIED, engine.HASHED)
 # And those that count what has moved at one place.
 FLOWS: Final = (*COUNTED, *range(engine.MOVED, engine.PAGE_WORDS))
 
@@ -39,7 +39,7 @@ class Slot:
     waiting: dict[int, Request] = field(default_factory=dict)
     answered: bool = False
     seen: tuple[int, ...] = ()
-    settled: tuple[int, ...] = (0, 0, 0)
+    settled: tuple[int, ...] = (0, 0, 0, 0)
     moved: float = 0.0
     flowed: dict[int, float] = field(default_factory=dict)
     proving: bool = False
@@ -54,7 +54,7 @@ class Slot:
     @property
     def items(self) -> list[int]:
         """What its threads work on: a word each, the item's number + 1, 0 when idle."""
-        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT : engine.MOVED] if word))
+        return list(dict.fromkeys(word - 1 for word in self.words[engine.CURRENT : engine.HASHED] if word))
 
     def note(self, now: float) -> bool:
         """Look at the page; whether anything has changed since the last time."""

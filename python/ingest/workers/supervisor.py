@@ -240,15 +240,15 @@ class Supervisor:
             self._slots[self._slots.index(slot)] = heir
 
     def counters(self) -> tuple[int, int, int]:
-        """Bytes read, written and read back by all workers so far; may be asked from any thread.
+        """Bytes read to be copied, written, and read back or compared by all workers so far; may be asked from any thread.
 
         Of a dead worker only what it has answered for counts: the rest is done again. So they can fall.
         """
         with self._books:
-            read, copied, verified = (
+            read, copied, verified, hashed = (
                 self._past[word] + sum(slot.words[word] for slot in self._slots) for word in COUNTED
             )
-        return read, copied, verified
+        return read, copied, verified + hashed
 
     def current(self) -> list[int]:
         """The items being worked on now, by every thread of every worker, each once."""

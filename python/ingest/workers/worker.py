@@ -121,7 +121,8 @@ class Worker:
                 staged = engine.stage(
                     self._source(request.source), [self._root(r) for r in request.roots], request.items, request.paths,
                     request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=setup.buffer,
-                    threads=setup.threads, together=not (request.single or setup.together.isdisjoint(request.roots)),
+                    threads=setup.threads, disks=[setup.disks[r] for r in request.roots] if setup.disks else (),
+                    together=not (request.single or setup.together.isdisjoint(request.roots)),
                     keep_cache=setup.keep_cache, hashes=setup.hashes, strategy=setup.strategy, page=page,
                     **self._partial(request),
                 )  # fmt: skip

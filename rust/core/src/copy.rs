@@ -1,6 +1,7 @@
 //! Phase one of a part: each file is read once, hashed, and written to every root.
 
 use crate::content::Content;
+use crate::devices;
 use crate::error::{Error, Kind, Result};
 use crate::flush::Copy;
 use crate::place::Place;
@@ -111,12 +112,9 @@ impl Work<'_> {
         bytes_read: &mut u64,
     ) -> Result<(Vec<Result<Sink>>, Start)> {
         let places: Vec<_> = staging.iter().enumerate().map(|(root, path)| self.place(root, path)).collect();
-        self.buffers(self.devices.len().max(1));
-        let devices = &self.devices;
-        let behind = |root: usize| {
-            let device = devices.iter().find(|device| device.roots.contains(&root));
-            device.and_then(|device| device.behind.as_ref())
-        };
+        self.buffers(self.disks.len().max(1));
+        let disks = &self.disks;
+        let behind = |root: usize| devices::behind(disks, root);
         let Some(trails) = self.trails.as_ref().filter(|_| transfer.size >= trail::LEAST) else {
             let sharing = &mut self.sharing;
             let (page, source) = (self.page, &*source);
@@ -129,8 +127,8 @@ impl Work<'_> {
             };
             return Ok((places.into_iter().enumerate().map(&mut create).collect(), Start::default()));
         };
-        let shared: Vec<&[usize]> = self.devices.iter().map(|device| device.roots.as_slice()).collect();
-        let attempt = Attempt { trails, transfer, roots: self.roots, staging, devices: &shared, page: self.page };
+        let shared: Vec<Vec<usize>> = disks.iter().map(|disk| disk.roots().collect()).collect();
+        let attempt = Attempt { trails, transfer, roots: self.roots, staging, disks: &shared, page: self.page };
         attempt.begin(source, places, &mut self.buffers, bytes_read, behind)
     }
 

@@ -20,8 +20,9 @@ const VERIFIED: usize = 3;
 const OPERATIONS: usize = 4;
 /// The first of as many words as a call may have threads.
 const ITEM: usize = 5;
+const HASHED: usize = ITEM + THREADS_MAX;
 /// The first of as many words as are left, one for each root of a call; the last is that of all further roots.
-pub(crate) const MOVED: usize = ITEM + THREADS_MAX;
+pub(crate) const MOVED: usize = HASHED + 1;
 const ROOTS: usize = WORDS - MOVED;
 const _: () = assert!(MOVED < WORDS);
 
@@ -96,7 +97,7 @@ impl Page {
         self.word(CANCEL).load(Ordering::Relaxed) != 0
     }
 
-    /// Counts bytes read from a source.
+    /// Counts bytes read from a source to be copied.
     pub fn read(&self, bytes: usize) {
         self.add(READ, bytes);
     }
@@ -123,6 +124,11 @@ impl Page {
         if let Some(root) = self.root {
             self.add(MOVED + root.min(ROOTS - 1), bytes);
         }
+    }
+
+    /// Counts bytes of a file that was hashed where it is, as it came.
+    pub fn hashed(&self, bytes: usize) {
+        self.add(HASHED, bytes);
     }
 
     /// Counts an operation that moves no bytes (an open, a flush, a rename): the sign of life between files.

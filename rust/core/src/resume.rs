@@ -51,8 +51,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) roots: &'a [&'a Root],
     /// This attempt's names.
     pub(crate) staging: &'a [&'a [u8]],
-    /// Roots that share a device, and are read in turn.
-    pub(crate) devices: &'a [&'a [usize]],
+    /// Roots that share a disk, and are read in turn.
+    pub(crate) disks: &'a [Vec<usize>],
     pub(crate) page: &'a Page,
 }
 
@@ -142,7 +142,7 @@ impl Attempt<'_> {
         [self.trails.partial.folder, b"/", &self.name()].concat()
     }
 
-    /// Looks into all parts but those of which nothing is shown, one device beside the other.
+    /// Looks into all parts but those of which nothing is shown, one disk beside the other.
     fn prove(
         &self,
         parts: &[Option<Part>],
@@ -152,7 +152,7 @@ impl Attempt<'_> {
         trail: Option<&Trail>,
         buffers: &mut [Buffer],
     ) -> Proofs {
-        let work: Vec<_> = self.devices.iter().zip(buffers).collect();
+        let work: Vec<_> = self.disks.iter().zip(buffers).collect();
         let proofs = side_by_side(work, |thread, (roots, buffer)| {
             self.page.item(thread, Some(self.transfer.item));
             let one = |&root: &usize| {

@@ -15,7 +15,7 @@ use crate::progress::Page;
 /// Files below this size are small: they may be closed before their flush and flushed together (3,000 of 16 KiB on ext4:
 /// 0.05 s instead of 0.28 s). Larger ones get their blocks reserved, and go to the device while they are written; below,
 /// those calls cost more than they save.
-pub(crate) const SMALL: u64 = 1 << 20;
+pub const SMALL: u64 = 1 << 20;
 
 /// What is waited for at a time before a file is flushed: a line that takes 100 KB/s shows within ten seconds, which is
 /// the watch's deadline, that it moves. Of what has arrived, a thousand of these are asked for in a millisecond.

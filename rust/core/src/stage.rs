@@ -10,7 +10,7 @@ use crate::buffer::{buffer_is_valid, Buffer};
 use crate::clone::{Sharing, Strategy};
 use crate::conclude::conclude;
 use crate::copy::AHEAD;
-use crate::devices::{devices, Device};
+use crate::devices::{disks, Device, Disk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flush::{flush, Column, Copy};
@@ -37,7 +37,7 @@ const CLOSED: usize = 1000;
 
 /// Fewer small files than this in a part are flushed one by one: a flush of the file system waits for what everybody
 /// has written there, and a card of clips with a sidecar each has a handful per part.
-const FEW: usize = 32;
+pub const FEW: usize = 32;
 
 /// A part of a batch ends after this many bytes, so that proof follows the copy soon, and a failing device is
 /// noticed before much is written to it in vain.
@@ -47,7 +47,7 @@ const BYTES: u64 = 1 << 30;
 ///
 /// `staging[r][i]` is where file `i` goes on `roots[r]`. Within a part of the batch all files are written first,
 /// then sent to the device together, then flushed, then read back: a flush per small file right after its write
-/// costs 2 to 3.5 times as much. Devices are waited for side by side, one thread for each; what one device holds is
+/// costs 2 to 3.5 times as much. Disks are waited for side by side, one thread for each; what one disk holds is
 /// read back by `threads`, or their share of them.
 ///
 /// Fails as a whole only for arguments that do not fit together (`EINVAL`); everything else is said per file.
@@ -61,13 +61,14 @@ pub fn stage(
 ) -> Result<Batch> {
     let fits = staging.len() == roots.len()
         && staging.iter().all(|paths| paths.len() == transfers.len())
-        && options.partial.is_none_or(|partial| partial.keys.len() == roots.len());
+        && options.partial.is_none_or(|partial| partial.keys.len() == roots.len())
+        && (options.disks.is_empty() || options.disks.len() == roots.len());
     if !fits || !buffer_is_valid(options.buffer) || !(1..=THREADS_MAX).contains(&options.threads) {
         let detail = "columns of different length, or a bad buffer size or number of threads";
         return Err(Error::refused("stage", source.path().to_vec(), libc::EINVAL, detail));
     }
     let big = transfers.iter().any(|transfer| transfer.size >= SMALL);
-    let mut devices = devices(roots, options.together, big);
+    let mut disks = disks(roots, options.disks, options.together, big);
     // Parts of clones and links are no parts: who shares its source's bytes has all of them at once.
     let written = options.strategy == Strategy::Copy;
     let large = transfers.iter().any(|transfer| transfer.size >= trail::LEAST);
@@ -75,12 +76,12 @@ pub fn stage(
     let mut batch = Batch { staged: Vec::with_capacity(transfers.len()), spent: Spent::default() };
     thread::scope(|scope| {
         let mut end = End(Vec::new());
-        for device in &mut devices {
-            let Some(behind) = device.behind.clone() else { continue };
+        for disk in &mut disks {
+            let Some(behind) = disk.behind.clone() else { continue };
             end.0.push(Arc::clone(&behind));
             if start(scope, "behind", move || behind.run(page)).is_none() {
                 // Pages go as the system pleases.
-                device.behind = None;
+                disk.behind = None;
             }
         }
         let beside = transfers.iter().any(|transfer| transfer.size >= lanes::LEAST);
@@ -91,7 +92,7 @@ pub fn stage(
             roots,
             sources: Parents::new(source),
             targets: roots.iter().map(|root| Parents::new(root)).collect(),
-            devices,
+            disks,
             sharing: Sharing::new(options.strategy),
             trails: trails.and_then(Trails::open),
             buffers: Vec::new(),
@@ -124,7 +125,7 @@ pub(crate) struct Work<'a> {
     pub(crate) trails: Option<Trails<'a>>,
     pub(crate) sources: Parents<'a>,
     pub(crate) targets: Vec<Parents<'a>>,
-    pub(crate) devices: Vec<Device>,
+    pub(crate) disks: Vec<Disk>,
     pub(crate) sharing: Sharing,
     /// As many as there are threads, made when they are needed.
     pub(crate) buffers: Vec<Buffer>,
@@ -134,9 +135,13 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.disks.iter().flat_map(|disk| &disk.devices)
+    }
+
     /// How many of these transfers are worked on together, at least one.
     fn part_length(&self, transfers: &[Transfer<'_>]) -> usize {
-        let together = self.devices.iter().all(|device| device.together);
+        let together = self.devices().all(|device| device.together);
         let most = (OPEN / self.roots.len().max(1)).max(1);
         let (mut bytes, mut open) = (0_u64, 0);
         let fits = |transfer: &&Transfer<'_>| {
@@ -157,9 +162,9 @@ impl Work<'_> {
             let together = many && device.together;
             together.then(|| self.roots[device.roots[0]].open_beneath(b"").ok().map(Arc::new)).flatten()
         };
-        let barriers: Vec<Option<Arc<Dir>>> = self.devices.iter().map(barrier).collect();
+        let barriers: Vec<Option<Arc<Dir>>> = self.devices().map(barrier).collect();
         let mut closes = vec![false; self.roots.len()];
-        for (device, barrier) in self.devices.iter().zip(&barriers) {
+        for (device, barrier) in self.devices().zip(&barriers) {
             device.roots.iter().for_each(|&root| closes[root] = barrier.is_some());
         }
         let mut staged = Vec::with_capacity(part.len());
@@ -188,7 +193,7 @@ impl Work<'_> {
         batch.spent.reading_back += lap(&mut clock);
     }
 
-    /// Phase two: one thread per device waits for it.
+    /// Phase two: one thread per disk waits for it, for one file system after the other.
     fn flush(
         &self,
         part: &[Transfer<'_>],
@@ -196,36 +201,47 @@ impl Work<'_> {
         barriers: &[Option<Arc<Dir>>],
     ) -> Vec<Column<Written>> {
         let mut columns: Vec<_> = columns.into_iter().map(Some).collect();
-        let take = |device: &Device| device.roots.iter().filter_map(|&root| columns[root].take()).collect::<Vec<_>>();
-        let work: Vec<_> = self.devices.iter().map(take).collect();
-        let (devices, page) = (&self.devices, self.page);
-        let flushed = side_by_side(work, |device, columns| {
-            flush(part, columns, &devices[device].roots, barriers[device].clone(), device, page)
+        let mut barriers = barriers.iter().cloned();
+        let mut work = Vec::with_capacity(self.disks.len());
+        for disk in &self.disks {
+            let mut devices = Vec::with_capacity(disk.devices.len());
+            for device in &disk.devices {
+                let own: Vec<_> = device.roots.iter().filter_map(|&root| columns[root].take()).collect();
+                devices.push((&device.roots, own, barriers.next().flatten()));
+            }
+            work.push(devices);
+        }
+        let flushed = side_by_side(work, |thread, devices| {
+            let mut flushed = Vec::new();
+            for (roots, columns, barrier) in devices {
+                let done = flush(part, columns, roots, barrier, thread, self.page);
+                flushed.extend(roots.iter().copied().zip(done));
+            }
+            flushed
         });
-        let mut flushed: Vec<_> = flushed.into_iter().map(Vec::into_iter).collect();
-        let device_of = |root| self.devices.iter().position(|device| device.roots.contains(&root));
-        // Each device gives its columns back in the order of its roots.
-        (0..self.roots.len()).filter_map(|root| flushed[device_of(root)?].next()).collect()
+        let mut flushed: Vec<_> = flushed.into_iter().flatten().collect();
+        flushed.sort_unstable_by_key(|(root, _)| *root);
+        flushed.into_iter().map(|(_, column)| column).collect()
     }
 
-    /// Phase three: every copy is read back, each device by threads of its own.
+    /// Phase three: every copy is read back, each disk by threads of its own.
     fn read_back(
         &mut self,
         part: &[Transfer<'_>],
         digests: &[Option<Digest>],
         columns: &[Column<Written>],
     ) -> Vec<Outcome> {
-        if self.devices.is_empty() {
+        if self.disks.is_empty() {
             return Vec::new();
         }
-        let share = (self.options.threads / self.devices.len()).max(1);
+        let share = (self.options.threads / self.disks.len()).max(1);
         let (source, roots, page) = (self.source, self.roots, self.page);
-        let count = share * self.devices.len();
+        let count = share * self.disks.len();
         self.buffers(count);
         let proofs = Proofs { source, roots, part, digests, step: self.options.buffer, page };
-        let work: Vec<_> = self.devices.iter().zip(self.buffers.chunks_mut(share)).collect();
-        let outcomes = side_by_side(work, |index, (device, buffers)| {
-            let columns: Vec<_> = device.roots.iter().map(|&root| (root, &columns[root])).collect();
+        let work: Vec<_> = self.disks.iter().zip(self.buffers.chunks_mut(share)).collect();
+        let outcomes = side_by_side(work, |index, (disk, buffers)| {
+            let columns: Vec<_> = disk.roots().map(|root| (root, &columns[root])).collect();
             proofs.prove(&columns, buffers, index * share)
         });
         outcomes.into_iter().flatten().collect()

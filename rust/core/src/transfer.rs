@@ -41,9 +41,12 @@ pub struct StageOptions<'a> {
     pub mode: Mode,
     /// Bytes moved at a time: a power of two from [`crate::BUFFER_MIN`] to [`crate::BUFFER_MAX`].
     pub buffer: usize,
-    /// Threads that share big files and reading back, from 1 to [`THREADS_MAX`]; waiting for several devices takes one
+    /// Threads that share big files and reading back, from 1 to [`THREADS_MAX`]; waiting for several disks takes one
     /// for each besides.
     pub threads: usize,
+    /// A number for each root, equal for those on one disk that seeks: they take turns. Empty: only roots of one file
+    /// system do.
+    pub disks: &'a [usize],
     /// Small files of a part are flushed together, by one request for the whole file system.
     pub together: bool,
     /// What is read from the source may stay in the page cache.
@@ -67,6 +70,7 @@ impl Default for StageOptions<'_> {
             mode: Mode::Read,
             buffer: 1 << 20,
             threads: 1,
+            disks: &[],
             together: false,
             keep_cache: false,
             hashes: Algorithms::NONE,

@@ -122,7 +122,7 @@ fn in_order(
                 if method.is_some() {
                     page.verified(read);
                 } else {
-                    page.read(read);
+                    page.hashed(read);
                 }
                 if bytes == size && read < buffer.len() {
                     break;

@@ -96,6 +96,22 @@ pub fn flushes_together(magic: u64) -> bool {
     platform::sync_all_tells() && (DIRECT.contains(&magic) || TOGETHER.contains(&magic))
 }
 
+/// What the choices of a copy rest on, where a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reliance {
+    /// One flush of the whole file system may stand for one of each file.
+    pub together: bool,
+    /// What was written can be dropped from memory, for good.
+    pub evictable: bool,
+}
+
+/// What may be relied on where this path is (its links are followed): nothing, where the file system is not known.
+#[must_use]
+pub fn reliance(path: &[u8], served: bool) -> Reliance {
+    let magic = platform::magic_at(path);
+    Reliance { together: flushes_together(magic), evictable: coldness(magic, served).evictable }
+}
+
 /// What may be claimed on the file system with this statfs(2) number.
 ///
 /// Everything else is never cold: tmpfs and ramfs live in memory; overlayfs has an empty mapping while the real

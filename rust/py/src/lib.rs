@@ -19,6 +19,7 @@ mod page;
 mod process;
 mod prove;
 mod publish;
+mod reliance;
 mod root;
 mod settle;
 mod stage;
@@ -51,6 +52,8 @@ mod _native {
     #[pymodule_export]
     use crate::publish::publish;
     #[pymodule_export]
+    use crate::reliance::reliance;
+    #[pymodule_export]
     use crate::root::Root;
     #[pymodule_export]
     use crate::settle::settle;
@@ -69,6 +72,10 @@ mod _native {
     const THREADS_MAX: usize = ingest_core::THREADS_MAX;
     #[pymodule_export]
     const TRAIL_LEAST: u64 = ingest_core::TRAIL_LEAST;
+    #[pymodule_export]
+    const SMALL: u64 = ingest_core::SMALL;
+    #[pymodule_export]
+    const FEW: usize = ingest_core::FEW;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

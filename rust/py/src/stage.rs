@@ -33,11 +33,11 @@ type PyStaged<'py> = (
 #[pyfunction]
 #[pyo3(signature = (
     source, roots, items, paths, sizes, mtimes, staging, *,
-    mode="read", buffer=1_048_576, threads=1, together=false, keep_cache=false, hashes=Vec::new(), strategy="copy",
-    trails=None, keys=Vec::new(), volume=None, page=None
+    mode="read", buffer=1_048_576, threads=1, disks=Vec::new(), together=false, keep_cache=false, hashes=Vec::new(),
+    strategy="copy", trails=None, keys=Vec::new(), volume=None, page=None
 ))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, together=False, keep_cache=False, hashes=(), strategy='copy', trails=None, keys=(), volume=b'', page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, disks=(), together=False, keep_cache=False, hashes=(), strategy='copy', trails=None, keys=(), volume=b'', page=None)"
 )]
 // One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
@@ -53,6 +53,7 @@ pub fn stage<'py>(
     mode: &str,
     buffer: usize,
     threads: usize,
+    disks: Vec<usize>,
     together: bool,
     keep_cache: bool,
     hashes: Vec<String>,
@@ -70,6 +71,9 @@ pub fn stage<'py>(
     }
     if trails.is_some() {
         equal_lengths(&[("roots", roots.len()), ("keys", keys.len())])?;
+    }
+    if !disks.is_empty() {
+        equal_lengths(&[("roots", roots.len()), ("disks", disks.len())])?;
     }
     valid_buffer(buffer)?;
     if !(1..=THREADS_MAX).contains(&threads) {
@@ -89,7 +93,9 @@ pub fn stage<'py>(
     let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
     let volume = volume.as_deref().unwrap_or_default();
     let partial = trails.as_deref().map(|folder| Partial { folder, keys: &keys, volume });
-    let options = StageOptions { mode, buffer, threads, together, keep_cache, hashes: wanted, strategy, partial };
+    let disks = disks.as_slice();
+    let options =
+        StageOptions { mode, buffer, threads, disks, together, keep_cache, hashes: wanted, strategy, partial };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {

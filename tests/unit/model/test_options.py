@@ -23,7 +23,7 @@ options = st.builds(
     threads=st.none() | st.integers(1, 64),
     flush=st.sampled_from(Flush),
     cache=st.none() | st.sampled_from(Cache),
-    batch=st.none() | st.integers(1, 10_000),
+    batch=st.none() | st.integers(1, 1000),
     partial=st.sampled_from(Partial),
 )
 
@@ -73,6 +73,10 @@ def test_a_session_of_the_first_version_has_the_defaults_of_today():
 
     assert (back.duplicates, back.workers, back.read_mode) == (Duplicates.COPY, 2, ReadMode.READ)
     assert (back.threads, back.flush, back.cache) == (None, Flush.AUTO, None)
+
+
+def test_a_session_that_asked_for_one_flush_where_there_is_one_anyway_gets_it():
+    assert CopyOptions.from_json('{"flush": "together"}').flush is Flush.AUTO
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,15 @@ def drain(intake):
 
 
 def test_lots_hold_as_many_files_as_was_asked_for(session, item, planner):
-    session.add(*[item(number) for number in range(1, 3001)])
-    intake = Intake(session.journal, planner, [0], 1, Sight(SIGHT.mode, (2500, 1 << 40)))
+    session.add(*[item(number) for number in range(1, 1301)])
+    intake = Intake(session.journal, planner, [0], 1, Sight(SIGHT.mode, (400, 1 << 40)))
     lots, limit = [], time.monotonic() + PATIENCE
     while not intake.exhausted and time.monotonic() < limit:
         lots += intake.take().lots
         threading.Event().wait(0.001)
 
-    assert [len(lot.items) for lot in lots] == [2500, 500]
+    # A lot is cut from one page.
+    assert [len(lot.items) for lot in lots] == [400, 400, 200, 300]
 
 
 def test_items_come_in_order_and_planned(session, item, planner, monkeypatch):

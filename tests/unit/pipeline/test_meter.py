@@ -36,8 +36,8 @@ class Pages:
     def __init__(self) -> None:
         self.written = self.proven = 0
 
-    def __call__(self) -> tuple[int, int, int]:
-        return 0, self.written, self.proven
+    def __call__(self) -> int:
+        return self.written + self.proven
 
 
 @pytest.fixture
@@ -144,6 +144,38 @@ def test_a_scan_counts_up(clock, watcher, item):
     assert [(p.files, p.work, p.work_done) for p in watcher.told] == [(1, 100, 0), (2, 200, 0), (3, 300, 0)]
     assert watcher.told[0].phase == "scanning"
     assert all(p.eta is None and p.rate == 0.0 for p in watcher.told)
+
+
+def test_what_is_read_to_plan_is_told_and_stays_done(clock, watcher, pages, item):
+    meter = Meter(watcher)
+    meter.found([item(1, size=1000)])
+    meter.enter(SessionState.PLANNING)
+    looked = Pages()
+    meter.look(looked)
+    clock.now += 2
+    looked.written, looked.proven = 100, 20
+    meter.show(0, (b"doubtful.mp4",))
+    looked.proven = 60
+    meter.enter(SessionState.COPYING)
+    meter.plan(1, 40, pages)
+    clock.now += 2
+    pages.written = 30
+    meter.show(0, ())
+
+    before, after = watcher.told
+    assert (before.phase, before.work_done, before.work, before.rate, before.eta) == ("planning", 120, 1000, 60, None)
+    assert before.current == (b"doubtful.mp4",)
+    assert (after.work_done, after.work, after.rate, after.eta) == (190, 200, 15, pytest.approx(10 / 15))
+
+
+def test_a_session_that_is_taken_up_begins_where_it_stood(clock, watcher):
+    meter = Meter(watcher)
+    meter.known(10, 7, 500)
+    clock.now += 1
+    meter.show(0, ())
+
+    (told,) = watcher.told
+    assert (told.files_done, told.files, told.work_done, told.work) == (7, 10, 0, 500)
 
 
 def test_before_anything_is_known_nothing_is_claimed(clock, watcher):

@@ -10,7 +10,7 @@ from ingest.errors import IngestError
 from ingest.media.kinds import kind_of
 from ingest.model.item import Item
 from ingest.model.states import ItemState
-from ingest.pipeline.survey import Absent, Card, Look, survey
+from ingest.pipeline.survey import Absent, Card, Look, Outlook, survey
 
 NOON = 1_700_000_000_000_000_000
 
@@ -24,13 +24,13 @@ def place(begin):
 def look(place):
     """Surveys a card that holds these files."""
 
-    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, page=2, keys=True, **more):
+    def asked(files: dict[bytes, bytes], *, chosen=None, explicit=False, mtime_ns=NOON, long=2, keys=True, **more):
         card = place.sources[0]
         items = []
         for number, (name, data) in enumerate(files.items(), 1):
             card.put(name, data, mtime_ns)
             items.append(Item(number, 0, name, len(data), mtime_ns, kind_of(name), ItemState.DISCOVERED))
-        pages = [items[start : start + page] for start in range(0, len(items), page)]
+        pages = [items[start : start + long] for start in range(0, len(items), long)]
         eyes = Look(
             [tree.root for tree in place.roots], [root.key for root in place.facts.roots], place.database if keys else None, **more
         )  # fmt: skip
@@ -227,7 +227,9 @@ def test_what_is_missing_is_counted_per_root(place, look):
     archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,))
     archive(place, b"CARD", CARD, roots=(1,))
 
-    assert look(CARD).absent == [Absent(2, 16), Absent(0, 0)]
+    (one, other) = look(CARD).absent
+    assert (one.files, one.size) == (2, 16)
+    assert (other.files, other.size) == (0, 0)
 
 
 def test_a_file_of_another_size_does_not_count_as_there(place, look):
@@ -253,6 +255,110 @@ def test_what_does_not_come_is_not_missing(place):
 def test_without_a_journal_the_archive_itself_is_asked(place, look):
     archive(place, b"CARD", CARD, mtime_ns=NOON + 5_000_000_000)
     assert look(CARD, keys=False).folder == b"CARD"
+
+
+# What is to be compared
+
+
+def recorded(place, *paths: bytes, mtime_ns: int = NOON) -> None:
+    """The journal knows what the first archive holds at these paths of the card."""
+    rows = [
+        {
+            "root": place.facts.roots[0].key, "path": b"CARD/" + path, "blake3": engine.blake3(CARD[path]),
+            "size": len(CARD[path]), "mtime_ns": mtime_ns, "managed": 1, "verify_method": "evicted", "verified_at": 1,
+            "session": 1, "item": number,
+        } for number, path in enumerate(paths, 1)
+    ]  # fmt: skip
+    with place.database.write() as connection:
+        put_locations(connection, rows)
+
+
+def test_what_is_there_already_is_read_on_the_card_once_and_on_each_archive(place, look):
+    archive(place, b"CARD", CARD)
+
+    found = look(CARD)
+
+    assert found.absent == [Absent(twins=3, compared=25), Absent(twins=3, compared=25)]
+    assert found.asked == 25
+
+
+def test_of_what_is_known_to_be_there_only_the_card_is_read(place, look):
+    archive(place, b"CARD", CARD)
+    recorded(place, b"DCIM/A.MP4", b"INDEX.XML")
+
+    found = look(CARD)
+
+    assert found.absent == [Absent(twins=3, compared=10), Absent(twins=3, compared=25)]
+    assert found.asked == 25
+
+
+def test_what_was_changed_since_it_was_recorded_is_read_again(place, look):
+    archive(place, b"CARD", CARD)
+    recorded(place, *CARD, mtime_ns=NOON + 7_000_000_000)
+
+    assert look(CARD).absent[0].compared == 25
+
+
+def test_half_a_card_is_half_compared_and_half_copied(place, look):
+    archive(place, b"CARD", {b"DCIM/B.MP4": CARD[b"DCIM/B.MP4"]})
+
+    found = look(CARD)
+
+    assert found.absent == [Absent(2, 15, twins=1, compared=10)] * 2
+    assert found.asked == 10
+    assert Outlook(dict(enumerate(found.absent)), found.asked).amount == (6, 60)
+
+
+def test_what_was_hashed_to_find_the_folder_is_not_read_on_the_card_again(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, mtime_ns=NOON + 5_000_000_000)
+    archive(place, b"CARD", {b"DCIM/B.MP4": CARD[b"DCIM/B.MP4"]})
+
+    assert look(CARD).asked == 10
+
+
+def test_a_name_that_other_known_bytes_have_is_no_twin(place):
+    archive(place, b"CARD", CARD, roots=(0,))
+    recorded(place, b"DCIM/A.MP4")
+    other = Item(1, 0, b"DCIM/A.MP4", 9, NOON, kind_of(b"A.MP4"), ItemState.DISCOVERED, blake3=engine.blake3(b"other"))
+
+    eyes = Look([place.roots[0].root], [place.facts.roots[0].key], place.database)
+    found = survey(Card(lambda: [[other]]), place.sources[0].root, eyes, b"CARD", chosen=b"CARD", explicit=False)
+
+    assert (found.absent, found.asked) == ([Absent(1, 9)], 0)
+
+
+def test_where_everything_is_copied_anew_nothing_is_compared(place, look):
+    archive(place, b"CARD", CARD)
+
+    found = look(CARD, anew=True)
+
+    assert (found.absent, found.asked) == ([Absent(3, 25), Absent(3, 25)], 0)
+
+
+def test_of_what_earlier_runs_did_nothing_is_left_to_do_but_to_find_what_waits_for_its_name(place, look):
+    archive(place, b"CARD", {b"DCIM/A.MP4": CARD[b"DCIM/A.MP4"]}, roots=(0,))
+    past = {
+        (1, 0): ItemState.FINALIZED,
+        (2, 0): ItemState.VALIDATED,
+        (1, 1): ItemState.FAILED,
+        (2, 1): ItemState.PLANNED,
+    }
+
+    found = look(CARD, chosen=b"CARD", long=9, past=lambda _: past)
+
+    assert found.absent == [Absent(1, 6, twins=1, compared=10), Absent(2, 16)]
+    assert found.asked == 0
+
+
+def test_what_is_hashed_is_shown_and_counted(place, look):
+    archive(place, b"CARD", CARD, roots=(0,), mtime_ns=NOON + 5_000_000_000)
+    page, shown = engine.Page(), []
+
+    look(CARD, page=page, show=shown.append)
+
+    words = page.words()
+    assert shown == [b"DCIM/A.MP4", b"CARD/DCIM/A.MP4", b"DCIM/B.MP4", b"CARD/DCIM/B.MP4"]
+    assert (words[engine.HASHED], words[engine.VERIFIED]) == (19, 19)
 
 
 # What cannot be asked

@@ -208,21 +208,7 @@ def test_only_proven_copies_have_staging_files_worth_keeping(begin, item):
     )
 
     assert session.journal.staged(0) == {b"s1", b"s5"}
-    assert session.journal.staged_size(0) == (2, 6)
     assert session.journal.staged(1) == {b"s4"}
-
-
-def test_staging_files_that_share_their_sources_bytes_have_taken_no_room(begin, item):
-    session = begin()
-    session.add(*[item(number, size=10**number) for number in range(1, 5)])
-    session.put(
-        *[
-            Copy(number, 0, ItemState.VALIDATED, staging=b"s", strategy=strategy)
-            for number, strategy in enumerate(("copy", "reflink", "hardlink", None), 1)
-        ]
-    )
-
-    assert session.journal.staged_size(0) == (4, 10**1 + 10**4)
 
 
 def test_a_transaction_that_fails_puts_nothing(session, item):

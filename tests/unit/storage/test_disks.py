@@ -41,14 +41,16 @@ def sysfs(tmp_path):
 def test_a_real_disk_is_believed(sysfs, says, rotational):
     sda = sysfs.add("8:0", "pci0/ata1/block/sda", queue__rotational=says, removable="0", device__model="WDC WD40EFRX")
 
-    assert sysfs.disk(sda) == Disk(rotational=rotational, removable=False)
+    found = sysfs.disk(sda)
+    assert (found.rotational, found.removable) == (rotational, False)
 
 
 def test_a_partition_is_its_disk(sysfs):
     sysfs.add("8:16", "usb1/block/sdb", queue__rotational="1", removable="1")
     part = sysfs.add("8:17", "usb1/block/sdb/sdb1", partition="1")
 
-    assert sysfs.disk(part) == Disk(rotational=True, removable=True)
+    found = sysfs.disk(part)
+    assert (found.rotational, found.removable) == (True, True)
 
 
 @pytest.mark.parametrize("says", ["0", "1"])
@@ -56,7 +58,8 @@ def test_a_partition_is_its_disk(sysfs):
 def test_nobody_in_a_guest_knows_whether_a_virtual_disk_spins(sysfs, name, says):
     disk = sysfs.add("254:0", f"pci0/virtio1/block/{name}", queue__rotational=says, removable="0")
 
-    assert sysfs.disk(disk) == Disk(rotational=None, removable=False)
+    found = sysfs.disk(disk)
+    assert (found.rotational, found.removable) == (None, False)
 
 
 @pytest.mark.parametrize("model", ["Virtual Disk", "Virtual disk", "VMware Virtual S QEMU HARDDISK", "QEMU HARDDISK", "VBOX HARDDISK"])  # fmt: skip
@@ -117,3 +120,34 @@ def test_disks_that_lie_on_each_other_have_an_end(sysfs):
 def test_what_sysfs_does_not_know_is_no_disk(sysfs, device):
     assert sysfs.disk(device) is None
     assert disk_of(device, "/nowhere") is None
+
+
+# What lies on what
+
+
+def test_two_partitions_lie_on_one_disk_and_another_disk_is_another(sysfs):
+    sda = sysfs.add("8:0", "ata1/block/sda", queue__rotational="1")
+    parts = [sysfs.add(f"8:{number}", f"ata1/block/sda/sda{number}", partition=str(number)) for number in (1, 2)]
+    sdb = sysfs.add("8:16", "ata2/block/sdb", queue__rotational="1")
+
+    one, other, whole = (sysfs.disk(device).lies_on for device in (*parts, sda))
+    assert one == other == whole
+    assert len(one) == 1
+    assert not one & sysfs.disk(sdb).lies_on
+
+
+def test_what_is_made_of_disks_lies_on_each_of_them(sysfs):
+    sda = sysfs.add("8:0", "ata1/block/sda", queue__rotational="1")
+    sysfs.add("8:1", "ata1/block/sda/sda1", partition="1")
+    sdb = sysfs.add("8:16", "ata2/block/sdb", queue__rotational="1")
+    sysfs.add("9:0", "virtual/block/md0", below=["ata1/block/sda/sda1", "ata2/block/sdb"], queue__rotational="1")
+    crypt = sysfs.add("253:0", "virtual/block/dm-0", below=["virtual/block/md0"], queue__rotational="1")
+
+    assert sysfs.disk(crypt).lies_on == sysfs.disk(sda).lies_on | sysfs.disk(sdb).lies_on
+
+
+def test_a_circle_of_disks_lies_on_something(sysfs):
+    sysfs.add("253:0", "virtual/block/dm-0", below=["virtual/block/dm-1"], queue__rotational="1")
+    circle = sysfs.add("253:1", "virtual/block/dm-1", below=["virtual/block/dm-0"], queue__rotational="1")
+
+    assert len(sysfs.disk(circle).lies_on) == 1

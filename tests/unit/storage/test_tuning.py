@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from ingest.model.options import Cache, CopyOptions, Flush, ReadMode
+from ingest.engine import FEW
+from ingest.model.options import MOST_BATCH, Cache, CopyOptions, Flush, ReadMode
 from ingest.storage.tuning import (
     LOCAL_BUFFER,
     LOCAL_WORKERS,
@@ -26,7 +26,9 @@ MOUNT = Mount(1, b"/", b"/mnt/x", "ext4", b"/dev/sdz1", read_only=False)
 
 def volume(storage: Storage = Storage.LOCAL, kind: str = "ext4", *, spinning: bool | None = False) -> Volume:
     block = storage is not Storage.NETWORK and kind not in ("tmpfs", "fuse.mergerfs", "")
-    return Volume(MOUNT, storage, kind, spinning, None, block)
+    # As the engine says of these types.
+    together, evictable = kind in ("ext4", "tmpfs"), kind in ("ext4", "exfat", "nfs4")
+    return Volume(MOUNT, storage, kind, spinning, None, block, together=together, evictable=evictable)
 
 
 SSD = volume()
@@ -46,14 +48,6 @@ def cores(monkeypatch):
         monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(number)), raising=False)
 
     return have
-
-
-@pytest.fixture
-def kernel(monkeypatch):
-    def be(release: str, system: str = "Linux") -> None:
-        monkeypatch.setattr("os.uname", lambda: SimpleNamespace(sysname=system, release=release), raising=False)
-
-    return be
 
 
 @pytest.mark.parametrize(
@@ -87,7 +81,8 @@ def test_every_choice_has_its_sentence(cores):
 
     reasons = tune(CopyOptions(), [CARD], [SSD, SHARE, None]).reasons
 
-    for choice in ("worker", "thread", "buffer", "batches", "read mode", "flush together", "flush each", "cache"):
+    flushing = ("flush together", "flush each", "write-behind")
+    for choice in ("worker", "thread", "buffer", "batches", "read mode", *flushing, "cache"):
         assert [reason for reason in reasons if choice in reason.partition(":")[0]], choice
     assert all(": " in reason for reason in reasons)
 
@@ -168,6 +163,10 @@ def test_a_batch_is_of_as_many_files_as_was_asked_for(place):
     assert "batches of 17 files: asked for" in tuned.reasons
 
 
+def test_a_batch_that_an_older_session_asked_for_is_no_larger_than_one_can_be():
+    assert tune(CopyOptions(batch=10_000), [SSD], [SSD]).shard_files == SHARD_FILES == MOST_BATCH
+
+
 @pytest.mark.parametrize(
     ("absent", "options", "workers"),
     [
@@ -194,55 +193,73 @@ def test_what_is_said_of_the_read_mode_is_what_is_done(source):
     assert told.partition(":")[0] == f"read mode {read_mode(CopyOptions(), source, 1 << 30)}"
 
 
-@pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"])
-def test_file_systems_that_tell_what_failed_are_flushed_together(kernel, kind):
-    kernel("6.1.0-13-amd64")
+@pytest.mark.parametrize("root", [SSD, DISK, STICK, MEMORY])
+def test_where_one_flush_answers_for_a_batch_there_is_one_and_its_sentence_says_for_how_many(root):
+    tuned = tune(CopyOptions(), [SSD], [root])
 
-    assert tune(CopyOptions(), [SSD], [volume(kind=kind)]).together == (True,)
-
-
-@pytest.mark.parametrize(
-    "root", [SHARE, CARD, DAEMON, MEMORY, UNKNOWN, volume(kind="zfs"), volume(kind="overlay"), volume(kind="fuseblk")]
-)
-def test_others_are_flushed_file_by_file(kernel, root):
-    kernel("6.1.0")
-
-    assert tune(CopyOptions(), [SSD], [root]).together == (False,)
+    assert tuned.together == (True,)
+    assert f"flush together: {root.type} answers for a batch, from {FEW} small files on" in tuned.reasons
 
 
-@pytest.mark.parametrize(
-    ("release", "system", "together"),
-    [
-        ("5.8.0", "Linux", True),
-        ("5.10.1-arch", "Linux", True),
-        ("10.0", "Linux", True),
-        ("5.7.19", "Linux", False),
-        ("4.19.0-26", "Linux", False),
-        ("strange", "Linux", False),
-        ("23.4.0", "Darwin", False),
-    ],
-)
-def test_one_flush_is_believed_from_linux_5_8_on(kernel, release, system, together):
-    kernel(release, system)
+@pytest.mark.parametrize("root", [SHARE, CARD, DAEMON, UNKNOWN, volume(kind="zfs"), volume(kind="fuseblk")])
+def test_elsewhere_each_file_is_flushed_and_no_option_changes_that(root):
+    tuned = tune(CopyOptions(), [SSD], [root])
 
-    assert tune(CopyOptions(), [SSD], [SSD]).together == (together,)
-    assert tune(CopyOptions(flush=Flush.TOGETHER), [SSD], [SSD]).together == (together,)
+    assert tuned.together == (False,)
+    assert [told for told in tuned.reasons if told.startswith("flush")] == [
+        f"flush each: {root.type or 'an unknown file system'} is not known to answer for a batch here"
+    ]
+    assert set(Flush) == {"auto", "each"}
 
 
-def test_each_archive_is_flushed_in_its_own_way(kernel):
-    kernel("6.1.0")
+def test_each_by_itself_can_be_asked_for():
+    tuned = tune(CopyOptions(flush=Flush.EACH), [SSD], [SSD, SHARE])
 
+    assert tuned.together == (False, False)
+    assert "flush each: asked for" in tuned.reasons
+
+
+def test_each_archive_is_flushed_in_its_own_way():
     assert tune(CopyOptions(), [SSD], [SSD, SHARE, None, STICK]).together == (True, False, False, True)
 
 
-@pytest.mark.parametrize(
-    ("root", "together"),
-    [(volume(kind="zfs"), True), (CARD, True), (SSD, True), (SHARE, False), (DAEMON, False), (volume(kind="fuseblk"), False)],
-)  # fmt: skip
-def test_one_flush_is_never_relied_on_where_it_hides_errors(kernel, root, together):
-    kernel("6.1.0")
+# When written bytes go to the device
 
-    assert tune(CopyOptions(flush=Flush.TOGETHER), [SSD], [root]).together == (together,)
+
+def test_it_is_told_when_big_copies_go_to_the_device():
+    reasons = tune(CopyOptions(), [SSD], [SSD, DISK, MEMORY, None]).reasons
+
+    assert [told for told in reasons if "write-behind" in told] == [
+        "write-behind on ext4: big copies go to the device while they are written, and leave memory",
+        "no write-behind on tmpfs: its pages cannot be dropped, so write-back starts when the file is whole",
+    ]
+
+
+# Who takes turns
+
+
+def on(*disks: str, spinning: bool | None = True) -> Volume:
+    return replace(volume(spinning=spinning), disks=frozenset(disks))
+
+
+@pytest.mark.parametrize(
+    ("roots", "disks"),
+    [
+        pytest.param([on("sda"), on("sda")], (0, 0), id="two partitions of a spinning disk"),
+        pytest.param([on("sda"), on("sdb")], (0, 1), id="two spinning disks"),
+        pytest.param([on("nvme0", spinning=False), on("nvme0", spinning=False)], (0, 1), id="one that does not seek"),
+        pytest.param([on("vda", spinning=None), on("vda", spinning=None)], (0, 1), id="one that is not known to"),
+        pytest.param([on("sda"), None, on("sda")], (0, 1, 0), id="one that is away between them"),
+        pytest.param([on("sda"), on("sdb"), on("sda", "sdb")], (0, 0, 0), id="a RAID of both joins them"),
+        pytest.param([on("sda"), on("sda", spinning=None)], (0, 0), id="what is known of one is true of the other"),
+        pytest.param([SHARE, SHARE, DISK, DISK], (0, 1, 2, 3), id="disks that are not known are nobody's neighbours"),
+    ],
+)
+def test_archives_on_one_spinning_disk_take_turns(roots, disks):
+    tuned = tune(CopyOptions(), [SSD], roots)
+
+    assert tuned.disks == disks
+    assert any("spinning disk, and it seeks" in told for told in tuned.reasons) is (len(set(disks)) < len(disks))
 
 
 @pytest.mark.parametrize(
@@ -324,6 +341,5 @@ def test_of_several_places_the_fewest_workers_and_the_largest_buffer_hold(cores)
     assert (tuned.workers, tuned.buffer) == (5, 1 << 15)
 
 
-@pytest.mark.parametrize("flush", list(Flush))
-def test_a_share_that_is_called_local_is_still_flushed_file_by_file(flush):
-    assert tune(CopyOptions(flush=flush), [SSD], [replace(SHARE, storage=Storage.LOCAL)]).together == (False,)
+def test_a_share_that_is_called_local_is_still_flushed_file_by_file():
+    assert tune(CopyOptions(), [SSD], [replace(SHARE, storage=Storage.LOCAL)]).together == (False,)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest import engine
 from ingest.storage import volumes
 from ingest.storage.disks import Disk
 from ingest.storage.volumes import NETWORK_TYPES, Mount, Storage, Volume, mount_of, mounts, place_of, volume_of
@@ -254,6 +255,14 @@ def test_a_tmpfs_is_memory():
 
     assert volume.memory
     assert (volume.type, volume.rotational, volume.fs_uuid, volume.block) == ("tmpfs", None, None, False)
+
+
+def test_what_may_be_relied_on_is_the_engine_s_word_on_the_folder(tmp_path):
+    folder = os.fsencode(tmp_path)
+
+    volume = volume_of(folder)
+
+    assert (volume.together, volume.evictable) == engine.reliance(folder)
 
 
 def test_the_disk_that_tests_run_on_is_found(tmp_path):

@@ -75,14 +75,19 @@ def run(
         typer.Option(
             "--batch",
             metavar="FILES",
-            help="Files that are copied, flushed and proven together, 1 to 10,000. [default: from the storage]",
+            help="Files copied, flushed and proven together: at most so many (1 to 1,000); fewer when 64 MiB are full."
+            " [default: from the storage]",
             show_default=False,
         ),
     ] = None,
     read_mode: Annotated[ReadMode, typer.Option("--read-mode", help="How sources are read.")] = ReadMode.AUTO,
     flush: Annotated[
         Flush,
-        typer.Option("--flush", help="How small files reach the device: a batch in one flush, or each in its own."),
+        typer.Option(
+            "--flush",
+            help="How small files reach the device: auto flushes a batch at once where the file system answers for all of"
+            " it, else each by itself.",
+        ),
     ] = Flush.AUTO,
     cache: Annotated[
         Cache | None,

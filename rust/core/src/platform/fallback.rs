@@ -183,6 +183,10 @@ pub(crate) fn magic(_dir: &Dir) -> u64 {
     0
 }
 
+pub(crate) fn magic_at(_path: &[u8]) -> u64 {
+    0
+}
+
 pub(crate) fn sync_all_tells() -> bool {
     false
 }

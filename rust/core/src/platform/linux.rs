@@ -75,6 +75,12 @@ fn type_of(fd: BorrowedFd<'_>) -> u64 {
     retry(|| Ok(fs::fstatfs(fd)?)).map_or(0, |stat| u64::from(stat.f_type as u32))
 }
 
+/// The same for a path, whose links are followed.
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+pub(crate) fn magic_at(path: &[u8]) -> u64 {
+    retry(|| Ok(fs::statfs(path)?)).map_or(0, |stat| u64::from(stat.f_type as u32))
+}
+
 /// fsync(2), once: a second call after an error would say that all is well.
 pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fs::fsync(fd)?)

@@ -31,6 +31,11 @@ pub(crate) fn magic(_dir: &Dir) -> u64 {
     0
 }
 
+/// As above.
+pub(crate) fn magic_at(_path: &[u8]) -> u64 {
+    0
+}
+
 /// `F_FULLFSYNC` asks the drive to empty its own cache, which fsync(2) does not do here. Where a file system
 /// does not know it (network shares), fsync is all there is.
 pub(crate) fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -10,6 +10,7 @@ const TOGETHER: StageOptions<'_> = StageOptions {
     mode: ingest_core::Mode::Read,
     buffer: 64 << 10,
     threads: 2,
+    disks: &[],
     together: true,
     keep_cache: false,
     hashes: Algorithms::NONE,

@@ -33,6 +33,7 @@ from ingest.pipeline.opening import (
 )
 from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
+from ingest.session.chronicle import chronicle_of
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.judged import differences
@@ -52,8 +53,9 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
+    from ingest.model.event import Event
     from ingest.model.options import CopyOptions, CopyRequest
-    from ingest.model.session import Difference, Failure, SessionReport
+    from ingest.model.session import Difference, Failure, SessionFacts, SessionReport
     from ingest.model.states import ItemState
     from ingest.monitor import Monitor
     from ingest.pipeline.doctor import Health
@@ -65,8 +67,8 @@ if TYPE_CHECKING:
     from ingest.session.register import Entry
     from ingest.storage.rules import Rule
 
-# Items listed by `show` at most; the manifests answer bigger questions.
-SHOWN = 1000
+# Items are read from the journal so many at a time.
+PAGE = 1000
 
 
 @contextmanager
@@ -208,8 +210,8 @@ def sessions(home: Path) -> list[Entry]:
         return register(database) if database is not None else []
 
 
-def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[SessionReport, list[Failure]]:
-    """One session, and up to 1,000 of its items in these states.
+def show(home: Path, session: str) -> SessionReport:
+    """One session.
 
     Raises:
         MissingError: no such session. UsageError: several begin so.
@@ -217,10 +219,36 @@ def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[Se
     with _journal(home, session) as database:
         assert database is not None  # noqa: S101 - a session was named
         entry = find(database, session)
+        return report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
+
+
+def items(home: Path, session: str, states: Sequence[ItemState]) -> Iterator[Failure]:
+    """Every item of a session that is in one of these states, in order, with the reason and what to do.
+
+    They are read from the journal while they are asked for; closing the iterator closes the journal.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        entry, after = find(database, session), 0
         journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
-        listed = journal.unfinished(SHOWN, states) if states else []
-        told = [failure(item, copy, facts.sources[item.source].path) for item, copy in listed]
-        return report(journal, facts, entry.state), told
+        while listed := journal.unfinished(PAGE, states, after):
+            after = listed[-1][0].number
+            yield from (failure(item, copy, facts.sources[item.source].path) for item, copy in listed)
+
+
+def events(home: Path, session: str) -> tuple[list[Event], SessionFacts]:
+    """What happened in a session, in order, and the session that it happened in.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        key = find(database, session).key
+        return chronicle_of(database, key), session_facts(database, key)
 
 
 def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ingest.model.event import Event
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
 
@@ -52,6 +53,9 @@ class Monitor(Protocol):
     def ended(self, record: CopyRecord, root: bytes) -> None:
         """A copy met its end."""
 
+    def happened(self, event: Event) -> None:
+        """Something that the session's trail of events keeps; warnings among it, which are told as such, too."""
+
     def warning(self, text: str) -> None:
         """Something the user should know, that stops nothing."""
 
@@ -77,6 +81,9 @@ class Silent:
         """Nothing."""
 
     def ended(self, record: CopyRecord, root: bytes) -> None:
+        """Nothing."""
+
+    def happened(self, event: Event) -> None:
         """Nothing."""
 
     def warning(self, text: str) -> None:
@@ -119,6 +126,11 @@ class OneAtATime:
         """Handed on."""
         with self._turn:
             self._monitor.ended(record, root)
+
+    def happened(self, event: Event) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.happened(event)
 
     def warning(self, text: str) -> None:
         """Handed on."""

@@ -15,9 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.catalog.holdings import all_roots, key_of_root
+from ingest.catalog.holdings import all_roots, key_of_root, known_roots
 from ingest.db.engine import NAME, open_database, read_database
-from ingest.errors import IngestError, MissingError
+from ingest.errors import IngestError, MissingError, UsageError, shown
 from ingest.model.states import SessionState
 from ingest.monitor import InOne, Silent
 from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
@@ -28,11 +28,13 @@ from ingest.pipeline.opening import (
     look_at,
     open_sources,
     refuse_clones,
+    reopen_sources,
     ruled_roots,
     ruled_sources,
 )
 from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
+from ingest.session.chronicle import chronicle_of
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.judged import differences
@@ -52,12 +54,16 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
+    from ingest.model.event import Event
     from ingest.model.options import CopyOptions, CopyRequest
-    from ingest.model.session import Difference, Failure, SessionReport
+    from ingest.model.session import Difference, Failure, SessionFacts, SessionReport
     from ingest.model.states import ItemState
     from ingest.monitor import Monitor
+    from ingest.pipeline.archives import Archives
+    from ingest.pipeline.check import Check
     from ingest.pipeline.doctor import Health
     from ingest.pipeline.findings import VerifyReport
+    from ingest.pipeline.gate import Verdict
     from ingest.pipeline.orphans import Cleared
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
@@ -65,8 +71,8 @@ if TYPE_CHECKING:
     from ingest.session.register import Entry
     from ingest.storage.rules import Rule
 
-# Items listed by `show` at most; the manifests answer bigger questions.
-SHOWN = 1000
+# Items are read from the journal so many at a time.
+PAGE = 1000
 
 
 @contextmanager
@@ -210,8 +216,8 @@ def sessions(home: Path) -> list[Entry]:
         return register(database) if database is not None else []
 
 
-def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[SessionReport, list[Failure]]:
-    """One session, and up to 1,000 of its items in these states.
+def show(home: Path, session: str) -> SessionReport:
+    """One session.
 
     Raises:
         MissingError: no such session. UsageError: several begin so.
@@ -219,10 +225,36 @@ def show(home: Path, session: str, states: Sequence[ItemState] = ()) -> tuple[Se
     with _journal(home, session) as database:
         assert database is not None  # noqa: S101 - a session was named
         entry = find(database, session)
+        return report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
+
+
+def items(home: Path, session: str, states: Sequence[ItemState]) -> Iterator[Failure]:
+    """Every item of a session that is in one of these states, in order, with the reason and what to do.
+
+    They are read from the journal while they are asked for; closing the iterator closes the journal.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        entry, after = find(database, session), 0
         journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
-        listed = journal.unfinished(SHOWN, states) if states else []
-        told = [failure(item, copy, facts.sources[item.source].path) for item, copy in listed]
-        return report(journal, facts, entry.state), told
+        while listed := journal.unfinished(PAGE, states, after):
+            after = listed[-1][0].number
+            yield from (failure(item, copy, facts.sources[item.source].path) for item, copy in listed)
+
+
+def events(home: Path, session: str) -> tuple[list[Event], SessionFacts]:
+    """What happened in a session, in order, and the session that it happened in.
+
+    Raises:
+        MissingError: no such session. UsageError: several begin so.
+    """
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        key = find(database, session).key
+        return chronicle_of(database, key), session_facts(database, key)
 
 
 def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:
@@ -284,6 +316,104 @@ def verify(
 
     pinned = [pin(os.path.abspath(path)) for path in roots]
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
+
+
+def check(
+    sources: Sequence[bytes],
+    home: Path,
+    *,
+    roots: Sequence[bytes] = (),
+    copies: int = 2,
+    same_volume: bool = False,
+    accept_reread: bool = False,
+    fast: bool = False,
+    exclude: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda _files, _bytes: None,
+) -> Check:
+    """Whether sources may be erased: the command ``ingest check``.
+
+    Args:
+        roots: archives to look for copies in; none takes those that the journal knows and that are here.
+        copies: how many a file needs, each on a volume of its own unless `same_volume`.
+        accept_reread: let copies count that could only be read back from memory.
+        fast: read nothing of the sources, and believe what was recorded for a file's path, size and time.
+        exclude: globs of what is not asked about. progress: told files and bytes read so far.
+
+    Returns:
+        The files that are not covered, to be iterated over; `totals` is whole after the last.
+
+    Raises:
+        UsageError: no copy at all is asked for. MissingError: a source or archive is not there, or none is known.
+        IngestError: one cannot be read; also while the files are iterated over.
+    """
+    from ingest.pipeline.check import Check
+    from ingest.pipeline.gate import Terms
+    from ingest.pipeline.scan import Filter
+
+    if copies < 1:
+        raise UsageError(f"{copies} copies", operation="--copies", advice="Take 1 or more")
+    require_answers(sources)
+    # Labels are for destinations: here two cards of one name are no trouble.
+    opened = [one for path in sources for one in open_sources([path], "source")]
+    numbered = [(replace(facts, number=number), root, volume) for number, (facts, root, volume) in enumerate(opened)]
+    database, archives = _archives(home, roots)
+    terms = Terms(copies, same_volume, accept_reread)
+    chosen = Filter.of(exclude, ())
+    return Check(numbered, archives, terms, chosen, database, fast=fast, progress=progress)
+
+
+def _archives(home: Path, paths: Sequence[bytes]) -> tuple[Database | None, Archives]:
+    """The archives that can be asked, and the journal if there is one.
+
+    Raises:
+        MissingError: none can be, or one of these is not there.
+    """
+    from ingest.pipeline.archives import open_archives
+
+    database = read_database(home)
+    known: list[KnownRoot] = []
+    if database is not None:
+        with database.read() as connection:
+            known = known_roots(connection)
+    archives = open_archives(paths, known)
+    if not archives.here:
+        told = "; ".join(f"{shown(one.path)}: {one.reason}" for one in archives.absent)
+        raise MissingError(f"no archive is here ({told})", operation="check",
+                           advice="Mount those that hold copies, or name them with --root")  # fmt: skip
+    return database, archives
+
+
+def clearance(
+    home: Path, session: str, *, copies: int | None = None, same_volume: bool = False, accept_reread: bool = False
+) -> Iterator[Verdict]:
+    """For each file of a finished session, whether its source may be deleted, and by what proof or why not.
+
+    Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else.
+
+    Args:
+        copies: how many of the session's destinations have to hold it; None: every one of them.
+
+    Raises:
+        MissingError: no such session. UsageError: it has not ended. PausedError: a source is away.
+        IngestError: an archive, or the journal, cannot be read.
+    """
+    from ingest.pipeline.archives import open_archives
+    from ingest.pipeline.clearance import clearance as clear_session
+    from ingest.pipeline.clearance import require_over
+    from ingest.pipeline.gate import Terms
+
+    with _journal(home, session) as database:
+        assert database is not None  # noqa: S101 - a session was named
+        entry = find(database, session)
+        require_over(entry.state)
+        journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
+        with database.read() as connection:
+            own = {place.uuid for place in facts.roots}
+            known = [root for root in known_roots(connection) if root.uuid in own]
+        archives = open_archives((), known)
+        sources = reopen_sources(journal, facts.sources)
+        terms = Terms(len(facts.roots) if copies is None else copies, same_volume, accept_reread)
+        yield from clear_session(journal, facts, sources, archives, terms, database)
 
 
 def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int) -> None:

@@ -11,7 +11,20 @@ import typer.main
 from ingest.cli.app import app
 
 HEAVY = {"pyarrow", "duckdb", "sqlalchemy", "alembic"}
-COMMANDS = ["copy", "resume", "sessions", "show", "verify", "repair", "query", "scan", "doctor", "clear", "bench"]
+COMMANDS = [
+    "copy",
+    "resume",
+    "sessions",
+    "show",
+    "verify",
+    "check",
+    "repair",
+    "query",
+    "scan",
+    "doctor",
+    "clear",
+    "bench",
+]
 STORAGE = ["list", "status", "forget", "relocate"]
 SPY = """
 import os, sys

@@ -10,9 +10,10 @@ at         offset of a byte: only reads that ask for it, and writes that bring i
 nth        the first fitting call that fires (default 1)
 count      how many fire from then on (default 1; 0: all)
 err        errno by name; `after`: only when the real call was made
-act        ``flip`` (one bit of what is read or written), ``drop`` (claims success, does nothing), ``short`` (at
-           most `size` bytes), ``zero`` (bytes of zero), ``note`` (only write it down), ``hang`` (until the rules
-           change), ``slow`` (`seconds` later), ``die`` (the daemon ends: ENOTCONN)
+act        ``flip`` (one bit of what is read or written), ``drop`` (claims success, does nothing), ``torn`` (claims
+           success, writes the first half), ``short`` (at most `size` bytes), ``zero`` (bytes of zero), ``note``
+           (only write it down), ``hang`` (until the rules change), ``slow`` (`seconds` later), ``die`` (the daemon
+           ends: ENOTCONN)
 =========  ==================================================================================================
 
 Each hit is one line of JSON in LOG, with the bytes it concerned.
@@ -123,6 +124,9 @@ class FaultFS(mfusepy.Operations):
                 real(data)
             raise mfusepy.FuseOSError(getattr(errno, rule["err"]))
         if call == "write" and isinstance(data, bytes):
+            if act == "torn":
+                real(data[: length // 2])
+                return length
             return {
                 "flip": lambda: real(flipped(data)), "zero": lambda: real(bytes(length)),
                 "short": lambda: real(data[: rule.get("size", 1)]),

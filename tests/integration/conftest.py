@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ingest.model.event import Event
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
     from ingest.monitor import Progress
@@ -54,6 +55,9 @@ class Recorder:
         if self.at_first_end is not None:
             act, self.at_first_end = self.at_first_end, None
             act()
+
+    def happened(self, event: Event) -> None:
+        self._note("happened", event)
 
     def warning(self, text: str) -> None:
         self._note("warning", text)

@@ -16,7 +16,21 @@ import typer
 from typer.exceptions import TyperException
 
 from ingest.cli.attendant import attend, say_goodbye
-from ingest.cli.commands import bench, clear, copy, doctor, query, repair, resume, scan, sessions, show, storage, verify
+from ingest.cli.commands import (
+    bench,
+    check,
+    clear,
+    copy,
+    doctor,
+    query,
+    repair,
+    resume,
+    scan,
+    sessions,
+    show,
+    storage,
+    verify,
+)
 from ingest.cli.output import prepare_streams, print_error
 from ingest.errors import ExitCode, IngestError, from_os_error
 
@@ -46,7 +60,7 @@ def ingest(
     """
 
 
-for command in (copy, resume, sessions, show, verify, repair, query, scan, doctor, clear, bench):
+for command in (copy, resume, sessions, show, verify, check, repair, query, scan, doctor, clear, bench):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(storage.commands, name="storage")
 

@@ -8,6 +8,9 @@ from ingest.cli.output import path_fields
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.model.event import Event
     from ingest.model.session import Difference, Failure, ListReport, SessionReport
     from ingest.pipeline.findings import Finding, VerifyReport
     from ingest.pipeline.orphans import Cleared, Left
@@ -88,6 +91,16 @@ def failure_document(failure: Failure) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def event_document(event: Event, roots: Sequence[bytes]) -> dict[str, Any]:
+    """One event of a session's trail. `roots` are its destinations' paths."""
+    return {
+        "time": moment(event.at_ns), "run": event.run, "event": str(event.kind), "text": event.told,
+        **(path_fields(roots[event.root], "root") if event.root is not None else {"root": None}), "item": event.item,
+        **(path_fields(event.path) if event.path is not None else {"path": None}), "operation": event.operation,
+        "errno": event.errno,
+    }  # fmt: skip
+
+
 def entry_document(entry: Entry) -> dict[str, Any]:
     """One line of the register."""
     return {
@@ -96,6 +109,13 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "resumable": entry.resumable, "problem": entry.problem, "sources": [_text(path) for path in entry.sources],
         "destinations": [_text(path) for path in entry.roots],
     }  # fmt: skip
+
+
+def moment(nanoseconds: int) -> str:
+    """A moment to the millisecond, ISO 8601, UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="milliseconds")
 
 
 def iso(nanoseconds: int) -> str:

@@ -22,6 +22,12 @@ Events = Annotated[
         "--events", metavar="FILE|-", help="Write one JSON object per line to FILE (or stdout) while work goes on."
     ),
 ]
+LogFile = Annotated[
+    str | None,
+    typer.Option(
+        "--log-file", metavar="FILE", help="Append a log to FILE, one JSON object per line. Best on a local disk."
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(

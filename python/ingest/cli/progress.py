@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ingest.cli.documents import session_document
-from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size
-from ingest.errors import from_os_error, shown
+from ingest.cli.events import Events, opened
+from ingest.cli.output import complain, duration, give_up_stderr, size
+from ingest.errors import shown
 from ingest.monitor import BEFORE, Monitor, Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ingest.cli.events import Log
+    from ingest.model.event import Event
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
 
@@ -121,68 +122,9 @@ class Bars(Silent):
             self._bar.stop()
 
 
-class Events(Silent):
-    """One JSON object per line, while it happens."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._deaf = False
-
-    def _write(self, event: str, **fields: Any) -> None:
-        if self._deaf:
-            return
-        try:
-            self._stream.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
-            self._stream.flush()
-        except OSError as error:
-            # Whoever listened has gone, or its disk is full: that must not stop the copy.
-            self._deaf = True
-            complain(f"ingest: warning: events are no longer written: {error.strerror}")
-
-    def started(self, session: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> None:
-        """`started`."""
-        self._write("started", session=session, sources=_texts(sources), destinations=_texts(destinations))
-
-    def progress(self, progress: Progress) -> None:
-        """`progress`."""
-        self._write(
-            "progress", phase=progress.phase, files_done=progress.files_done, files=progress.files, work_done=progress.work_done,
-            work=progress.work, rate=round(progress.rate), eta=progress.eta,
-            current=_texts(progress.current),
-        )  # fmt: skip
-
-    @property
-    def each(self) -> bool:
-        """Yes: each is a line."""
-        return True
-
-    def ended(self, record: CopyRecord, root: bytes) -> None:
-        """`copy`: one copy met its end."""
-        self._write(
-            "copy", **path_fields(record.source_path, "source_path"), **path_fields(record.path or b""), root=shown(root),
-            state=str(record.state), reason=record.reason, size=record.size, blake3=record.blake3.hex() if record.blake3 else None,
-        )  # fmt: skip
-
-    def warning(self, text: str) -> None:
-        """`warning`."""
-        self._write("warning", text=text)
-
-    def waiting(self, places: tuple[bytes, ...], since: float, why: str) -> None:
-        """`waiting`."""
-        self._write("waiting", places=_texts(places), since=since, why=why)
-
-    def finished(self, report: SessionReport) -> None:
-        """`finished`, with the session's document."""
-        self._write("finished", **session_document(report))
-
-
 def _waiting(places: tuple[bytes, ...], since: float, why: str) -> str:
     names = ", ".join(shown(path) for path in places) or "everything to be at rest"
     return f"waiting for {names} since {time.strftime('%H:%M:%S', time.localtime(since))} ({why})"
-
-
-def _texts(paths: Sequence[bytes]) -> list[str]:
-    return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
 class Both:
@@ -211,6 +153,11 @@ class Both:
         for monitor in self._monitors:
             monitor.ended(record, root)
 
+    def happened(self, event: Event) -> None:
+        """To all."""
+        for monitor in self._monitors:
+            monitor.happened(event)
+
     def warning(self, text: str) -> None:
         """To all."""
         for monitor in self._monitors:
@@ -225,29 +172,6 @@ class Both:
         """To all."""
         for monitor in self._monitors:
             monitor.finished(report)
-
-
-@contextmanager
-def _opened(target: str | None) -> Iterator[IO[str] | None]:
-    """The stream of ``--events``: a file (appended to), ``-`` for stdout, None for none.
-
-    Raises:
-        IngestError: the file cannot be opened.
-    """
-    if target is None:
-        yield None
-    elif target == "-":
-        yield sys.stdout
-    else:
-        try:
-            stream = open(target, "a", encoding="utf-8")  # noqa: SIM115 - closed below; only opening is translated
-        except OSError as error:
-            raise from_os_error(error, "--events") from error
-        try:
-            yield stream
-        finally:
-            with suppress(OSError):  # it was said when it happened; what could not be written then cannot be now
-                stream.close()
 
 
 @contextmanager
@@ -273,16 +197,17 @@ def counting(verb: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def watching(*, quiet: bool, events: str | None = None) -> Iterator[Monitor]:
-    """The monitor for this command: a bar if somebody looks, lines if not, nothing if asked; events beside it.
+def watching(*, quiet: bool, events: str | None = None, log: Log | None = None) -> Iterator[Monitor]:
+    """The monitor for this command: a bar if somebody looks, lines if not, nothing if asked; events and log beside it.
 
     Raises:
         IngestError: the events file cannot be opened.
     """
     shown_to: Silent = Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
-    with _opened(events) as stream:
+    with opened(events, "--events") as stream:
+        others = [*([Events(stream)] if stream is not None else []), *([log] if log is not None else [])]
         try:
-            yield shown_to if stream is None else Both([shown_to, Events(stream)])
+            yield Both([shown_to, *others]) if others else shown_to
         finally:
             if isinstance(shown_to, Bars):
                 shown_to.close()  # also after an error: it gives the terminal its cursor back

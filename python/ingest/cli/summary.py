@@ -6,6 +6,7 @@ What arrived, where, how it was proven, what did not and why, and whether the so
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from ingest.cli.output import duration, listed, number, ranges_told, size
@@ -13,6 +14,7 @@ from ingest.errors import shown
 from ingest.model.states import SessionState
 
 if TYPE_CHECKING:
+    from ingest.model.event import Event
     from ingest.model.session import Difference, SessionReport
 
 _PROVEN = {
@@ -43,6 +45,14 @@ def summary(report: SessionReport) -> list[str]:
     lines.append(f"Session {report.id[:8]}, {duration(report.seconds['total'])}, {size(report.bytes['read'])} read"
                  + (f" at {size(speed)}/s, proof included." if report.bytes["copied"] else "."))  # fmt: skip
     return lines
+
+
+def happened(event: Event) -> str:
+    """One event of a session's trail."""
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at_ns / 1e9))
+    where = f"{shown(event.path)}: " if event.path is not None and shown(event.path) not in event.told else ""
+    doing = f" ({event.operation})" if event.operation else ""
+    return f"  {moment}  {event.kind.replace('_', ' ')}: {where}{event.told}{doing}"
 
 
 def lost(report: SessionReport) -> list[str]:

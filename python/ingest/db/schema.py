@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. An opened database that says so is not looked at further.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 
 
 def signed(number: int) -> int:
@@ -258,5 +258,24 @@ parts: Final = Table(
     Column("last", Integer, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("blake3", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What happened in a session, in order (`session.chronicle`). Of more than are kept one row says how many: `dropped`.
+events: Final = Table(
+    "events",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.key", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("told", Text, nullable=False),
+    Column("root", Integer),
+    Column("item", Integer),
+    Column("path", LargeBinary),
+    Column("operation", Text),
+    Column("errno", Integer, nullable=False, default=0),
+    Column("dropped", Integer, nullable=False, default=0),
     sqlite_with_rowid=False,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ingest.model.states import SessionState
 
 if TYPE_CHECKING:
+    from ingest.model.event import Event
     from ingest.model.item import CopyRecord
     from ingest.model.session import SessionReport
 
@@ -59,6 +60,9 @@ class Monitor(Protocol):
     def ended(self, record: CopyRecord, root: bytes) -> None:
         """A copy met its end."""
 
+    def happened(self, event: Event) -> None:
+        """Something that the session's trail of events keeps; warnings among it, which are told as such, too."""
+
     def warning(self, text: str) -> None:
         """Something the user should know, that stops nothing."""
 
@@ -84,6 +88,9 @@ class Silent:
         """Nothing."""
 
     def ended(self, record: CopyRecord, root: bytes) -> None:
+        """Nothing."""
+
+    def happened(self, event: Event) -> None:
         """Nothing."""
 
     def warning(self, text: str) -> None:
@@ -126,6 +133,11 @@ class OneAtATime:
         """Handed on."""
         with self._turn:
             self._monitor.ended(record, root)
+
+    def happened(self, event: Event) -> None:
+        """Handed on."""
+        with self._turn:
+            self._monitor.happened(event)
 
     def warning(self, text: str) -> None:
         """Handed on."""

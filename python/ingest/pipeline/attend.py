@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.errors import shown
 from ingest.model.states import SessionState
 from ingest.monitor import OneAtATime
-from ingest.pipeline.run import run
+from ingest.pipeline.run import note_end, run
 from ingest.pipeline.sentry import Sentry
 from ingest.pipeline.tenure import Tenure
 from ingest.session.journal import Journal
@@ -57,6 +57,7 @@ def attend(work: Work, database: Database) -> SessionState:
     def give_up() -> None:
         own.database.give_up()
         heard.leave_off()
+        own.chronicle.leave_off()
         if own.workers is not None:
             own.workers.kill()
 
@@ -82,8 +83,10 @@ def attend(work: Work, database: Database) -> SessionState:
         if sentry.down(places + number) is not None:
             journal.root_state(number, SessionState.PAUSED_NETWORK)
     work.warn(why)
+    note_end(work.chronicle, journal, state, why)
     with database.write() as connection:
         let_go(connection, work.facts, state, exit_code(journal, state), why, time.monotonic() - began)
+        work.chronicle.write(connection)
     return state
 
 

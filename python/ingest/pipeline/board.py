@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ingest.engine import TRAIL_LEAST
 from ingest.errors import shown
+from ingest.model.event import EventKind
 from ingest.model.options import Partial, ReadMode
 from ingest.model.states import ItemState, SessionState, advance
 from ingest.pipeline.patience import Patience
@@ -180,7 +181,9 @@ class Board:
         if self.root_states[root].paused and self.unexplained.pop(root, None) is None:
             return
         self.root_states[root] = state
-        self._problem(f"{shown(self.facts.roots[root].path)}: {why}")
+        sentence = f"{shown(self.facts.roots[root].path)}: {why}"
+        self.ledger.chronicle.note(EventKind.ROOT_PAUSED, sentence, root=root, path=self.facts.roots[root].path)
+        self._problem(sentence)
 
     def lose_root(self, root: int, detail: str) -> None:
         """A destination is not where it was. It is left alone at once; what stands there instead is for the sentry to say."""
@@ -195,7 +198,10 @@ class Board:
         if source in self.lost_sources:
             return
         self.lost_sources[source] = why
-        self._problem(f"{shown(self.facts.sources[source].path)}: the source is no longer there ({why})")
+        path = self.facts.sources[source].path
+        sentence = f"{shown(path)}: the source is no longer there ({why})"
+        self.ledger.chronicle.note(EventKind.SOURCE_LOST, sentence, path=path)
+        self._problem(sentence)
 
     def warn_of_times(self, root: int) -> None:
         """A root does not keep the times it is given: said once, and no reason not to finalize."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.errors import shown
 from ingest.model.digests import computed
+from ingest.model.event import EventKind
 from ingest.model.options import Partial
 from ingest.model.states import SessionState
+from ingest.session.chronicle import Chronicle
 from ingest.session.register import move_session
 from ingest.session.sums import Sums
 from ingest.session.trails import Trails
@@ -46,6 +48,7 @@ class Work:
         retry: failed items of earlier runs are to be tried again.
         sharing: which copies are clones or links of their source.
         beat: when the run last made a step (`time.monotonic`). workers: while it has some, for whoever gives it up.
+        chronicle: what happens is noted there, and written by whoever writes to the journal.
         require_ours: raises PausedError when another process has taken the session over.
     """
 
@@ -64,6 +67,7 @@ class Work:
     sharing: Sharing = field(default_factory=Sharing)
     beat: float = 0.0
     workers: Supervisor | None = None
+    chronicle: Chronicle = field(default_factory=Chronicle)
     require_ours: Callable[[], None] = lambda: None
 
     def alive(self) -> None:
@@ -76,8 +80,9 @@ class Work:
         self.require_ours()
 
     def warn(self, text: str) -> None:
-        """Tell the monitor, and remember it for the report."""
+        """Tell the monitor, and remember it for the report and for the session's chronicle."""
         self.warnings.append(text)
+        self.chronicle.note(EventKind.WARNING, text)
         self.monitor.warning(text)
 
 
@@ -123,6 +128,8 @@ class Context:
         """The session takes its next step."""
         with self.work.database.write() as connection:
             self.state = move_session(connection, self.facts.key, self.state, state)
+            written = self.work.chronicle.write(connection)
+        self.work.chronicle.settle(written)
         self.meter.enter(state)
         self.work.alive()
 

@@ -17,6 +17,7 @@ from ingest.monitor import OneAtATime, Silent
 from ingest.pipeline.opening import given, reopen_destination, reopen_sources, ruled_roots, ruled_sources
 from ingest.pipeline.rollcall import silent
 from ingest.pipeline.tenure import require_free
+from ingest.session.chronicle import Chronicle
 from ingest.session.journal import Journal
 from ingest.session.register import session_facts, take_up
 from ingest.session.report import report
@@ -194,7 +195,7 @@ def launch(
     work = Work(
         database, facts, CopyOptions.from_json(facts.options), [root for _, root, _ in sources],
         [volume for _, _, volume in sources], list(destinations), monitor, stopped, state, retry, away or {}, warnings,
-        sharing,
+        sharing, chronicle=Chronicle(facts.key, facts.run, monitor.happened),
     )  # fmt: skip
     final = attend(work, database)
     told = report(Journal(database, facts.key), session_facts(database, facts.key), final, work.warnings)

@@ -17,9 +17,11 @@ from ingest.catalog.holdings import put_locations
 from ingest.db.schema import sessions
 from ingest.engine import TRAIL_LEAST
 from ingest.model.columns import CopyColumns, runs
+from ingest.model.event import EventKind
 from ingest.model.item import CopyRecord
 from ingest.model.session import count_key
 from ingest.model.states import ARRIVED, ItemState, advance, worst
+from ingest.session.chronicle import Chronicle
 from ingest.session.columns import end_run, finalize_run, put_validated
 from ingest.session.digests import put_digests
 from ingest.session.report import counts
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
 
+_LOST: Final = frozenset({ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED})
 _NOTHING: Final = dict.fromkeys(
     (
         "bytes_read",
@@ -66,6 +69,7 @@ class Ledger:
 
     Attributes:
         counts: the session's items by the keys of every report, as they are with what was collected so far.
+        chronicle: what happened, to be written with the rest.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class Ledger:
         sources: Sequence[SourceFacts],
         roots: Sequence[RootFacts],
         feed: Callable[[int, int, CopyRecord | CopyColumns], None],
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._journal = journal
+        self.chronicle = chronicle or Chronicle(journal.key)
         self._sources = sources
         self._roots = roots
         self._feed = feed
@@ -114,6 +120,8 @@ class Ledger:
         """A copy met its end; with its last copy the item meets its own."""
         copy.state = advance(copy.state, state)
         copy.reason = reason if reason is not None else copy.reason
+        if state in _LOST:
+            self.mishap(EventKind.FAILURE, transfer, copy, f"{state}" + (f" ({copy.reason})" if copy.reason else ""))
         self._sequence[copy.root] += 1
         copy.sequence = self._sequence[copy.root]
         self.put(copy)
@@ -123,6 +131,14 @@ class Ledger:
             self._locations.append(self._location(item, copy))
         del transfer.copies[copy.root]
         transfer.ends.append((state, copy.reason, copy.errno))
+
+    def mishap(self, kind: EventKind, transfer: Transfer, copy: Copy, told: str) -> None:
+        """Note that something happened to a copy, with the operation and errno that it has."""
+        item = transfer.item
+        self.chronicle.note(
+            kind, told, root=copy.root, item=item.number, path=self._source_path(item), operation=operation_of(copy.operation)[0],
+            errno=copy.errno,
+        )  # fmt: skip
 
     def close(self, transfer: Transfer) -> None:
         """All copies of an item have ended: so has it."""
@@ -175,7 +191,8 @@ class Ledger:
         Raises:
             JournalError: it could not be written; nothing of it counts, and intake has to stop.
         """
-        if not (self._copies or self._ended or self._counters or self._proven or self._named or self._digests):
+        collected = self._copies or self._ended or self._counters or self._proven or self._named or self._digests
+        if not (collected or self.chronicle.pending):
             return
         with self._journal.database.write() as connection:
             self._commit_lots(connection)
@@ -185,6 +202,8 @@ class Ledger:
             self._journal.end_items(connection, self._ended)
             if self._counters:
                 connection.execute(_COUNT, {**_NOTHING, **self._counters, "session": self._journal.key})
+            written = self.chronicle.write(connection)
+        self.chronicle.settle(written)
         records = self._records
         self._copies, self._locations, self._ended, self._records = {}, [], [], []
         self._proven, self._named, self._runs, self._digests = [], [], [], []
@@ -212,10 +231,12 @@ class Ledger:
             "verified_at": copy.validated_at or time.time_ns(), "session": self._journal.key, "item": item.number,
         }  # fmt: skip
 
+    def _source_path(self, item: Item) -> bytes:
+        return self._sources[item.source].path.rstrip(b"/") + b"/" + item.path
+
     def _record(self, item: Item, copy: Copy) -> CopyRecord:
-        source = self._sources[item.source].path.rstrip(b"/")
         return CopyRecord(
-            item=item.number, source_path=source + b"/" + item.path, path=copy.path, size=item.size,
+            item=item.number, source_path=self._source_path(item), path=copy.path, size=item.size,
             mtime_ns=item.mtime_ns, kind=item.kind, state=copy.state, blake3=copy.blake3, reason=copy.reason,
             operation=operation_of(copy.operation)[0], errno=copy.errno, attempts=copy.attempts, verify_method=copy.verify_method,
             publish_method=copy.publish_method, read_mode=copy.read_mode, worker=copy.worker, started_ns=copy.started_at,

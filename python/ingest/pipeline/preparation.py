@@ -12,13 +12,14 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.errors import TRANSIENT, IngestError, from_os_error, shown
 from ingest.model.digests import computed
+from ingest.model.event import EventKind
 from ingest.model.options import Duplicates, Lists
-from ingest.model.states import SessionState
+from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.context import PauseError
 from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.retry import reopen
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     from ingest.engine import Root
     from ingest.model.item import Item
     from ingest.model.session import SourceFacts
-    from ingest.model.states import ItemState
     from ingest.pipeline.context import Context
+
+
+# Roots in these states were out of the run before.
+_MISSED: Final = frozenset({SessionState.PAUSED_NETWORK, SessionState.PAUSED_SPACE})
 
 
 def clear_leftovers(context: Context) -> None:
@@ -45,7 +49,12 @@ def clear_leftovers(context: Context) -> None:
     Raises:
         IngestError: they cannot be removed.
     """
+    before = context.journal.root_states()
     for number, destination in context.standing:
+        if before.get(number) in _MISSED:
+            where = context.facts.roots[number].path
+            sentence = f"{shown(where)} is there again, after it was {before[number]}"
+            context.work.chronicle.note(EventKind.ROOT_BACK, sentence, root=number, path=where)
         kept = context.journal.staged(number) | context.trails.parts(destination.marker.uuid).keys()
         clear_staging(destination.root, context.facts.short, kept)
         context.journal.root_state(number, SessionState.PENDING)
@@ -78,6 +87,7 @@ def scan(context: Context) -> None:
                     context.require(facts.number)
                 context.journal.add(found.items, found.folders)
                 _found(context, found.items)
+                _note_unread(context, facts, found.items)
                 number += len(found.items)
                 context.meter.found(found.items)
                 context.heed_stop()
@@ -91,6 +101,16 @@ def _found(context: Context, items: list[Item]) -> None:
     if context.work.options.sums is Lists.CHECK:
         sources = context.facts.sources
         context.sums.found(lists_among(item for item in items if sources[item.source].single is None))
+
+
+def _note_unread(context: Context, facts: SourceFacts, items: list[Item]) -> None:
+    """What the scan could not look at, for the chronicle."""
+    for item in items:
+        if item.state in (ItemState.FAILED, ItemState.REMOVED):
+            context.work.chronicle.note(
+                EventKind.FAILURE, f"{item.state}" + (f" ({item.reason})" if item.reason else ""), item=item.number,
+                path=facts.path.rstrip(b"/") + b"/" + item.path, operation="scan", errno=item.errno,
+            )  # fmt: skip
 
 
 def read_sum_files(context: Context) -> None:
@@ -211,9 +231,12 @@ def preflight(context: Context, absent: dict[int, Absent]) -> None:
             context.out[number] = (SessionState.PAUSED_SPACE, f"not enough room: {room.shortage}. {advice}")
             del absent[number]
     if not context.standing:
-        for number, (state, _) in context.out.items():
+        sentences = []
+        for number, (state, why) in context.out.items():
             context.journal.root_state(number, state)
-        sentences = [f"{shown(context.facts.roots[number].path)}: {why}" for number, (_, why) in context.out.items()]
+            where = context.facts.roots[number].path
+            sentences.append(f"{shown(where)}: {why}")
+            context.work.chronicle.note(EventKind.ROOT_PAUSED, sentences[-1], root=number, path=where)
         states = [state for state, _ in context.out.values()]
         worst = SessionState.PAUSED_SPACE if SessionState.PAUSED_SPACE in states else SessionState.PAUSED_NETWORK
         raise PauseError(worst, "; ".join(sentences))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError
 from ingest.model.columns import CopyColumns
+from ingest.model.event import EventKind
 from ingest.model.states import SessionState
 from ingest.pipeline import finalize, preparation
 from ingest.pipeline.board import Board
@@ -29,7 +30,7 @@ from ingest.pipeline.sources import Sources
 from ingest.session.journal import Journal
 from ingest.session.judged import differs
 from ingest.session.register import let_go
-from ingest.session.report import exit_code
+from ingest.session.report import counts, exit_code
 from ingest.storage.tuning import SHARD_BYTES
 from ingest.workers.supervisor import Supervisor
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.context import Work
     from ingest.pipeline.sentry import Sentry
     from ingest.pipeline.survey import Outlook
+    from ingest.session.chronicle import Chronicle
 
 # How long the supervisor waits for news before it looks around: well below the promised heartbeat of 0.5 s.
 TICK: Final = 0.2
@@ -53,6 +55,7 @@ def run(work: Work, sentry: Sentry) -> SessionState:
     """
     began = time.monotonic()
     journal = Journal(work.database, work.facts.key)
+    _note_beginning(work)
     state, code, problem = SessionState.INTERRUPTED, ExitCode.ERROR, None
     try:
         with Meter(work.monitor) as meter:
@@ -67,9 +70,32 @@ def run(work: Work, sentry: Sentry) -> SessionState:
         code = error.exit_code if isinstance(error, IngestError) else code
         raise
     finally:
+        note_end(work.chronicle, journal, state, problem)
         with work.database.write() as connection:
             let_go(connection, work.facts, state, code, problem, time.monotonic() - began)
+            written = work.chronicle.write(connection)
+        work.chronicle.settle(written)
     return state
+
+
+def _note_beginning(work: Work) -> None:
+    """The first event of a run, and what was to be said before it."""
+    facts = work.facts
+    by = f"ingest {facts.version} on {facts.host}, for {facts.operator}"
+    if facts.run == 1:
+        work.chronicle.note(EventKind.BEGUN, f"run 1, by {by}")
+    else:
+        left = "it was interrupted without a word" if work.state is SessionState.INTERRUPTED else f"it was {work.state}"
+        work.chronicle.note(EventKind.RESUMED, f"run {facts.run}: {left}")
+    for text in work.warnings:
+        work.chronicle.note(EventKind.WARNING, text)
+
+
+def note_end(chronicle: Chronicle, journal: Journal, state: SessionState, problem: str | None) -> None:
+    """The last event of a run: its state, and what its items have come to."""
+    counted = ", ".join(f"{number:,} {key}" for key, number in counts(journal).items() if number)
+    why = f" ({problem})" if problem else ""
+    chronicle.note(EventKind.ENDED, f"{state}{why}: {counted or 'no items'}")
 
 
 def _go(context: Context) -> tuple[SessionState, str | None]:
@@ -112,7 +138,7 @@ def _copy(context: Context, outlook: Outlook) -> Board:
     setup, count = crew(context, tuning)
     stalls = work.options.stall_copy, work.options.stall_validate
     with Supervisor(setup, count, *stalls) as workers, context.sentry.follow(workers.moved):
-        ledger = Ledger(journal, context.facts.sources, places, feed)
+        ledger = Ledger(journal, context.facts.sources, places, feed, work.chronicle)
         outbox = Outbox(workers, tuning.shard_files)
         board = Board(
             context.facts, work.options, work.volumes, ledger, outbox, work.warn, context.sentry, context.hashes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.engine import Failed
 from ingest.errors import TRANSIENT, shown
+from ingest.model.event import EventKind
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.verdict import FAILED, Judgement, Step, judge_root, judge_source
 from ingest.session.rows import operation_at
@@ -62,6 +63,7 @@ class Setbacks:
         place = board.place_of(source, copies[0].root)
         for copy in copies:
             copy.operation, copy.errno = fault.operation, fault.errno
+            board.ledger.mishap(EventKind.SETBACK, transfer, copy, f"{fault.detail}: it is tried again in a moment")
             if copy.state is ItemState.DISCOVERED:
                 board.plan_again(copy)  # so that nobody takes it for one that nothing has been done about
         now = time.monotonic()
@@ -122,6 +124,8 @@ class Setbacks:
         copy.operation, copy.errno = fault.operation, fault.errno
         match judgement.step:
             case Step.RETRY:
+                what = "it reads back otherwise than it was written" if fault.kind == "mismatch" else fault.detail
+                board.ledger.mishap(EventKind.SETBACK, transfer, copy, f"{what}: it is tried again")
                 board.plan_again(copy)
                 return True
             case Step.CANCELLED:
@@ -170,7 +174,9 @@ class Setbacks:
         asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
         if died.place is None:
             what = died.said or f"exit {died.exit_code}"
-            self._board.warn(f"worker {died.worker} {cause} ({what}) and was replaced")
+            sentence = f"worker {died.worker} {cause} ({what}) and was replaced"
+            self._board.ledger.chronicle.note(EventKind.WORKER, sentence, item=died.item)
+            self._board.warn(sentence)
             self._suspect(died, [request for request, _ in asked])
         for request, handler in asked:
             if died.place is None and isinstance(request, (Publish, Adopt)):

@@ -10,7 +10,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ExitCode, IngestError
+from ingest.model.event import EventKind
 from ingest.model.states import SessionState
+from ingest.session.chronicle import Chronicle
 from ingest.session.journal import Journal
 from ingest.session.register import let_go, session_facts
 from ingest.session.report import exit_code, report
@@ -84,16 +86,12 @@ def see_through(
 def _left(database: Database, key: int, why: str, warnings: Sequence[str], monitor: Monitor) -> SessionReport:
     """The report of a session whose user no longer wants to wait."""
     state = SessionState.PAUSED_USER
-    journal = Journal(database, key)
+    journal, facts = Journal(database, key), session_facts(database, key)
+    chronicle, problem = Chronicle(key, facts.run), f"stopped by the user while it waited: {why}"
+    chronicle.note(EventKind.ENDED, f"{state} ({problem})")
     with database.write() as connection:
-        let_go(
-            connection,
-            session_facts(database, key),
-            state,
-            exit_code(journal, state),
-            f"stopped by the user while it waited: {why}",
-            0.0,
-        )
+        let_go(connection, facts, state, exit_code(journal, state), problem, 0.0)
+        chronicle.write(connection)
     told = report(journal, session_facts(database, key), state, warnings)
     monitor.finished(told)
     return told

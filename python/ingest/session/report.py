@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from ingest.db.schema import session_roots, sessions
-from ingest.errors import ABSENT, DENIED, REASON_ADVICE, ExitCode, advice_for
+from ingest.errors import ABSENT, DENIED, ExitCode
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
+from ingest.session.advice import advice_of
 from ingest.session.judged import differs, sums_report
 from ingest.session.rows import operation_of
 
@@ -69,7 +70,7 @@ def failure(item: Item, copy: Copy | None, source: bytes) -> Failure:
     """Why an item did not arrive, and what to do."""
     reason = item.reason or str(item.state)
     code = (copy.errno if copy else 0) or item.errno
-    advice = REASON_ADVICE.get(reason) or advice_for(code)
+    advice = advice_of(item.state, item.reason, code)
     operation, ranges = operation_of(copy.operation if copy else None)
     path = source.rstrip(b"/") + b"/" + item.path
     return Failure(path, item.state, reason, operation or "scan", code, advice, ranges)

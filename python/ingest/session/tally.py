@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from ingest.db.schema import copies, items
-from ingest.model.states import ENDED, RANK, ItemState
+from ingest.model.states import ARRIVED, ENDED, RANK, ItemState
 from ingest.session.rows import COPY_FIELDS, ITEM_FIELDS, copy_of, item_of
 
 if TYPE_CHECKING:
@@ -81,18 +81,25 @@ class Tally:
         with self.database.read() as connection:
             return {reason or "": number for reason, number in connection.execute(query)}
 
-    def unfinished(self, limit: int, states: Sequence[ItemState] | None = None) -> list[tuple[Item, Copy | None]]:
-        """Items that did not arrive, the worst copy of each with them where there is one."""
+    def unfinished(
+        self, limit: int, states: Sequence[ItemState] | None = None, after: int = 0
+    ) -> list[tuple[Item, Copy | None]]:
+        """Items that did not arrive (or are in these states), the worst such copy of each with them where there is one.
+
+        Args:
+            after: only items with higher numbers.
+        """
         wanted = [str(s) for s in states] if states else [
             str(s) for s in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED, ItemState.CANCELLED)
         ]  # fmt: skip
-        query = ITEMS.where(items.c.session == self.key, items.c.state.in_(wanted)).order_by(items.c.item).limit(limit)
+        own = (items.c.session == self.key) & (items.c.item > after)
+        query = ITEMS.where(own, items.c.state.in_(wanted)).order_by(items.c.item).limit(limit)
         with self.database.read() as connection:
             found = [item_of(row) for row in connection.execute(query)]
             listed = select(*(copies.c[name] for name in COPY_FIELDS)).where(
                 copies.c.session == self.key,
                 copies.c.item.in_([item.number for item in found]),
-                copies.c.state.in_(wanted),
+                copies.c.state.not_in([str(state) for state in ARRIVED]),
             )
             worst: dict[int, Copy] = {}
             for copy in map(copy_of, connection.execute(listed)):

@@ -265,6 +265,7 @@ def test_a_database_from_before_roots_could_be_forgotten_keeps_all_that_it_knows
     database.close()
     with closing(sqlite3.connect(home / NAME)) as connection:
         connection.execute("ALTER TABLE roots DROP COLUMN forgotten")
+        connection.execute("DROP TABLE events")
         connection.execute("UPDATE alembic_version SET version_num = '0003'")
         connection.commit()
 
@@ -275,6 +276,29 @@ def test_a_database_from_before_roots_could_be_forgotten_keeps_all_that_it_knows
         assert connection.scalar(text("SELECT count(*) FROM locations")) == 1
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == schema.HEAD
     database.close()
+
+
+def test_a_database_from_before_there_were_events_gets_the_table_and_keeps_its_sessions(home):
+    database = open_database(home)
+    with database.write() as connection:
+        values = {"id": "s", "state": "completed", "profile": "mirror", "options": "{}", "version": "1", "host": "h",
+                  "operator": "o", "created_at": 1}  # fmt: skip
+        connection.execute(schema.sessions.insert().values(values))
+    database.close()
+    fresh = layout(home / NAME)
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute("DROP TABLE events")
+        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+        connection.commit()
+
+    database = open_database(home)
+
+    with database.read() as connection:
+        assert [session.id for session in connection.execute(select(schema.sessions))] == ["s"]
+        assert connection.execute(select(schema.events)).all() == []
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == schema.HEAD
+    database.close()
+    assert layout(home / NAME) == fresh
 
 
 def test_a_newer_schema_is_refused_for_reading_too(home):

@@ -16,6 +16,7 @@ from ingest.pipeline import attend as attending
 from ingest.pipeline.attend import attend
 from ingest.pipeline.context import Work
 from ingest.pipeline.watch import Down
+from ingest.session.chronicle import Chronicle
 from ingest.session.register import find
 
 
@@ -90,7 +91,7 @@ def work(begin):
     made = begin(roots=2)
     return Work(
         made.database, made.facts, CopyOptions(), [], [], [None for _ in made.facts.roots], Heard(), lambda: False,
-        SessionState.PENDING,
+        SessionState.PENDING, chronicle=Chronicle(made.facts.key),
     )  # fmt: skip
 
 

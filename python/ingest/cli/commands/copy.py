@@ -8,7 +8,20 @@ import typer
 
 from ingest.cli.commands.scan import print_plan
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Exclude, Json, Label, Only, Quiet, Sources, Wait, byte_size, digest_names, raw
+from ingest.cli.options import (
+    Events,
+    Exclude,
+    Json,
+    Label,
+    LogFile,
+    Only,
+    Quiet,
+    Sources,
+    Wait,
+    byte_size,
+    digest_names,
+    raw,
+)
 from ingest.cli.output import UnheardError, complain, print_document, say
 from ingest.errors import UsageError
 from ingest.model.digests import HASHES
@@ -142,6 +155,7 @@ def run(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     events: Events = None,
+    log_file: LogFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -182,11 +196,16 @@ def run(
     with ahead():
         # A worker starts while this process still reads what it needs.
         from ingest import api, config
+        from ingest.cli.events import logged
         from ingest.cli.progress import watching
         from ingest.cli.stop import stoppable
 
         rules = config.storage_rules(config.home())
-        with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
+        with (
+            logged(log_file, "copy") as log,
+            watching(quiet=quiet, events=events, log=log) as monitor,
+            stoppable() as stopped,
+        ):
             report = api.copy(request, config.home(), monitor, stopped, wait=wait, rules=rules)
     try:
         print_report(report, as_json=as_json, quiet=quiet or events == "-")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingest.cli.documents import repair_document
-from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import number, print_document, ranges_told, say, size
+from ingest.cli.options import Json, LogFile, Quiet, raw
+from ingest.cli.output import number, path_fields, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, shown
 
 if TYPE_CHECKING:
+    from ingest.cli.events import Log
     from ingest.pipeline.mender import Repaired, Unrepaired
     from ingest.pipeline.repair import RepairReport
 
@@ -28,6 +29,7 @@ def run(
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    log_file: LogFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -44,16 +46,31 @@ def run(
     ingest repair /mnt/archive --from /media/me/EOS_DIGITAL --dry-run
     """
     from ingest import api
+    from ingest.cli.events import logged
     from ingest.cli.progress import counting
 
-    with counting("read", quiet=quiet) as progress:
+    with logged(log_file, "repair") as log, counting("read", quiet=quiet) as progress:
         report = api.repair(raw(root), raw(other), dry_run=dry_run, progress=progress)
+        if log is not None:
+            _note(log, report)
     code = ExitCode.OK if report.sound else ExitCode.VERIFICATION
     if as_json:
         print_document(repair_document(report, int(code)))
     elif not quiet:
         say(*_lines(report))
     return int(code)
+
+
+def _note(log: Log, report: RepairReport) -> None:
+    for each in report.repaired:
+        where = path_fields(report.root.rstrip(b"/") + b"/" + each.path)
+        log.line("warning", "would_repair" if report.dry_run else "repaired", **where, cause=each.reason,
+                 ranges=[list(one) for one in each.ranges], bytes_fetched=each.fetched)  # fmt: skip
+    for failed in report.failed:
+        where = path_fields(report.root.rstrip(b"/") + b"/" + failed.path)
+        log.line("error", "not_repaired", **where, cause=failed.reason, advice=failed.advice)
+    log.line("info" if report.sound else "error", "finished", checked=report.checked, ok=report.ok,
+             repaired=len(report.repaired), failed=len(report.failed), bytes=report.bytes)  # fmt: skip
 
 
 def _lines(report: RepairReport) -> list[str]:

@@ -8,7 +8,7 @@ import typer
 
 from ingest.cli.commands.copy import print_report
 from ingest.cli.documents import session_document
-from ingest.cli.options import Events, Json, Quiet, Wait
+from ingest.cli.options import Events, Json, LogFile, Quiet, Wait
 from ingest.cli.output import print_document, say
 from ingest.errors import UsageError, worst_exit
 
@@ -24,6 +24,7 @@ def run(
     ] = None,
     wait: Wait = False,
     events: Events = None,
+    log_file: LogFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -41,11 +42,16 @@ def run(
     if events == "-" and as_json:
         raise UsageError("both want stdout", operation="--events - --json", advice="Give the events a file")
     from ingest import api, config
+    from ingest.cli.events import logged
     from ingest.cli.progress import watching
     from ingest.cli.stop import stoppable
 
     rules = config.storage_rules(config.home())
-    with watching(quiet=quiet, events=events) as monitor, stoppable() as stopped:
+    with (
+        logged(log_file, "resume") as log,
+        watching(quiet=quiet, events=events, log=log) as monitor,
+        stoppable() as stopped,
+    ):
         reports = api.resume(config.home(), session, monitor, stopped, wait=wait, rules=rules)
     silent = quiet or events == "-"
     if len(reports) == 1:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingest.cli.documents import verify_document
-from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import complain, number, print_document, ranges_told, say, size
+from ingest.cli.options import Json, LogFile, Quiet, raw
+from ingest.cli.output import complain, number, path_fields, print_document, ranges_told, say, size
 from ingest.errors import ExitCode, IngestError, shown
 
 if TYPE_CHECKING:
+    from ingest.cli.events import Log
     from ingest.pipeline.findings import VerifyReport
 
 
@@ -22,6 +23,7 @@ def run(
         str | None, typer.Option("--session", metavar="ID", help="Only the files of one session.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Also list files that no manifest names.")] = False,
+    log_file: LogFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -36,11 +38,16 @@ def run(
     ingest verify /mnt/archive /mnt/backup --strict --json
     """
     from ingest import api, config
+    from ingest.cli.events import logged
     from ingest.cli.progress import counting
 
-    paths, began = [raw(root) for root in roots], time.time_ns()
-    with counting("verified", quiet=quiet) as progress:
-        report = api.verify(paths, session=session, strict=strict, progress=progress)
+    began = time.time_ns()
+    with logged(log_file, "verify") as log:
+        paths = [raw(root) for root in roots]
+        with counting("verified", quiet=quiet) as progress:
+            report = api.verify(paths, session=session, strict=strict, progress=progress)
+        if log is not None:
+            _note(log, report)
     if session is None:
         try:
             api.note_verified(config.home(), paths, report, began)
@@ -52,6 +59,18 @@ def run(
     elif not quiet:
         say(*_lines(report))
     return int(code)
+
+
+def _note(log: Log, report: VerifyReport) -> None:
+    for event, findings in (("missing", report.missing), ("changed", report.changed)):
+        for finding in findings:
+            where = path_fields(finding.root.rstrip(b"/") + b"/" + finding.path)
+            log.line(
+                "error", event, **where, cause=finding.reason, ranges=[list(each) for each in finding.ranges] or None
+            )
+    level = "info" if report.sound else "error"
+    log.line(level, "finished", checked=report.checked, ok=report.ok, missing=len(report.missing),
+             changed=len(report.changed), verify_method=report.verify_method, bytes=report.bytes)  # fmt: skip
 
 
 def _lines(report: VerifyReport) -> list[str]:

@@ -1,0 +1,241 @@
+"""Check: may a card be erased? Every file that is on it now is held against what archives hold.
+
+Promises: nothing is written, neither to the card nor to an archive nor to the journal. Each file is covered or told,
+with the reason; the card is read once (not at all with `fast`). A card without a file is not safe to erase: it may be one
+that is not mounted. What counts as a copy is for `pipeline.gate` to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from ingest import engine
+from ingest.catalog.holdings import managed_at
+from ingest.errors import CancelledError, IngestError, from_os_error
+from ingest.manifest.evidence import Evidence, Wanted
+from ingest.manifest.sandbox import sandbox
+from ingest.media.groups import kin
+from ingest.model.states import ItemState
+from ingest.pipeline.gate import Gate, Kept, Origin
+from ingest.pipeline.reading import read
+from ingest.pipeline.scan import Filter, scan_source
+from ingest.session.advice import advice_of
+from ingest.storage.erase import lasting
+from ingest.storage.volumes import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ingest.db.engine import Database
+    from ingest.engine import Root
+    from ingest.model.item import Item
+    from ingest.model.session import SourceFacts
+    from ingest.pipeline.archives import Archive, Archives
+    from ingest.pipeline.gate import Terms
+    from ingest.pipeline.opening import Opened
+
+MEMORY: Final = "512MB"
+# One call of the engine: as `pipeline.examination` has it.
+_FILES: Final = 64
+_BYTES: Final = 256 << 20
+# Files that are asked for together.
+_ASKED: Final = 1000
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a check came to; whole after the last verdict.
+
+    Attributes:
+        files: on the sources now, without what stays behind by rule. covered: those with as many copies as required.
+        excluded, skipped: entries by rule (litter, --exclude); links and special files. left_out: both, by reason.
+        bytes: read from the sources. read_back: copies and bytes read from archives.
+    """
+
+    files: int = 0
+    covered: int = 0
+    bytes: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
+    skipped: int = 0
+    read_back: tuple[int, int] = (0, 0)
+
+    @property
+    def safe(self) -> bool:
+        """Every file is covered, and there was one."""
+        return self.files > 0 and self.covered == self.files
+
+
+class Check:
+    """The files that are not covered, one by one; `totals` is whole when they have been read to their end."""
+
+    def __init__(
+        self,
+        sources: Sequence[Opened],
+        archives: Archives,
+        terms: Terms,
+        chosen: Filter,
+        database: Database | None,
+        *,
+        fast: bool,
+        progress: Callable[[int, int], None] = lambda _files, _bytes: None,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            chosen: what of the sources is asked about. database: the journal, for the times that copies were given.
+            fast: believe what was recorded for a file's place, size and time, without reading it.
+            progress: told files and bytes that were read so far.
+        """
+        self._sources = [(facts, root) for facts, root, _ in sources]
+        self._origins = origins(sources)
+        self.archives = archives
+        self.terms = terms
+        self._chosen = chosen
+        self._database = database
+        self._fast = fast
+        self._progress = progress
+        self._page = engine.Page()
+        self.totals = Totals()
+
+    def origin(self, source: int) -> bytes:
+        """The path of a source, absolute."""
+        return self._sources[source][0].path
+
+    def __iter__(self) -> Iterator[Kept]:
+        """The verdicts on files that are not covered, in order of source and folder.
+
+        Raises:
+            IngestError: a source or an archive cannot be read, or went away.
+        """
+        gate = Gate(
+            self.archives.here, self._origins, self.terms, kept_times(self._database, self.archives.here), self._page
+        )
+        with sandbox(MEMORY) as connection:
+            evidence = Evidence(connection, self.archives.manifests)
+            for facts, root in self._sources:
+                self._gather(evidence, facts, root)
+            if self._fast:
+                evidence.resolve()
+            # A group would be erased as a whole, and so is a card: each file's own verdict says more here.
+            for verdicts in gate.judge(evidence.answers(), groups=False):
+                self.totals.read_back = gate.read_back
+                for verdict in verdicts:
+                    if isinstance(verdict, Kept):
+                        yield verdict
+                    else:
+                        self.totals.covered += 1
+
+    def _gather(self, evidence: Evidence, facts: SourceFacts, root: Root) -> None:
+        """Ask for every file of a source."""
+        asked: list[Wanted] = []
+        try:
+            for found in scan_source(root, facts, self.totals.files + 1, self._chosen):
+                for batch in _batches(self._counted(found.items)):
+                    asked += self._wanted(batch, facts, root)
+                    if len(asked) >= _ASKED:
+                        evidence.add(asked)
+                        asked = []
+        except OSError as error:
+            raise from_os_error(error, "scan", facts.path) from error
+        evidence.add(asked)
+
+    def _counted(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The items that are asked about; the others are counted."""
+        for item in items:
+            if item.state in (ItemState.EXCLUDED, ItemState.SKIPPED):
+                self.totals.left_out[item.reason or ""] += 1
+                self.totals.excluded += item.state is ItemState.EXCLUDED
+                self.totals.skipped += item.state is ItemState.SKIPPED
+            else:
+                self.totals.files += 1
+                yield item
+
+    def _wanted(self, batch: Sequence[Item], facts: SourceFacts, root: Root) -> list[Wanted]:
+        """What is asked about these items: their content, if they can be read."""
+        readable = [item for item in batch if item.state is ItemState.DISCOVERED]
+        seen = dict(zip((i.number for i in readable), root.lstat([i.path for i in readable]), strict=True))
+        proofs: dict[int, engine.Proof] = {}
+        if not self._fast:
+            told = read(root, [item.path for item in readable], cold=False, page=self._page)
+            proofs = dict(zip((item.number for item in readable), told, strict=True))
+            self.totals.bytes += sum(proof[1] for proof in told)
+        self._progress(self.totals.files, self.totals.bytes)
+        return [_asked(item, facts, root, seen.get(item.number), proofs.get(item.number)) for item in batch]
+
+
+def _asked(
+    item: Item, facts: SourceFacts, root: Root, seen: engine.Identity | OSError | None, proof: engine.Proof | None
+) -> Wanted:
+    """One file as it is asked for; with a reason, if nothing can be said of it."""
+    place = facts.path.rstrip(b"/") + b"/" + item.path
+    wanted = Wanted(facts.number, kin(item.path), item.number, item.path, place, item.size, item.mtime_ns)
+
+    def untold(reason: str, advice: str) -> Wanted:
+        return replace(wanted, reason=reason, advice=advice)
+
+    if item.state is not ItemState.DISCOVERED:
+        why = item.reason or str(item.state)
+        return untold(f"it cannot be read ({why})", advice_of(item.state, item.reason, item.errno))
+    if proof is not None and proof[4] is not None:
+        failure = engine.failed(proof[4])
+        if failure.kind == "cancelled":
+            raise CancelledError("stopped while the card was read", path=root.path, operation="read",
+                                 advice="Nothing was changed; check again at any time")  # fmt: skip
+        state = ItemState.CHANGED if failure.kind == "changed" else ItemState.FAILED
+        return untold(f"it cannot be read ({failure.detail})", advice_of(state, None, failure.errno))
+    if not isinstance(seen, tuple):
+        return untold("it went away while it was looked at", "Check again")
+    if (proof is not None and proof[1:3] != seen[1:3]) or seen[1:3] != (item.size, item.mtime_ns):
+        return untold("it changed while it was looked at", "Check again when nobody writes to it")
+    device, inode = seen[3:5] if lasting(root) else (0, 0)
+    return replace(wanted, device=device, inode=inode, blake3=proof[0] if proof is not None else None)
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == _FILES or size + item.size > _BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size
+    if batch:
+        yield batch
+
+
+def origins(sources: Sequence[Opened]) -> list[Origin]:
+    """What the gate has to know of sources.
+
+    Raises:
+        IngestError: one cannot be looked at.
+    """
+    found = []
+    for facts, root, volume in sources:
+        device = volume.mount.device if volume.mount is not None else root.dev
+        try:
+            found.append(Origin(root, volume.identity(device), place_of(root.path)))
+        except OSError as error:
+            raise from_os_error(error, "open", facts.path) from error
+    return found
+
+
+def kept_times(
+    database: Database | None, archives: Sequence[Archive]
+) -> Callable[[int, list[bytes]], dict[bytes, int]]:
+    """The times that the journal knows copies to have, by archive and path."""
+
+    def times(index: int, paths: list[bytes]) -> dict[bytes, int]:
+        key = archives[index].key
+        if database is None or key is None:
+            return {}
+        try:
+            with database.read() as connection:
+                return {path: one.mtime_ns for path, one in managed_at(connection, key, paths).items()}
+        except IngestError:
+            return {}  # then the manifests' times have to do
+
+    return times

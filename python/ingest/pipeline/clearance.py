@@ -1,0 +1,89 @@
+"""Clearance: the gate, asked about every file of one finished session. What moves files deletes nothing else.
+
+Promises: only what this session itself brought home (or found there) is asked about, by the bytes that it read then; the
+destinations are the session's own. Files stay where another of their group stays, be that one left out by the user's
+choice. Nothing is written or removed here: :func:`ingest.storage.erase.erase` removes, by the proof of a verdict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import UsageError
+from ingest.manifest.evidence import Evidence, Wanted
+from ingest.manifest.sandbox import sandbox
+from ingest.media.groups import kin
+from ingest.model.states import ARRIVED, ItemState, SessionState
+from ingest.pipeline.check import kept_times, origins
+from ingest.pipeline.gate import Gate
+from ingest.session.advice import advice_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ingest.db.engine import Database
+    from ingest.model.item import Item
+    from ingest.model.session import SessionFacts
+    from ingest.pipeline.archives import Archives
+    from ingest.pipeline.gate import Terms, Verdict
+    from ingest.pipeline.opening import Opened
+    from ingest.session.journal import Journal
+    from ingest.session.rows import Copy
+
+MEMORY: Final = "512MB"
+_OVER: Final = frozenset({SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS})
+
+
+def require_over(state: SessionState) -> None:
+    """Require that a session has come to its end.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if state not in _OVER:
+        raise UsageError(f"the session is {state}: nothing of its sources may be erased", operation="clearance",
+                         advice="Complete it first: ingest resume")  # fmt: skip
+
+
+def clearance(
+    journal: Journal,
+    facts: SessionFacts,
+    sources: Sequence[Opened],
+    archives: Archives,
+    terms: Terms,
+    database: Database,
+) -> Iterator[Verdict]:
+    """The verdict on each file of a session's sources, in order of source and folder.
+
+    Args:
+        sources: the session's, pinned. archives: its destinations that are here. terms: `copies` is the number of its
+            destinations, or what the user says.
+
+    Raises:
+        IngestError: a source, an archive or the journal cannot be read.
+    """
+    gate = Gate(archives.here, origins(sources), terms, kept_times(database, archives.here))
+    with sandbox(MEMORY) as connection:
+        evidence = Evidence(connection, archives.manifests)
+        for page in journal.items():
+            copies = journal.copies_of(page[0].number, page[-1].number)
+            # Litter is no member of any group, and nobody's to erase.
+            asked = [item for item in page if not (item.state is ItemState.EXCLUDED and item.reason == "litter")]
+            evidence.add([_asked(item, facts, copies.get(item.number, [])) for item in asked])
+        for verdicts in gate.judge(evidence.answers(), groups=True):
+            yield from verdicts
+
+
+def _asked(item: Item, facts: SessionFacts, copies: Sequence[Copy]) -> Wanted:
+    place = facts.sources[item.source].path.rstrip(b"/") + b"/" + item.path
+    digests = {copy.blake3 for copy in copies if copy.state in ARRIVED and copy.blake3 is not None}
+    reason = advice = None
+    if item.state not in ARRIVED:
+        reason = f"it did not arrive: {item.state}" + (f" ({item.reason})" if item.reason else "")
+        advice = advice_of(item.state, item.reason, item.errno)
+    elif len(digests) != 1:
+        reason, advice = "its copies have no digest in common", "Bring it home again with ingest copy"
+    return Wanted(
+        item.source, kin(item.path), item.number, item.path, place, item.size, item.mtime_ns,
+        blake3=digests.pop() if reason is None else None, reason=reason, advice=advice,
+    )  # fmt: skip

@@ -1,0 +1,378 @@
+"""The gate: may a file of a source be erased? Nothing that deletes sources gets past it.
+
+A file passes only if as many copies of its bytes as are required
+
+- are told of by the latest row of their path, in a part of a manifest that was read back from that archive now and can
+  be believed (`pipeline.archives`): rows of the journal alone count for nothing;
+- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). One
+  that a session found there already (`duplicate`) is read back now, and compared by BLAKE3;
+- are there now, as regular files, with the recorded size and time;
+- are on archives of their own, and, unless the user allows it, on file systems of their own;
+- are files of their own: no hard links, not the source itself under another name, no clones on the source's own disk;
+
+and if the source is, opened right now, the file that was copied, by device, inode, size and time. A group of files that
+belong together passes as a whole or not at all.
+
+Promises: each file gets a verdict, in pages, whatever their number; a doubt keeps the file. Not promised: that the
+copies that were proven when they were made still are what they were (`ingest verify` reads them), nor that two file
+systems are two disks.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ingest import engine
+from ingest.errors import ABSENT, from_os_error, shown
+from ingest.pipeline.plan import same_mtime
+from ingest.pipeline.reading import read
+from ingest.storage.erase import Sighting, lasting, sight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ingest.manifest.evidence import Holding, Wanted
+    from ingest.pipeline.archives import Archive
+
+# Files that are judged together: enough for calls to pay, few enough that verdicts come while there is more to read.
+PAGE: Final = 500
+# More obstacles of one file are not told: all copies of it seldom have different ones.
+_TOLD: Final = 3
+_COLD: Final = frozenset({"evicted", "direct"})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What has to be true. `copies`: how many; the others allow what is not allowed otherwise."""
+
+    copies: int
+    same_volume: bool = False
+    accept_reread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A copy that counts. `read_now`: it was read back for this verdict, not only when it was made."""
+
+    root: str
+    path: bytes
+    verify_method: str
+    read_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Why a file may be erased: what it is, and the copies that count."""
+
+    seen: Sighting
+    blake3: bytes
+    copies: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletable:
+    """This file may be erased, as long as it is as the proof has it."""
+
+    source: int
+    number: int
+    path: bytes
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """This file must stay. `copies`: how many of it count. reason, advice: sentences."""
+
+    source: int
+    number: int
+    path: bytes
+    copies: int
+    reason: str
+    advice: str
+
+
+Verdict: TypeAlias = Deletable | Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A source: pinned, what its file system is known by, and where it really is."""
+
+    root: engine.Root
+    volume: bytes
+    place: tuple[int, bytes]
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A copy that may count: as a row tells it, and as it stands there."""
+
+    holding: Holding
+    stands: engine.Identity
+    held: Held
+
+
+@dataclass(slots=True)
+class _Case:
+    """One file while it is judged: what may count, what would have to be read first, and what does not count, and why."""
+
+    wanted: Wanted
+    sure: list[_Candidate] = field(default_factory=list)
+    unread: list[_Candidate] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+
+
+class Gate:
+    """Judges files by what archives hold.
+
+    Attributes:
+        read_back: how many copies were read back for the verdicts so far, and how many bytes.
+    """
+
+    def __init__(
+        self,
+        archives: Sequence[Archive],
+        origins: Sequence[Origin],
+        terms: Terms,
+        kept_times: Callable[[int, list[bytes]], dict[bytes, int]],
+        page: engine.Page | None = None,
+    ) -> None:
+        """Over archives that are here.
+
+        Args:
+            kept_times: of an archive (its index) and paths below it, the times that the journal knows these copies to
+                have been given, where it knows any: file systems round.
+            page: told to stop, it ends the reading back.
+        """
+        self._archives = archives
+        self._origins = origins
+        self._terms = terms
+        self._kept_times = kept_times
+        self._page = page or engine.Page()
+        self.read_back = (0, 0)
+
+    def judge(self, asked: Iterable[tuple[Wanted, list[Holding]]], *, groups: bool) -> Iterator[list[Verdict]]:
+        """The verdicts, in pages, in the order of the questions, which come by source and kin.
+
+        Args:
+            groups: a file stays if one that belongs to it stays.
+
+        Raises:
+            IngestError: an archive or a source went away.
+        """
+        for page in _pages(asked):
+            verdicts = self._judge(page)
+            yield _whole(page, verdicts) if groups else verdicts
+
+    def _judge(self, page: Sequence[tuple[Wanted, list[Holding]]]) -> list[Verdict]:
+        cases = [_Case(wanted) for wanted, _ in page]
+        for index, archive in enumerate(self._archives):
+            concerned = [
+                (case, holding)
+                for case, (_, holdings) in zip(cases, page, strict=True)
+                for holding in holdings
+                if holding.root == index
+            ]
+            if concerned:
+                self._look(index, archive, concerned)
+        self._read(cases)
+        for origin in self._origins:
+            _require(origin.root)
+        return [self._verdict(case) for case in cases]
+
+    def _look(self, index: int, archive: Archive, concerned: Sequence[tuple[_Case, Holding]]) -> None:
+        """Sort the copies that an archive should have into those that count, those that may, and obstacles."""
+        paths = [holding.path for _, holding in concerned]
+        times = self._kept_times(index, paths)
+        _require(archive.root)
+        for (case, holding), stands in zip(concerned, archive.root.lstat(paths), strict=True):
+            where = shown(archive.root.path.rstrip(b"/") + b"/" + holding.path)
+            if isinstance(stands, OSError) and stands.errno not in ABSENT:
+                case.obstacles.append(f"{where} cannot be looked at ({stands.strerror})")
+            elif stands is None or isinstance(stands, OSError):
+                case.obstacles.append(f"{where} is not there any more")
+            elif why := self._uncounted(case.wanted, archive, holding, stands, times.get(holding.path)):
+                case.obstacles.append(f"{where} {why}")
+            else:
+                held = Held(archive.uuid, holding.path, holding.verify_method or "")
+                (case.unread if holding.duplicate else case.sure).append(_Candidate(holding, stands, held))
+
+    def _uncounted(
+        self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, time: int | None
+    ) -> str | None:
+        """Why a copy does not count, as far as that shows without reading it; None if it may."""
+        mode, size, mtime, device, inode, _ = stands
+        origin = self._origins[wanted.source]
+        if not stat.S_ISREG(mode):
+            return "is no regular file any more"
+        if _one_place(origin, wanted.path, archive, holding.path) or (
+            lasting(origin.root) and wanted.inode and (device, inode) == (wanted.device, wanted.inode)
+        ):
+            return "is the very file that is asked about"
+        if size != wanted.size:
+            return f"is {size:,} bytes long, not {wanted.size:,}"
+        if not same_mtime(holding.mtime_ns if time is None else time, mtime):
+            return "was changed after it was proven: its time is another one"
+        if holding.strategy == "hardlink":
+            return "is a hard link, not a copy"
+        if holding.strategy == "reflink" and archive.volume == origin.volume:
+            return "is a clone on the source's own disk, and shares its blocks"
+        if not holding.duplicate and holding.verify_method not in _COLD and not self._terms.accept_reread:
+            return "could only be read back from memory (reread)"
+        return None
+
+    def _read(self, cases: Sequence[_Case]) -> None:
+        """Read duplicates back from the device, those that are needed."""
+        for index, archive in enumerate(self._archives):
+            while needed := [(case, one) for case in cases if (one := self._next_unread(case, index)) is not None]:
+                paths = list(dict.fromkeys(candidate.holding.path for _, candidate in needed))
+                proofs = dict(zip(paths, read(archive.root, paths, cold=True, page=self._page), strict=True))
+                files, size = self.read_back
+                self.read_back = files + len(proofs), size + sum(proof[1] for proof in proofs.values())
+                for case, candidate in needed:
+                    case.unread.remove(candidate)
+                    where = shown(archive.root.path.rstrip(b"/") + b"/" + candidate.holding.path)
+                    why = self._reread(case, candidate, proofs[candidate.holding.path])
+                    if why is not None:
+                        case.obstacles.append(f"{where} {why}")
+
+    def _next_unread(self, case: _Case, archive: int) -> _Candidate | None:
+        """The next copy of an archive that would have to be read back for a file; None if none would help."""
+        if len(self._chosen(case)) >= self._terms.copies or any(one.holding.root == archive for one in case.sure):
+            return None
+        return next((one for one in case.unread if one.holding.root == archive), None)
+
+    def _reread(self, case: _Case, candidate: _Candidate, proof: engine.Proof) -> str | None:
+        """Let a copy that was read back count, or say why it does not."""
+        digest, _, _, method, fault = proof
+        if fault is not None:
+            failure = engine.failed(fault)
+            if failure.kind == "cancelled":
+                raise failure.error("check")
+            return f"cannot be read back ({failure.detail})"
+        if digest != case.wanted.blake3:
+            return "holds other bytes than were recorded"
+        if method not in _COLD and not self._terms.accept_reread:
+            return "can only be read back from memory (reread)"
+        held = replace(candidate.held, verify_method=method or "reread", read_now=True)
+        case.sure.append(replace(candidate, held=held))
+        return None
+
+    def _chosen(self, case: _Case, obstacles: list[str] | None = None) -> list[_Candidate]:
+        """Copies that count together: each an archive's only one, on a volume of its own, a file of its own."""
+        chosen: list[_Candidate] = []
+        # Clones last: they may share blocks with whatever else is on their file system.
+        for candidate in sorted(case.sure, key=lambda one: one.holding.strategy == "reflink"):
+            why = next((why for one in chosen if (why := self._not_both(one, candidate))), None)
+            if why is None:
+                chosen.append(candidate)
+            elif obstacles is not None:
+                obstacles.append(why)
+        return chosen
+
+    def _not_both(self, one: _Candidate, other: _Candidate) -> str | None:
+        first, second = (self._archives[each.holding.root] for each in (one, other))
+        if first.uuid == second.uuid:
+            if first is second:
+                return f"{shown(first.root.path)} has it more than once, which counts once"
+            return f"{shown(second.root.path)} is a clone of {shown(first.root.path)}"
+        if first.volume == second.volume:
+            if not self._terms.same_volume:
+                return f"{shown(second.root.path)} is on the same volume as {shown(first.root.path)}"
+            if one.stands[3:5] == other.stands[3:5]:
+                return f"{shown(second.root.path)} has the same file under another name"
+            if other.holding.strategy == "reflink":
+                return f"{shown(second.root.path)} has a clone, which may share its blocks with another copy"
+        return None
+
+    def _verdict(self, case: _Case) -> Verdict:
+        wanted = case.wanted
+        if wanted.reason is not None:
+            return self._kept(case, 0, wanted.reason, wanted.advice or "Look at the file, then check again")
+        obstacles = list(case.obstacles)
+        chosen = self._chosen(case, obstacles)
+        if wanted.blake3 is None:
+            return self._kept(case, 0, "no session recorded it with this size and time",
+                              "Check without --fast, or bring it home: ingest copy")  # fmt: skip
+        if len(chosen) < self._terms.copies:
+            told = list(dict.fromkeys(each for each in obstacles if each))
+            reason = (
+                f"{len(chosen)} of {self._terms.copies} copies count" if told or chosen else "no archive here has it"
+            )
+            more = f" (and {len(told) - _TOLD} more)" if len(told) > _TOLD else ""
+            return self._kept(case, len(chosen), "; ".join([reason, *told[:_TOLD]]) + more, _ADVICE_FEW)
+        try:
+            seen = sight(self._origins[wanted.source].root, wanted.path)
+        except OSError as error:
+            return self._kept(case, len(chosen), f"it cannot be opened now ({error.strerror})", _ADVICE_CHANGED)
+        except ValueError as error:
+            return self._kept(case, len(chosen), str(error), _ADVICE_CHANGED)
+        if not _same(wanted, seen):
+            return self._kept(case, len(chosen), "it is not as it was when it was read", _ADVICE_CHANGED)
+        copies = tuple(candidate.held for candidate in chosen)
+        return Deletable(wanted.source, wanted.number, wanted.path, Proof(seen, wanted.blake3, copies))
+
+    @staticmethod
+    def _kept(case: _Case, copies: int, reason: str, advice: str) -> Kept:
+        return Kept(case.wanted.source, case.wanted.number, case.wanted.path, copies, reason, advice)
+
+
+_ADVICE_FEW: Final = (
+    "Keep it. Bring it home to another archive with ingest copy, or look after the copies with ingest verify"
+)
+_ADVICE_CHANGED: Final = "Keep it. Something changed it meanwhile: bring it home as it is now with ingest copy"
+
+
+def _same(wanted: Wanted, seen: Sighting) -> bool:
+    if (wanted.size, wanted.mtime_ns) != (seen.size, seen.mtime_ns):
+        return False
+    return not (wanted.inode and seen.inode) or (wanted.device, wanted.inode) == (seen.device, seen.inode)
+
+
+def _one_place(origin: Origin, path: bytes, archive: Archive, other: bytes) -> bool:
+    """Whether both paths lead to one file, as far as the mount table tells: a source may lie in an archive."""
+    (device, inner), (other_device, other_inner) = origin.place, archive.place
+    whole = inner.rstrip(b"/") + b"/" + path
+    return device == other_device and whole == other_inner.rstrip(b"/") + b"/" + other
+
+
+def _require(root: engine.Root) -> None:
+    """A disk that went away must not be mistaken for files that did."""
+    try:
+        root.check()
+    except OSError as error:
+        raise from_os_error(error, "check", root.path, "Is the disk mounted? Mount it, and check again") from error
+
+
+def _pages(
+    asked: Iterable[tuple[Wanted, list[Holding]]],
+) -> Iterator[list[tuple[Wanted, list[Holding]]]]:
+    """Pages that end where a group does."""
+    page: list[tuple[Wanted, list[Holding]]] = []
+    for wanted, holdings in asked:
+        last = page[-1][0] if page else None
+        if last is not None and len(page) >= PAGE and (last.source, last.kin) != (wanted.source, wanted.kin):
+            yield page
+            page = []
+        page.append((wanted, holdings))
+    if page:
+        yield page
+
+
+def _whole(page: Sequence[tuple[Wanted, list[Holding]]], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, with those of groups of which a member stays turned into staying."""
+    kins = [(wanted.source, wanted.kin) for wanted, _ in page]
+    staying: dict[tuple[int, bytes], Kept] = {}
+    for kin, verdict in zip(kins, verdicts, strict=True):
+        if isinstance(verdict, Kept):
+            staying.setdefault(kin, verdict)
+    whole: list[Verdict] = []
+    for kin, verdict in zip(kins, verdicts, strict=True):
+        why = staying.get(kin)
+        if isinstance(verdict, Deletable) and why is not None:
+            reason = f"{shown(why.path)}, which belongs to it, has to stay ({why.reason})"
+            verdict = Kept(verdict.source, verdict.number, verdict.path, len(verdict.proof.copies), reason, why.advice)  # noqa: PLW2901 - turned
+        whole.append(verdict)
+    return whole

@@ -1,0 +1,392 @@
+"""May the card be erased? Only if every file on it has copies that count: proven, present, on disks of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+# Two folders of one disk serve as two archives where the disks are not the point.
+ONE_DISK = "--same-volume"
+
+
+def reasons(told):
+    return {os.path.basename(each["path"]): each["reason"] for each in told.document["not_covered"]}
+
+
+@pytest.fixture
+def home_twice(tell, card, archive, backup):
+    """A card that was brought home to two archives."""
+    assert tell("copy", card, archive, "--also", backup).code == 0
+
+
+def test_a_card_with_two_proven_copies_is_safe_and_nothing_is_touched(
+    tell, ingest, card, archive, backup, home_twice, snapshot
+):
+    before = [snapshot(place) for place in (card, archive, backup)]
+
+    told = tell("check", card, ONE_DISK)
+    said = ingest.run("check", card, ONE_DISK)
+
+    assert told.code == said.returncode == told.document["exit_code"] == 0, told.errors
+    assert told.document["safe"] is True
+    assert told.document["not_covered"] == []
+    assert (told.document["files"], told.document["covered"], told.document["copies_required"]) == (6, 6, 2)
+    assert told.document["bytes"]["read"] == sum(path.stat().st_size for path in card.rglob("*") if path.is_file())
+    assert told.document["bytes"]["read_back"] == 0, "what was proven when it was copied is not read again"
+    assert {place["root"] for place in told.document["roots"]} == {str(archive), str(backup)}
+    assert "SAFE TO ERASE" in said.stdout
+    assert [snapshot(place) for place in (card, archive, backup)] == before
+
+
+def test_two_archives_on_one_volume_are_one_copy_unless_it_is_allowed(tell, ingest, card, archive, backup, home_twice):
+    told = tell("check", card)
+    said = ingest.run("check", card)
+
+    assert told.code == said.returncode == 1
+    assert told.document["safe"] is False
+    assert (told.document["files"], told.document["covered"]) == (6, 0)
+    for kept in told.document["not_covered"]:
+        assert kept["copies"] == 1
+        assert "1 of 2 copies count" in kept["reason"]
+        assert "same volume" in kept["reason"]
+        assert kept["advice"]
+    assert "NOT SAFE: 6 files" in said.stdout
+
+
+def test_two_disks_are_two_copies(tell, card, archive, make_disk):
+    disk = make_disk("ext4")
+    assert tell("copy", card, archive, "--also", disk).code == 0
+
+    assert tell("check", card).document["safe"] is True
+
+
+def test_one_copy_is_enough_where_one_is_asked_for(tell, card, archive):
+    assert tell("copy", card, archive).code == 0
+
+    assert tell("check", card).code == 1
+    assert tell("check", card, "--copies", "1").code == 0
+    assert tell("check", card, "--copies", "0").code == 2
+
+
+def test_a_file_that_came_to_the_card_later_is_not_covered(tell, card, home_twice):
+    (card / "DCIM/100EOSR5/IMG_0003.CR3").write_bytes(b"a new picture")
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    assert (told.document["files"], told.document["covered"]) == (7, 6)
+    assert reasons(told) == {"IMG_0003.CR3": "no archive here has it"}
+    assert told.document["not_covered"][0]["copies"] == 0
+
+
+def test_a_file_that_was_edited_after_the_copy_is_not_covered_though_size_and_time_are_the_same(tell, card, home_twice):
+    picture = card / "DCIM/100EOSR5/IMG_0001.CR3"
+    facts = picture.stat()
+    with picture.open("r+b") as file:
+        file.write(b"edited")
+    os.utime(picture, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    told = tell("check", card, ONE_DISK)
+    fast = tell("check", card, ONE_DISK, "--fast")
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+    assert fast.code == 0, "what --fast cannot see, as its help says"
+
+
+def test_fast_reads_no_file_of_the_card(ingest, card, home_twice, strace, tmp_path):
+    trace = tmp_path / "trace"
+    command = [strace, "-f", "-y", "-qq", "-e", "trace=read,pread64,readv,preadv,mmap", "-o", trace,
+               *ingest.command("check", card, ONE_DISK, "--fast", "--json")]  # fmt: skip
+
+    done = subprocess.run(command, env=ingest.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["safe"] is True
+    assert f"<{card}/" not in trace.read_text()
+
+
+def test_fast_believes_only_path_size_and_time_that_were_recorded(tell, card, home_twice):
+    touched = card / "DCIM/100EOSR5/IMG_0001.JPG"
+    os.utime(touched, ns=(0, 1))
+
+    told = tell("check", card, ONE_DISK, "--fast")
+
+    assert told.code == 1
+    assert reasons(told) == {"IMG_0001.JPG": "no session recorded it with this size and time"}
+    assert tell("check", card, ONE_DISK).code == 0, "its content is what was copied"
+
+
+def test_the_name_and_the_place_of_the_card_do_not_matter_unless_it_is_fast(tell, card, home_twice, tmp_path):
+    elsewhere = card.rename(tmp_path / "another name")
+
+    assert tell("check", elsewhere, ONE_DISK).code == 0
+    assert tell("check", elsewhere, ONE_DISK, "--fast").code == 1
+    assert tell("check", elsewhere / "DCIM", ONE_DISK).document["files"] == 4
+    assert tell("check", elsewhere / "DCIM/100EOSR5/MVI_0002.MP4", ONE_DISK).document["files"] == 1
+
+
+def test_a_copy_that_is_not_there_any_more_does_not_count(tell, card, archive, backup, home_twice):
+    (archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4").unlink()
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    reason = reasons(told)["MVI_0002.MP4"]
+    assert f"{archive}/EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4 is not there any more" in reason
+    assert told.document["not_covered"][0]["copies"] == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda path: os.truncate(path, 5), "is 5 bytes long, not"),
+        (lambda path: os.utime(path, ns=(0, 0)), "was changed after it was proven"),
+        (lambda path: (path.unlink(), path.mkdir()), "is no regular file any more"),
+        (lambda path: (path.unlink(), path.symlink_to("/etc/hostname")), "is no regular file any more"),
+    ],
+    ids=["cut off", "touched", "a folder", "a link"],
+)
+def test_a_copy_that_is_not_as_it_was_does_not_count(tell, card, archive, home_twice, harm, sentence):
+    harm(archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4")
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["MVI_0002.MP4"]
+    assert sentence in reasons(told)["MVI_0002.MP4"]
+
+
+def test_duplicates_are_read_back_before_they_count(tell, card, archive, backup, home_twice):
+    again = tell("copy", card, archive, "--also", backup)
+    assert again.document["items"]["duplicate"] == 6
+
+    sound = tell("check", card, ONE_DISK)
+    rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
+    facts = rotten.stat()
+    with rotten.open("r+b") as file:
+        file.write(b"rot")
+    os.utime(rotten, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    told = tell("check", card, ONE_DISK)
+
+    assert sound.code == 0
+    assert sound.document["bytes"]["read_back"] == 2 * sound.document["bytes"]["read"]
+    assert told.code == 1
+    assert f"{rotten} holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+
+
+def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):
+    backup.rename(backup.with_name("unplugged"))
+
+    told = tell("check", card, ONE_DISK)
+    said = ingest.run("check", card, ONE_DISK)
+    one = tell("check", card, "--copies", "1")
+    archive.rename(archive.with_name("also unplugged"))
+    none = tell("check", card)
+
+    assert told.code == 1
+    assert told.document["covered"] == 0
+    assert [each["root"] for each in told.document["absent"]] == [str(backup)]
+    assert f"Not counted: {backup}" in said.stdout
+    assert one.code == 0
+    assert none.code == 4
+    assert str(archive) in none.error["cause"]
+
+
+def test_an_archive_without_its_marker_is_none(tell, card, backup, home_twice):
+    (backup / ".ingest/root.json").unlink()
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    assert [each["root"] for each in told.document["absent"]] == [str(backup)]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
+def test_what_no_manifest_tells_of_does_not_count_whatever_the_journal_says(tell, card, archive, home_twice, damage):
+    (part,) = (archive / ".ingest/manifests").glob("session=*/items-*.parquet")
+    data = part.read_bytes()
+    part.unlink()
+    if damage != "gone":
+        part.write_bytes(
+            data[: len(data) // 2] if damage == "cut" else data[:100] + bytes([data[100] ^ 1]) + data[101:]
+        )
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    assert told.document["covered"] == 0
+    assert {kept["copies"] for kept in told.document["not_covered"]} == {1}
+    assert len(told.document["absent"]) == (0 if damage == "gone" else 1)
+
+
+def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(tell, card, archive, plant, tmp_path):
+    """A hole in a chain: what its other parts say may have been said otherwise in the one that is missing."""
+    assert tell("copy", card, archive).code == 0
+    other = plant(tmp_path / "OTHER", {"a.mov": b"a"})
+    assert tell("copy", other, archive).code == 0
+    (part,) = (archive / ".ingest/manifests").glob(
+        f"session={tell('sessions').document['sessions'][0]['session']}/items*"
+    )
+    part.rename(part.with_name("items-0002.parquet"))
+
+    told = tell("check", card, other, "--copies", "1")
+
+    assert told.code == 1
+    assert (told.document["files"], told.document["covered"]) == (7, 1)
+    (absent,) = told.document["absent"]
+    assert "cannot be believed" in absent["reason"]
+
+
+def test_without_a_journal_archives_are_named(tell, ingest, card, archive, backup, home_twice, tmp_path):
+    stranger = type(ingest)(tmp_path / "nobody's home")
+
+    told = tell("check", card, ONE_DISK, "--root", archive, "--root", backup, by=stranger)
+    one = tell("check", card, ONE_DISK, "--root", archive, "--root", archive, by=stranger)
+    none = tell("check", card, by=stranger)
+    nowhere = tell("check", card, "--root", tmp_path / "nowhere", by=stranger)
+    no_archive = tell("check", card, "--root", card, by=stranger)
+
+    assert told.code == 0, told.errors
+    assert one.code == 1, "an archive that is named twice is one"
+    assert none.code == nowhere.code == no_archive.code == 4
+    assert "--root" in none.error["advice"]
+    assert not stranger.home.exists()
+
+
+def test_what_could_only_be_read_from_memory_counts_if_it_is_accepted(tell, card, make_disk):
+    memory = make_disk("tmpfs")
+    assert tell("copy", card, memory).document["destinations"][0]["verify_method"]["reread"] == 6
+
+    told = tell("check", card, "--copies", "1")
+    accepted = tell("check", card, "--copies", "1", "--accept-reread")
+
+    assert told.code == 1
+    assert "(reread)" in reasons(told)["IMG_0001.JPG"]
+    assert accepted.code == 0
+
+
+def test_a_hard_link_is_no_copy(tell, card, archive):
+    assert tell("copy", card, archive, "--strategy", "hardlink").code == 0
+
+    told = tell("check", card, "--copies", "1")
+
+    assert told.code == 1
+    assert told.document["covered"] == 0
+    assert all("very file" in reason or "hard link" in reason for reason in reasons(told).values()), reasons(told)
+
+
+def test_a_hard_link_to_what_another_card_brought_is_no_copy_for_this_card_either(tell, card, archive, tmp_path):
+    assert tell("copy", card, archive, "--strategy", "hardlink").code == 0
+    again = tell("copy", card, archive)
+    assert again.document["items"]["duplicate"] == 6
+    twin = shutil.copytree(card, tmp_path / "TWIN")
+
+    told = tell("check", twin, "--copies", "1")
+
+    assert told.code == 1
+    assert all("is a hard link, not a copy" in reason for reason in reasons(told).values()), reasons(told)
+
+
+def test_a_clone_on_the_cards_own_disk_does_not_count(tell, card, archive, make_disk):
+    disk = make_disk("xfs")
+    source = shutil.copytree(card, disk / "CARD")
+    (near := disk / "archive").mkdir()
+    assert tell("copy", source, near, "--also", archive, "--strategy", "reflink").code == 0
+
+    told = tell("check", source)
+    elsewhere = tell("check", card)
+
+    assert told.code == 1
+    sized = {name: reason for name, reason in reasons(told).items() if name != "AUTPRINT.MRK"}
+    assert len(sized) == 5
+    assert all("is a clone on the source's own disk" in reason for reason in sized.values()), sized
+    assert elsewhere.code == 0, "for a card on another disk it is a copy like any other"
+
+
+def test_the_archive_itself_is_no_copy_of_what_lies_in_it(tell, archive, backup, home_twice, bind):
+    inside = archive / "EOS_DIGITAL"
+    by_another_path = bind(inside, "elsewhere")
+
+    one = tell("check", inside, ONE_DISK)
+    other = tell("check", by_another_path, ONE_DISK)
+
+    for told in (one, other):
+        assert told.code == 1
+        assert all("is the very file that is asked about" in reason for reason in reasons(told).values()), told.document
+        assert {kept["copies"] for kept in told.document["not_covered"]} == {1}
+
+
+def test_what_is_left_out_by_rule_is_counted(tell, card, home_twice):
+    (card / ".DS_Store").write_bytes(b"litter")
+    (card / "note.tmp").write_bytes(b"x")
+    (card / "link").symlink_to("note.tmp")
+    os.mkfifo(card / "pipe")
+
+    told = tell("check", card, ONE_DISK, "--exclude", "*.tmp")
+
+    assert told.code == 0, told.document
+    assert (told.document["excluded"], told.document["skipped"], told.document["files"]) == (2, 2, 6)
+    assert told.document["left_out"] == {"litter": 1, "--exclude": 1, "symlink": 1, "special": 1}
+    assert tell("check", card, ONE_DISK).code == 1
+
+
+def test_a_card_without_files_is_not_safe_since_it_may_not_be_mounted(tell, ingest, home_twice, tmp_path):
+    (empty := tmp_path / "mount point").mkdir()
+
+    told = tell("check", empty)
+    said = ingest.run("check", empty)
+
+    assert told.code == said.returncode == 1
+    assert (told.document["safe"], told.document["files"]) == (False, 0)
+    assert "Is the card mounted?" in said.stdout
+    assert tell("check", tmp_path / "no card").code == 4
+
+
+def test_a_file_that_cannot_be_read_is_not_covered(stranger):
+    card = stranger.plant("card", {"a.mov": b"a", "locked/b.mov": b"b"})
+    archive = stranger.plant("archive", {})
+    assert stranger.tell("copy", card, archive).code == 0
+    os.chmod(card / "a.mov", 0)
+    os.chmod(card / "locked", 0)
+
+    told = stranger.tell("check", card, "--copies", "1")
+
+    assert told.code == 1
+    assert (told.document["files"], told.document["covered"]) == (2, 0)
+    assert all("cannot be read" in reason for reason in reasons(told).values())
+    assert all("right" in kept["advice"] for kept in told.document["not_covered"])
+
+
+def test_names_of_any_bytes_are_told_as_everywhere(tell, plant, archive, tmp_path):
+    card = plant(tmp_path / "CARD", {b"a\xff.mov": b"a"})
+    assert tell("copy", plant(tmp_path / "OTHER", {"b": b"b"}), archive).code == 0
+
+    told = tell("check", card)
+
+    (kept,) = told.document["not_covered"]
+    assert kept["path"].endswith("a\\xff.mov")
+    assert set(kept) == {"path", "path_b64", "reason", "copies", "advice"}
+
+
+def test_a_repaired_copy_counts(tell, card, archive, backup, home_twice):
+    damaged = archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4"
+    os.truncate(damaged, 1000)
+    assert tell("check", card, ONE_DISK).code == 1
+    assert tell("repair", archive, "--from", backup).code == 0
+
+    assert tell("check", card, ONE_DISK).code == 0
+
+
+def test_the_same_content_twice_on_one_archive_counts_once(tell, plant, archive, tmp_path):
+    card = plant(tmp_path / "CARD", {"a.mov": b"same", "b.mov": b"same"})
+    assert tell("copy", card, archive).code == 0
+
+    told = tell("check", card, ONE_DISK)
+
+    assert {kept["copies"] for kept in told.document["not_covered"]} == {1}
+    assert tell("check", card, "--copies", "1").code == 0

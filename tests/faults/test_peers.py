@@ -1,0 +1,47 @@
+"""The table of peers tells silence from detection: it would show if this program were as silent as the plainest tool."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def peers():
+    spec = spec_from_file_location("peers", Path(__file__).with_name("peers.py"))
+    module = sys.modules["peers"] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def outcome(peers, faulty_disk, tmp_path):
+    """What comes of a tool under a fault, by their names; skips where there is no FUSE."""
+
+    def run(tool, fault):
+        (chosen,) = [each for each in peers.TOOLS if each.name == tool]
+        (wrong,) = [each for each in peers.FAULTS if each.name == fault]
+        return peers.outcome(chosen, wrong, tmp_path / fault)
+
+    faulty_disk("probe")
+    return run
+
+
+@pytest.mark.parametrize("fault", ["bit flip on write", "lost write", "torn write", "bit flip on source read"])
+def test_a_tool_that_compares_nothing_is_silent(outcome, fault):
+    assert outcome("cp -a", fault) == "**SILENT**"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["bit flip on write", "lost write", "torn write", "fsync EIO, write lost", "ENOSPC", "short write",
+     "rename failed, and happened"],
+)  # fmt: skip
+def test_this_one_is_not(outcome, tally, fault):
+    assert outcome("ingest copy", fault) in ("correct", "detected")
+    tally["faults met"] += 1

@@ -46,6 +46,7 @@ def lose(given: dict[str, Any]) -> dict[str, Any]:
     times: defaultdict[str, list[float]] = defaultdict(list)
     place = bench(given["folder"])
     case = network.Case(**given["case"])
+    network.Loss.LOOK, network.Loss.PATIENCE = 0.02, 180.0  # a guest has one slow processor
     broken = None
     loss = network.Loss(case, SimpleNamespace(NetMount=shares.share, RigError=shares.netmount.RigError), place, times)
     try:

@@ -11,6 +11,7 @@ No share is mounted anew when it comes back: it is the kernel that reconnects, a
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -37,8 +38,9 @@ def _neighbour(name: str) -> ModuleType:
 
 netmount: Any = _neighbour("netmount")
 inside: Any = _neighbour("inside")
+FILTER: Final = "iptables-legacy"
 PROGRAMS: Final = (
-    "rpc.nfsd", "rpc.mountd", "nfsdcld", "exportfs", "mount.nfs", "smbd", "mount.cifs", "ip", "iptables", "tc", "nsenter",
+    "rpc.nfsd", "rpc.mountd", "nfsdcld", "exportfs", "mount.nfs", "smbd", "mount.cifs", "ip", FILTER, "tc", "nsenter",
 )  # fmt: skip
 MODULES: Final = {
     "nfs": ("nfs", "nfsv4", "nfsd", "lockd"),
@@ -46,7 +48,7 @@ MODULES: Final = {
         "cifs", "hmac", "md5", "md4", "sha256_generic", "sha512_generic", "cmac", "aes_generic", "ccm", "gcm", "ecb", "ctr",
         "ghash-generic", "cbc", "seqiv",
     ),
-    "network": ("veth", "sch_tbf", "ip_tables", "iptable_filter", "nf_tables", "nft_compat", "x_tables"),
+    "network": ("veth", "sch_tbf", "iptable_filter"),
 }  # fmt: skip
 DISK: Final = "/dev/ubdb"  # what the server keeps it on
 NFS, PIPES = Path("/var/lib/nfs"), Path("/run/rpc_pipefs")
@@ -75,6 +77,14 @@ class KernelShare(netmount.NetMount):  # type: ignore[misc]
     def _in(self, space: str, *command: str | Path) -> str:
         """Run in one of the two networks, but with everybody's mounts, which `ip netns exec` would not."""
         return str(netmount._run("nsenter", f"--net=/run/netns/{space}", *command))
+
+    def lose(self, fault: str) -> None:
+        if fault != "hole":
+            super().lose(fault)
+            return
+        # The guest's kernel was built without what the newer iptables needs for IPv4.
+        self._in(self._server, FILTER, "-w", "-I", "INPUT", "-j", "DROP")
+        self._undo = lambda: self._in(self._server, FILTER, "-w", "-F", "INPUT")
 
     def back(self) -> None:
         """Undo what was done, and wait until the kernel has found its server again."""
@@ -115,7 +125,8 @@ class NfsShare(KernelShare):
         enter = ("nsenter", f"--net=/run/netns/{self._server}")
         self._start("mountd.log", *enter, "rpc.mountd", "-F", "-N", "2", "-N", "3")
         # Who had something open: a server that cannot remember that lets nobody take it up again.
-        self._start("nfsdcld.log", *enter, "nfsdcld", "--foreground", "--pipefsdir", str(PIPES))
+        keeper = self._start("nfsdcld.log", *enter, "nfsdcld", "--foreground", "--pipefsdir", str(PIPES))
+        netmount._until(lambda: _watches(keeper.pid), lambda: self._told("nfsdcld.log"))
 
     def serve(self) -> None:
         # A new server gives the clients of the one before it this long to take up what they had open.
@@ -140,6 +151,13 @@ class NfsShare(KernelShare):
                 self._undo = lambda: self._relay.send_signal(signal.SIGCONT)
             case _:
                 super().lose(fault)
+
+
+def _watches(pid: int) -> bool:
+    """It waits for something to appear in a folder."""
+    with suppress(FileNotFoundError):  # it has just closed one
+        return any("inotify" in os.readlink(opened) for opened in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 class CifsShare(KernelShare):

@@ -90,7 +90,7 @@ def runs(request, guest, shares, tmp_path_factory):
 def test_a_lost_share_is_survived(case, runs, tally, times):
     came = runs[case].result()
 
-    assert came["broken"] is None, came
+    assert came["broken"] is None, f"{came['broken']}\n{came['told']}"
     for what, taken in came["times"].items():
         times[f"{case.options}: {what}"].extend(taken)
     tally.update(came["tally"])

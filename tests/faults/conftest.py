@@ -765,17 +765,34 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
 # Shares
 
 
-@pytest.fixture(scope="session")
-def netmount() -> ModuleType:
-    """The module of that name, which makes shares that can be lost; skips where it cannot."""
-    spec = spec_from_file_location("netmount", Path(__file__).with_name("netmount.py"))
+def neighbour(name: str) -> ModuleType:
+    """A module of this folder; skips where it cannot work."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules["netmount"] = module_from_spec(spec)
+    module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     if reason := module.missing():
         pytest.skip(reason)
     return module
+
+
+@pytest.fixture(scope="session")
+def netmount() -> ModuleType:
+    """The module of that name, which makes shares that can be lost."""
+    return neighbour("netmount")
+
+
+@pytest.fixture(scope="session")
+def guest() -> ModuleType:
+    """The module of that name, which makes machines that can be killed."""
+    return neighbour("guest")
+
+
+@pytest.fixture(scope="session")
+def shares() -> ModuleType:
+    """The module of that name, which makes shares in such machines."""
+    return neighbour("shares")
 
 
 @dataclass

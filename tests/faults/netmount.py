@@ -24,7 +24,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,8 @@ def _runs(pid: int) -> bool:
 class NetMount:
     """A share: `served` is what the server holds, `mount` is where it is seen through the network."""
 
+    OPTIONS: ClassVar[dict[str, list[str]]] = OPTIONS
+
     def __init__(self, folder: Path, options: str = "plain", rate: str = "160mbit") -> None:
         """Build it all, in a folder that is to be made.
 
@@ -116,7 +118,7 @@ class NetMount:
         self.served, self.mount, self._own = (folder / name for name in ("served", "share", "rig"))
         for place in (self.served, self.mount, self._own):
             place.mkdir(parents=True)
-        self._options = OPTIONS[options]
+        self._options = self.OPTIONS[options]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._undo: Callable[[], object] | None = None
         self._sshfs: subprocess.Popen[bytes] | None = None

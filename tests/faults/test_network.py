@@ -89,7 +89,12 @@ WAITED = campaign(wait=True) if FULL else QUICK_WAITED
 
 
 class Loss:
-    """A session that is under way on a share, and the loss of it."""
+    """A session that is under way on a share, and the loss of it.
+
+    LOOK: seconds between two looks for its moment. PATIENCE: how long that may take to come.
+    """
+
+    LOOK, PATIENCE = 0.002, 60.0
 
     def __init__(self, case, netmount, bench, times):
         self.case, self.bench, self.times = case, bench, times
@@ -113,11 +118,11 @@ class Loss:
         self.running = self.bench.shell.start(
             "copy", self.card.folder, self.roots[0], *also, "--batch", "4", "--events", self.events, *options
         )
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + self.PATIENCE
         while not self._due():
             if self.running.process.poll() is not None or time.monotonic() > limit:
                 raise self.broken(f"{self.case}: the moment never came")
-            time.sleep(0.002)
+            time.sleep(self.LOOK)
         self.share.lose(self.case.fault)
         self.lost = time.monotonic()
 

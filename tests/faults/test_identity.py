@@ -483,9 +483,9 @@ def test_a_card_with_one_file_more_finds_its_folder_again_after_a_restart(
 
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert sorted(os.listdir(archive)) == [".ingest", "DCIM"]
-    check(card, archive)
     assert shell.run("resume").code == 0
     assert sorted(os.listdir(archive)) == [".ingest", "DCIM"]
+    check(card, archive)
     assert list((archive / ".ingest/claims").iterdir()) == []
 
 

@@ -53,6 +53,7 @@ MODULES: Final = {
 DISK: Final = "/dev/ubdb"  # what the server keeps it on
 NFS, PIPES = Path("/var/lib/nfs"), Path("/run/rpc_pipefs")
 PORT, RELAYED = 2049, 2050
+RATE: Final = "48mbit"  # what a guest's one processor can keep up with, so that a moment is not over when it is seen
 # Until the kernel has found its server again: TCP asks less and less often, at last every two minutes.
 AGAIN: Final = 180.0
 
@@ -196,7 +197,7 @@ class CifsShare(KernelShare):
 def share(folder: Path, options: str) -> KernelShare:
     """Make a share; `options` names its kind, too."""
     inside.load(*MODULES["network"], *MODULES[options.partition("-")[0]])
-    return (NfsShare if options.startswith("nfs") else CifsShare)(folder, options)
+    return (NfsShare if options.startswith("nfs") else CifsShare)(folder, options, RATE)
 
 
 def _relay() -> None:

@@ -32,7 +32,7 @@ BUFFERS = (64 * KIB, 256 * KIB, MIB, 4 * MIB)
 TRIED = {
     "big": {"read_mode": READ_MODES, "cache": tuple(Cache), "buffer": BUFFERS, "threads": (1, 2)},
     "clips": {"read_mode": READ_MODES, "cache": tuple(Cache), "buffer": BUFFERS},
-    "small": {"flush": (Flush.TOGETHER, Flush.EACH)},
+    "small": {"flush": (Flush.AUTO, Flush.EACH)},
 }
 
 
@@ -60,7 +60,7 @@ def decided(disk, workload: Workload) -> tuple[dict[str, object], tuple[str, ...
         "cache": Cache.KEEP if tuning.keep_cache else Cache.DROP,
         "buffer": tuning.buffer,
         "threads": tuning.threads,
-        "flush": Flush.TOGETHER if tuning.together[0] else Flush.EACH,
+        "flush": Flush.AUTO if options.flush is Flush.AUTO else Flush.EACH,
     }, tuning.reasons
 
 

@@ -19,15 +19,15 @@ from functools import wraps
 from pathlib import Path
 
 from ingest import monitor
-from ingest.cli import app, progress
+from ingest.cli import app, events, progress
 from ingest.model.columns import CopyColumns
 from ingest.pipeline import board, meter
 from ingest.workers import supervisor
 
 # Whoever tells people or machines how far a session is. A thread that one of these starts is a cost of telling.
-TELLERS = ("ingest.monitor", "ingest.pipeline.meter", "ingest.cli.progress", "rich.")
+TELLERS = ("ingest.monitor", "ingest.pipeline.meter", "ingest.cli.progress", "ingest.cli.events", "rich.")
 CLASSES = (
-    meter.Meter, monitor.OneAtATime, progress.Bars, progress.Both, progress.Events, progress.Lines,
+    meter.Meter, monitor.OneAtATime, progress.Bars, progress.Both, progress.Lines, events.Events, events.Log,
 )  # fmt: skip
 # What is asked for, or made, to be told, and for nothing else.
 ASKED = ((board.Board, "current"), (supervisor.Supervisor, "current"), (CopyColumns, "records"))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.gate import Terms
     from ingest.pipeline.opening import Opened
 
-MEMORY: Final = "512MB"
+MEMORY: Final = "256MB"
 # One call of the engine: as `pipeline.examination` has it.
 _FILES: Final = 64
 _BYTES: Final = 256 << 20

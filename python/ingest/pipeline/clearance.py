@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
 
-MEMORY: Final = "512MB"
+MEMORY: Final = "256MB"
 _OVER: Final = frozenset({SessionState.COMPLETED, SessionState.COMPLETED_WITH_ERRORS})
 
 

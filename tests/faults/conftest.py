@@ -765,17 +765,36 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
 # Shares
 
 
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def netmount() -> ModuleType:
     """The module of that name, which makes shares that can be lost; skips where it cannot."""
-    spec = spec_from_file_location("netmount", Path(__file__).with_name("netmount.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["netmount"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _beside("netmount")
     if reason := module.missing():
         pytest.skip(reason)
     return module
+
+
+# Disks whose writes are written down
+
+
+@pytest.fixture(scope="session")
+def writelog() -> ModuleType:
+    """The module of that name; skips where it cannot make its disks."""
+    if find_spec("mfusepy") is None or find_library("fuse3") is None:
+        pytest.skip("needs mfusepy and libfuse3")
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("needs root and /dev/fuse")
+    return _beside("writelog")
 
 
 @dataclass

@@ -39,6 +39,8 @@ ARRIVED = ("finalized", "duplicate")
 T = TypeVar("T")
 TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
 TIMES: pytest.StashKey[defaultdict[str, list[float]]] = pytest.StashKey()
+COLD: pytest.StashKey[list[ColdRead]] = pytest.StashKey()
+METHODS = ("direct", "evicted", "reread")
 
 
 # What was checked
@@ -47,6 +49,7 @@ TIMES: pytest.StashKey[defaultdict[str, list[float]]] = pytest.StashKey()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = {}
     config.stash[TIMES] = defaultdict(list)
+    config.stash[COLD] = []
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -59,12 +62,59 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for what, taken in config.stash[TIMES].items():
         figures = f"median {median(taken):.1f} s, longest {max(taken):.1f} s"
         terminalreporter.line(f"{what}: {len(taken)} times, {figures}")
+    if reads := config.stash[COLD]:
+        terminalreporter.section("read back: bytes by how they are said to have been read, and what the device gave")
+        rows = [
+            ("file system", *METHODS, "device gave", "share of direct and evicted that it gave"),
+            *_cold_rows(reads),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            terminalreporter.line("  ".join(cells).rstrip())
+
+
+def _cold_rows(reads: list[ColdRead]) -> Iterator[tuple[str, ...]]:
+    """One row for each file system, in the order that they were read in."""
+    for kind in dict.fromkeys(read.kind for read in reads):
+        these = [read for read in reads if read.kind == kind]
+        by = {method: sum(read.by[method] for read in these) for method in METHODS}
+        claimed = by["direct"] + by["evicted"]
+        came = sum(min(read.given, read.claimed) for read in these)
+        given = f"{sum(read.given for read in these):,}"
+        yield kind, *(f"{by[method]:,}" for method in METHODS), given, f"{came / claimed:.1%}" if claimed else "-"
 
 
 @pytest.fixture(scope="session")
 def times(request: pytest.FixtureRequest) -> defaultdict[str, list[float]]:
     """How long things took (seconds), by what it was; shown at the end of the run."""
     return request.config.stash[TIMES]
+
+
+@dataclass(frozen=True)
+class ColdRead:
+    """Something that was read back: bytes by verify method, and how many bytes the device gave meanwhile."""
+
+    kind: str
+    by: dict[str, int]
+    given: int
+
+    @property
+    def claimed(self) -> int:
+        """Bytes that are said to have come from the device."""
+        return self.by["direct"] + self.by["evicted"]
+
+
+@pytest.fixture
+def cold(request: pytest.FixtureRequest) -> Callable[[str, dict[str, int], int], ColdRead]:
+    """Take note of something that was read back; a table is shown at the end of the run."""
+
+    def note(kind: str, by: dict[str, int], given: int) -> ColdRead:
+        read = ColdRead(kind, dict.fromkeys(METHODS, 0) | by, given)
+        request.config.stash[COLD].append(read)
+        return read
+
+    return note
 
 
 @pytest.fixture
@@ -578,6 +628,17 @@ class Mounts:
         self._loops.append(self._run("losetup", "--find", "--show", file))
         return self._loops[-1]
 
+    def exfat(self, name: str, megabytes: int) -> Path:
+        """A card: exFAT on a loop device, played by its FUSE daemon."""
+        file, point = self._folder / f"{name}.img", self._folder / name
+        with file.open("wb") as stream:
+            stream.truncate(megabytes << 20)
+        self._run("mkfs.exfat", file)
+        self._loops.append(self._run("losetup", "--find", "--show", file))
+        point.mkdir()
+        self._run("mount.exfat-fuse", self._loops[-1], point)
+        return self._mounted(point)
+
     def bind(self, folder: Path, point: Path) -> Path:
         """One folder under a second path."""
         point.mkdir(parents=True, exist_ok=True)
@@ -691,12 +752,13 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
 class FaultyDisk:
     """A folder behind :mod:`faultfs`. `backing` is what the disk really holds."""
 
-    def __init__(self, folder: Path, library: str) -> None:
+    def __init__(self, folder: Path, library: str, subtype: str) -> None:
         self.backing = folder / "backing"
         self.mount = folder / "disk"
         self._rules = folder / "rules.json"
         self._log = folder / "hits.jsonl"
         self._library = library
+        self._subtype = subtype
         for place in (self.backing, self.mount):
             place.mkdir(parents=True)
         self._log.touch()
@@ -706,7 +768,7 @@ class FaultyDisk:
     def begin(self) -> None:
         """Start the daemon (again)."""
         script = Path(__file__).with_name("faultfs.py")
-        command = [sys.executable, script, self.backing, self.mount, self._rules, self._log]
+        command = [sys.executable, script, self.backing, self.mount, self._rules, self._log, self._subtype]
         environment = {**os.environ, "FUSE_LIBRARY_NAME": self._library}
         self._daemon = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: os.path.ismount(self.mount), "the faulty disk")
@@ -749,10 +811,10 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
         pytest.skip("needs root and /dev/fuse")
     made: list[FaultyDisk] = []
 
-    def make(name: str = "faulty", library: str = "fuse3") -> FaultyDisk:
+    def make(name: str = "faulty", library: str = "fuse3", subtype: str = "faultfs") -> FaultyDisk:
         if find_library(library) is None:
             pytest.skip(f"needs lib{library}")
-        disk = FaultyDisk(tmp_path / name, library)
+        disk = FaultyDisk(tmp_path / name, library, subtype)
         made.append(disk)
         return disk
 
@@ -765,13 +827,19 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
 # Shares
 
 
-def neighbour(name: str) -> ModuleType:
-    """A module of this folder; skips where it cannot work."""
+def beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
     spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def neighbour(name: str) -> ModuleType:
+    """The same; skips where it says that it cannot work."""
+    module = beside(name)
     if reason := module.missing():
         pytest.skip(reason)
     return module
@@ -793,6 +861,19 @@ def guest() -> ModuleType:
 def shares() -> ModuleType:
     """The module of that name, which makes shares in such machines."""
     return neighbour("shares")
+
+
+# Disks whose writes are written down
+
+
+@pytest.fixture(scope="session")
+def writelog() -> ModuleType:
+    """The module of that name; skips where it cannot make its disks."""
+    if find_spec("mfusepy") is None or find_library("fuse3") is None:
+        pytest.skip("needs mfusepy and libfuse3")
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("needs root and /dev/fuse")
+    return beside("writelog")
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """A file system that fails on request: passes everything on to a folder, but for what its rules say.
 
-Usage: ``python faultfs.py BACKING MOUNT RULES LOG``, in the foreground. RULES is a JSON list, read again whenever
+Usage: ``python faultfs.py BACKING MOUNT RULES LOG [SUBTYPE]``, in the foreground. RULES is a JSON list, read again whenever
 the file changes (replace it in one rename). A call takes the first rule that fits it and is still good:
 
 =========  ==================================================================================================
@@ -265,10 +265,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A file system that fails on request.")
     for name in ("backing", "mount", "rules", "log"):
         parser.add_argument(name)
+    parser.add_argument("subtype", nargs="?", default="faultfs", help="what the mount table calls it, after `fuse.`")
     given = parser.parse_args()
     Fuse(
         FaultFS(os.path.realpath(given.backing), Rules(given.rules, given.log)), given.mount, foreground=True,
-        fsname="faultfs", subtype="faultfs", use_ino=True, attr_timeout=0, entry_timeout=0,
+        fsname="faultfs", subtype=given.subtype, use_ino=True, attr_timeout=0, entry_timeout=0,
     )  # fmt: skip
 
 

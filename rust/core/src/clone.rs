@@ -5,7 +5,8 @@
 //! is proven like any copy: the source is read once and hashed *after* the clone was taken, so that a change in between
 //! shows in the proof that it stood still, or in the read-back; the copy is flushed and read back cold.
 //!
-//! What the kernel refuses is written as usual: whether two places can share anything, only it can say.
+//! What the kernel refuses is written as usual: whether two places can share anything, only it can say. So is a file
+//! whose bytes lie among its file system's records: it has no blocks to share, and its clone could not be read back cold.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -17,6 +18,8 @@ use crate::platform;
 use crate::progress::Page;
 use crate::sink::drained;
 use crate::source::Source;
+use crate::verify::embedded;
+use crate::volume::Coldness;
 
 /// How a copy comes to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,14 +78,22 @@ impl Sharing {
     }
 
     /// A new file that shares what the source holds, open; none, and nothing at its place, if it has to be written.
-    pub(crate) fn make(&mut self, source: &Source, root: usize, place: &Place, page: &Page) -> Result<Option<File>> {
+    /// `coldness` is that of the root.
+    pub(crate) fn make(
+        &mut self,
+        source: &Source,
+        root: usize,
+        place: &Place,
+        coldness: Coldness,
+        page: &Page,
+    ) -> Result<Option<File>> {
         let between = (source.stat().dev, root);
         if self.apart.contains(&between) {
             return Ok(None);
         }
         let made = match self.strategy {
             Strategy::Copy => return Ok(None),
-            Strategy::Reflink => clone(source, place, page)?,
+            Strategy::Reflink => clone(source, place, coldness, page)?,
             Strategy::Hardlink => link(source, place)?,
         };
         match made {
@@ -96,13 +107,16 @@ impl Sharing {
     }
 }
 
-fn clone(source: &Source, place: &Place, page: &Page) -> Result<Made> {
+fn clone(source: &Source, place: &Place, coldness: Coldness, page: &Page) -> Result<Made> {
     // The kernel flushes the source before it clones it, without a sign of life; so it is waited for here, where
     // somebody looks for the request to stop.
     match drained(source.file(), source.stat().size, page) {
         Ok(true) => {}
         Ok(false) => return Err(Error::cancelled("clone", source.path().to_vec())),
         Err(error) => return Err(Error::io("clone", source.path().to_vec(), &error)),
+    }
+    if embedded(source.file(), coldness) {
+        return Ok(Made::Refused);
     }
     let file = place.dir.create_new(&place.name).map_err(|error| place.fault("create", &error))?;
     match platform::clone_file(source.file(), &file) {

@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::platform::Stat;
 use crate::progress::Page;
 use crate::root::Root;
-use crate::sink::{Sink, Written};
+use crate::sink::{Sink, Written, SMALL};
 use crate::tree::ChainingValue;
 use crate::verify;
 use crate::volume::Method;
@@ -90,7 +90,8 @@ fn build(found: &mut Gathering<'_>, root: &Root, staging: &[u8]) -> Result<Optio
     // Blocks are reserved only where they will be needed.
     let sink = Sink::create(place, 0, None)?;
     let shared = found.own.as_ref().is_some_and(|own| sink.share(own.file()));
-    let filled = if shared { Ok(()) } else { sink.reserve(size) };
+    let reserves = !shared && (size >= SMALL || root.coldness().would_embed(size));
+    let filled = if reserves { sink.reserve(size) } else { Ok(()) };
     if let Err(error) = filled.and_then(|()| found.fill(Some(&sink), shared)) {
         return Err(sink.condemn(error));
     }

@@ -142,7 +142,7 @@ mod tests {
         let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
         let copy = Place { dir, name: b"part".to_vec(), path: b"/archive/part".to_vec(), mark: None };
         let pulled = Error::refused("open", b"/card/clip.mov".to_vec(), libc::ENODEV, "no such device");
-        let coldness = Coldness { evictable: false, direct: false };
+        let coldness = Coldness { evictable: false, direct: false, embeds: crate::volume::Embeds::Never };
 
         let blame = examine(Err(pulled), &[0; 32], &copy, coldness, &Page::private());
 

@@ -119,11 +119,8 @@ impl Sink {
         platform::clone_file(from, &self.file).is_ok()
     }
 
-    /// Reserves the blocks of a file whose size was not known when it was created.
+    /// Reserves the blocks of a file for which that was not done when it was created.
     pub(crate) fn reserve(&self, size: u64) -> Result<()> {
-        if size < SMALL {
-            return Ok(());
-        }
         platform::preallocate(&self.file, size).map_err(|error| self.place.fault("fallocate", &error))
     }
 

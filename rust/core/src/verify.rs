@@ -17,7 +17,7 @@ use crate::source::STEP;
 use crate::spread::LEAST;
 use crate::threads::side_by_side;
 use crate::tree::{ChainingValue, Gathered, Piece};
-use crate::volume::{Coldness, Method};
+use crate::volume::{Coldness, Embeds, Method};
 
 /// How often eviction is tried: pages that were just written may still sit in a per-CPU list.
 const EVICTIONS: usize = 3;
@@ -39,8 +39,12 @@ pub(crate) enum Warmth {
 }
 
 /// Takes a file out of this machine's memory, as far as its file system allows, and says how it will now be
-/// read. In order: evict and see that nothing is left, read around the cache, or merely read again.
+/// read. In order: evict and see that nothing is left, read around the cache, or merely read again. What lies among the
+/// file system's own records is beyond both.
 pub(crate) fn chill(file: &File, coldness: Coldness) -> Method {
+    if embedded(file, coldness) {
+        return Method::Reread;
+    }
     for _ in 0..EVICTIONS {
         platform::evict(file);
         if !coldness.evictable || !platform::knows_cached() {
@@ -57,6 +61,12 @@ pub(crate) fn chill(file: &File, coldness: Coldness) -> Method {
     } else {
         Method::Reread
     }
+}
+
+/// Whether the file's bytes are not in blocks of their own; where that is not told, a small one's are not.
+pub(crate) fn embedded(file: &File, coldness: Coldness) -> bool {
+    let small = || file.metadata().map_or(true, |facts| coldness.may_embed(facts.len()));
+    coldness.embeds != Embeds::Never && small() && platform::embedded(file).unwrap_or(true)
 }
 
 /// Dirty pages cannot be evicted; they are flushed only where they stand in the way, because a flush of a clean

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{self, Advice, AtFlags, FallocateFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use rustix::ioctl::{ioctl, opcode, Opcode, Updater};
 
 use super::unix::{walk, Dir};
 use super::{retry, Cached};
@@ -209,6 +210,53 @@ pub(crate) fn is_direct(file: &File) -> bool {
 pub(crate) fn direct_is_real(file: &File) -> Option<bool> {
     let stat = fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     (stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0).then_some(stat.stx_dio_offset_align != 0)
+}
+
+/// Bytes of a page of memory.
+pub(crate) fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+/// `struct fiemap` of linux/fiemap.h, with room for one extent.
+#[repr(C)]
+#[derive(Default)]
+struct Extents {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    extent: Extent,
+}
+
+/// `struct fiemap_extent`.
+#[repr(C)]
+#[derive(Default)]
+struct Extent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved: [u64; 2],
+    flags: u32,
+    more: [u32; 3],
+}
+
+/// Whether the first bytes of a file lie among the file system's own records, not in blocks of the file's; `None` where
+/// that is not told.
+pub(crate) fn embedded(file: &File) -> Option<bool> {
+    /// `_IOWR('f', 11, struct fiemap)`, whose size does not count the extents behind it.
+    const FS_IOC_FIEMAP: Opcode = opcode::read_write::<[u64; 4]>(b'f', 11);
+    /// `FIEMAP_FLAG_SYNC`: what is not written back yet has no place.
+    const SYNC: u32 = 0x1;
+    /// `FIEMAP_EXTENT_DATA_INLINE`.
+    const INLINE: u32 = 0x200;
+    let mut told = Extents { length: u64::MAX, flags: SYNC, room: 1, ..Extents::default() };
+    // SAFETY: the kernel reads and writes the head of the structure and as many extents behind it as `room` says, which
+    // is one; all of that is `told`, of the layout that the kernel expects, and outlives the call. A file system that
+    // does not know the request answers with an error.
+    let answer = unsafe { ioctl(file, Updater::<FS_IOC_FIEMAP, Extents>::new(&mut told)) };
+    answer.is_ok().then_some(told.mapped > 0 && told.extent.flags & INLINE != 0)
 }
 
 #[repr(C)]

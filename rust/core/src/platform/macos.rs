@@ -105,6 +105,17 @@ pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {
     Ok(fs::fcntl_nocache(file, on)?)
 }
 
+/// As much as any system's page has at least.
+pub(crate) fn page_size() -> u64 {
+    4096
+}
+
+/// Never asked: nothing is claimed of cold reads here.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn embedded(_file: &File) -> Option<bool> {
+    None
+}
+
 /// Nothing is claimed of direct reads here.
 pub(crate) fn is_direct(_file: &File) -> bool {
     false

@@ -41,7 +41,13 @@ def worst_exit(codes: list[ExitCode]) -> ExitCode:
 
 def shown(path: bytes) -> str:
     """A path as people may read it: undecodable bytes and control characters escaped, never a lone surrogate."""
-    text = path.decode("utf-8", "backslashreplace")
+    return plain(path.decode("utf-8", "backslashreplace"))
+
+
+def plain(text: str) -> str:
+    """Text without what could move a terminal's cursor, turn the writing around or hide something: that is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -110,6 +116,10 @@ class ManifestError(IngestError):
 
 class JournalError(IngestError):
     """The journal (the SQLite database) cannot be used."""
+
+
+class DamagedJournalError(JournalError):
+    """The journal is damaged: SQLite says so, and no try will change it."""
 
 
 DENIED: Final = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS})

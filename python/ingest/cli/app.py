@@ -16,7 +16,21 @@ import typer
 from typer.exceptions import TyperException
 
 from ingest.cli.attendant import attend, say_goodbye
-from ingest.cli.commands import bench, clear, copy, doctor, query, repair, resume, scan, sessions, show, storage, verify
+from ingest.cli.commands import (
+    bench,
+    catalog,
+    clear,
+    copy,
+    doctor,
+    query,
+    repair,
+    resume,
+    scan,
+    sessions,
+    show,
+    storage,
+    verify,
+)
 from ingest.cli.output import prepare_streams, print_error
 from ingest.errors import ExitCode, IngestError, from_os_error
 
@@ -49,6 +63,7 @@ def ingest(
 for command in (copy, resume, sessions, show, verify, repair, query, scan, doctor, clear, bench):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(storage.commands, name="storage")
+app.add_typer(catalog.commands, name="catalog")
 
 
 def main() -> NoReturn:
@@ -59,6 +74,11 @@ def main() -> NoReturn:
     prepare_streams()
     if sys.platform == "linux":
         attend(sys.argv[1:])
+    _leave(answer())
+
+
+def answer() -> int:
+    """Do what this process's command line asks for; the exit code, after whatever went wrong was said."""
     try:
         code = app(standalone_mode=False)
     except IngestError as error:
@@ -77,7 +97,7 @@ def main() -> NoReturn:
         print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
                                 advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip
         code = ExitCode.ERROR
-    _leave(int(code or 0))
+    return int(code or 0)
 
 
 def _leave(code: int) -> NoReturn:

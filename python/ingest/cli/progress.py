@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from ingest.cli.documents import session_document
-from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size
-from ingest.errors import from_os_error, shown
+from ingest.cli.output import complain, duration, give_up_stderr, path_fields, size, to_json
+from ingest.errors import from_os_error, plain, shown
 from ingest.model.states import SessionState
 from ingest.monitor import Monitor, Progress, Silent
 
@@ -110,7 +109,7 @@ class Bars(Silent):
     def warning(self, text: str) -> None:
         """Above the bar."""
         with _unheard():
-            self._bar.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+            self._bar.console.print(f"warning: {plain(text)}", style="yellow", markup=False, highlight=False)
 
     def finished(self, report: SessionReport) -> None:
         """The bar goes."""
@@ -134,7 +133,7 @@ class Events(Silent):
         if self._deaf:
             return
         try:
-            self._stream.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
+            self._stream.write(to_json({"event": event, "time": time.time(), **fields}) + "\n")
             self._stream.flush()
         except OSError as error:
             # Whoever listened has gone, or its disk is full: that must not stop the copy.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from ingest.cli.documents import difference_document, failure_document, session_document
 from ingest.cli.options import Json, Quiet
-from ingest.cli.output import path_fields, ranges_told, say
+from ingest.cli.output import path_fields, ranges_told, say, to_json
 from ingest.cli.spool import spooled
 from ingest.errors import UsageError, shown
 from ingest.model.states import ItemState
@@ -49,13 +48,13 @@ def run(
     if as_json:
         document = {**session_document(report), "items_listed": [failure_document(item) for item in listing]}
         with spooled() as out:
-            out.write(json.dumps(document, ensure_ascii=False)[:-1])
+            out.write(to_json(document)[:-1])
             if differing:
                 # As many as there are: none of them waits in memory for the others.
                 out.write(', "differing_listed": [')
                 for number, (listed, one) in enumerate(api.differing(home, report.id)):
                     told = {**path_fields(listed, "list"), **difference_document(one)}
-                    out.write((",\n" if number else "") + json.dumps(told, ensure_ascii=False))
+                    out.write((",\n" if number else "") + to_json(told))
                 out.write("]")
             out.write("}\n")
     elif not quiet:

@@ -34,7 +34,7 @@ test-below:
 	$(BIN)/python -m pytest tests/faults
 
 test-above:
-	$(BIN)/python -m pytest tests/acceptance tests/golden tests/integration tests/native tests/unit
+	$(BIN)/python -m pytest tests/acceptance tests/fuzz tests/golden tests/integration tests/native tests/unit
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

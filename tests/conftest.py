@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,59 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # How long an example takes is the machine's affair: nothing is judged by it.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# How long a fuzz goes on: `INGEST_FUZZ=5000` makes up so many examples for each test that is marked `fuzz`,
+# `INGEST_FUZZ=600s` goes on with each for so many seconds.
+FUZZ = os.environ.get("INGEST_FUZZ", "200")
+SECONDS = float(FUZZ[:-1]) if FUZZ.endswith("s") else 0.0
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=500 if SECONDS else int(FUZZ),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+EXECUTIONS: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[EXECUTIONS] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SECONDS and item.get_closest_marker("fuzz"):
+            item.add_marker(pytest.mark.timeout(2 * SECONDS + 300))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Go on with a fuzz until its time is over, and count how often it was tried."""
+    if not pyfuncitem.get_closest_marker("fuzz"):
+        return None
+    handle, tried = pyfuncitem.obj.hypothesis, count()
+    inner = handle.inner_test
+
+    @wraps(inner)
+    def counted(*arguments: object, **named: object) -> object:
+        next(tried)
+        return inner(*arguments, **named)
+
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    limit = time.monotonic() + SECONDS
+    handle.inner_test = counted
+    try:
+        pyfuncitem.obj(**arguments)
+        while time.monotonic() < limit:
+            pyfuncitem.obj(**arguments)
+    finally:
+        handle.inner_test = inner
+        pyfuncitem.config.stash[EXECUTIONS][pyfuncitem.nodeid] = next(tried)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if SECONDS and (told := config.stash[EXECUTIONS]):
+        terminalreporter.section("fuzz: how often each was tried")
+        for test, number in told.items():
+            terminalreporter.line(f"{number:>10,}  {test}")
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class _Reader:
 
         try:
             stored = tomllib.loads(self._data.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise UsageError(f"it is not TOML: {error}", path=os.fsencode(self._file), operation="read",
                              advice=_ADVICE) from error  # fmt: skip
         for key in stored:

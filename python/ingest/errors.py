@@ -41,7 +41,13 @@ def worst_exit(codes: list[ExitCode]) -> ExitCode:
 
 def shown(path: bytes) -> str:
     """A path as people may read it: undecodable bytes and control characters escaped, never a lone surrogate."""
-    text = path.decode("utf-8", "backslashreplace")
+    return plain(path.decode("utf-8", "backslashreplace"))
+
+
+def plain(text: str) -> str:
+    """Text without what could move a terminal's cursor, turn the writing around or hide something: that is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -112,6 +118,10 @@ class JournalError(IngestError):
     """The journal (the SQLite database) cannot be used."""
 
 
+class DamagedJournalError(JournalError):
+    """The journal is damaged: SQLite says so, and no try will change it."""
+
+
 DENIED: Final = frozenset({_errno.EACCES, _errno.EPERM, _errno.EROFS})
 ABSENT: Final = frozenset({_errno.ENOENT, _errno.ENOTDIR})
 NO_SPACE: Final = frozenset({_errno.ENOSPC, _errno.EDQUOT})
@@ -135,6 +145,8 @@ _ADVICE: Final = {
     _errno.ENOENT: "Check that the disk is mounted and the name is right",
     _errno.EIO: "The device reports an error: try another cable, reader or port, then copy again",
     _errno.ENAMETOOLONG: "The name is too long for this file system: shorten it, or use another disk",
+    _errno.ELOOP: "A symbolic link stands in its place, and is not followed: put back what belongs there",
+    _errno.EISDIR: "A folder stands in its place: put back what belongs there",
     _errno.EILSEQ: "This file system cannot hold the name: rename the file, or use another disk",
 }
 

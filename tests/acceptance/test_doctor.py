@@ -62,7 +62,7 @@ def test_a_damaged_journal_is_wrong_and_says_what_to_do(ingest, tell, card, arch
     assert told.code == told.document["exit_code"] == said.returncode == 1
     assert statuses(told)["journal"] == "wrong"
     (finding,) = [finding for finding in told.document["findings"] if finding["status"] == "wrong"]
-    assert "Move" in finding["advice"]
+    assert "ingest catalog rebuild" in finding["advice"]
     assert "wrong" in said.stdout
     assert copied.code == 1
     assert copied.error["path"] == str(journal)

@@ -91,3 +91,48 @@ def test_a_sparse_file_arrives_with_all_its_zeros(tell, tmp_path, archive):
 
     assert told.code == 0, told.errors
     assert (archive / "card/sparse.r3d").read_bytes() == (tmp_path / "card/sparse.r3d").read_bytes()
+
+
+def test_a_sparse_file_larger_than_any_disk_is_refused_before_a_byte_is_read(tell, ingest, tmp_path, archive):
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card/small.jpg").write_bytes(b"small")
+    with (tmp_path / "card/huge.r3d").open("wb") as file:
+        try:
+            file.truncate(8 << 40)
+        except OSError:
+            pytest.skip("this file system holds no file of 8 TiB")
+    assert os.statvfs(archive).f_bavail * os.statvfs(archive).f_frsize < 8 << 40
+
+    told = tell("copy", tmp_path / "card", archive)
+
+    assert told.code == 8
+    assert told.document["state"] == "paused(space)"
+    assert told.document["bytes"]["read"] == 0
+    assert not (archive / "card").exists()
+    (tmp_path / "card/huge.r3d").unlink()
+    assert tell("copy", tmp_path / "card", archive).code == 0
+
+
+@pytest.mark.slow
+def test_holes_of_gigabytes_arrive_as_zeros(tell, tmp_path, archive):
+    (tmp_path / "card").mkdir()
+    size = 2 << 30
+    with (tmp_path / "card/sparse.r3d").open("wb") as file:
+        file.truncate(size)
+        for at in (0, (1 << 30) + 7, size - 5):
+            file.seek(at)
+            file.write(b"bytes")
+
+    told = tell("copy", tmp_path / "card", archive)
+
+    assert told.code == 0, told.errors
+    with (archive / "card/sparse.r3d").open("rb") as file:
+        assert file.seek(0, os.SEEK_END) == size
+        for at in (0, (1 << 30) + 7, size - 5):
+            file.seek(at)
+            assert file.read(5) == b"bytes"
+        for at in (5, 1 << 29, (1 << 30) + 12, (1 << 31) - (1 << 20)):
+            file.seek(at)
+            assert not any(file.read(1 << 19))
+    assert tell("verify", archive).document["ok"] == 1
+    (archive / "card/sparse.r3d").unlink()

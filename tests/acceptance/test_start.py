@@ -58,8 +58,12 @@ def imported(tmp_path, monkeypatch):
 
 def commands():
     group = typer.main.get_command(app)
-    below = group.commands["storage"].commands
-    return [("ingest", group), *group.commands.items(), *((f"storage {name}", each) for name, each in below.items())]
+    below = [
+        (f"{name} {own}", each)
+        for name, command in group.commands.items()
+        for own, each in getattr(command, "commands", {}).items()
+    ]
+    return [("ingest", group), *group.commands.items(), *below]
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
@@ -73,8 +77,10 @@ def test_every_command_and_every_option_is_explained_with_an_example(name, comma
 def test_the_commands_are_those_of_the_contract_and_each_takes_json_and_quiet():
     found = dict(commands()[1:])
 
-    assert list(found) == [*COMMANDS, "storage", *(f"storage {name}" for name in STORAGE)]
-    del found["storage"]
+    assert list(found) == [
+        *COMMANDS, "storage", "catalog", *(f"storage {name}" for name in STORAGE), "catalog rebuild",
+    ]  # fmt: skip
+    del found["storage"], found["catalog"]
     for command in found.values():
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--json", "--quiet"} <= options

@@ -138,13 +138,43 @@ def test_a_damaged_journal_is_said_so_and_begins_nothing(make_card, archive, she
 
     assert ended.code == 1
     assert ended.document["error"]["path"] == str(file)
-    assert "Move this file away" in ended.document["error"]["advice"]
+    assert "ingest catalog rebuild" in ended.document["error"]["advice"]
     check.nothing(archive)
-    file.unlink()
-    for suffix in ("-wal", "-shm"):
-        (ingest.home / f"ingest.sqlite3{suffix}").unlink(missing_ok=True)
+    assert shell.run("catalog", "rebuild", tmp_path / "other").code == 0
     assert shell.run("copy", card.folder, archive).code == 0
     check(card, archive)
+
+
+@pytest.mark.parametrize("harm", ["log lost", "log damaged", "log cut", "index damaged"])
+def test_a_kill_after_which_the_journals_log_is_lost_or_damaged_loses_no_footage(
+    make_card, archive, shell, check, ingest, harm
+):
+    """The journal then knows less than it had acknowledged: what it does not know any more is compared, never believed."""
+    card = make_card({f"D/{number:03}.JPG": 3000 + number for number in range(150)} | {"M.MOV": BIG})
+    running = shell.start("copy", card.folder, archive, "--workers", "1", "--batch", "10")
+    running.catch(card.folder / "M.MOV").thaw()
+    running.kill()
+    log, index = ingest.home / "ingest.sqlite3-wal", ingest.home / "ingest.sqlite3-shm"
+    assert log.stat().st_size > 0
+    match harm:
+        case "log lost":
+            log.unlink()
+        case "log damaged":
+            data = bytearray(log.read_bytes())
+            data[len(data) // 2] ^= 0xFF
+            log.write_bytes(data)
+        case "log cut":
+            os.truncate(log, log.stat().st_size // 2)
+        case "index damaged":
+            index.write_bytes(os.urandom(index.stat().st_size))
+
+    resumed = shell.run("resume")
+    ended = shell.run("copy", card.folder, archive)
+
+    assert resumed.code == 0, resumed
+    assert ended.code == 0, ended
+    assert ended.document["items"]["finalized"] + ended.document["items"]["duplicate"] == 151
+    check(card, archive, abandoned=True)
 
 
 def test_a_journal_that_is_gone_loses_no_footage_and_copies_nothing_twice(make_card, archive, shell, check, ingest):

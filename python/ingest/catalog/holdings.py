@@ -13,7 +13,7 @@ from ingest.db.schema import locations, roots, session_roots, sessions, signed, 
 from ingest.model.states import CLOSED, SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -53,6 +53,13 @@ def remember_root(connection: Connection, uuid: str, path: bytes, fs_uuid: str |
     again = {"path": path, "last_seen": now, "fs_uuid": fs_uuid, "forgotten": None}
     connection.execute(row.on_conflict_do_update(index_elements=["uuid"], set_=again))
     return int(connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid)) or 0)
+
+
+def restore_root(connection: Connection, known: KnownRoot) -> None:
+    """Know a root again, as it was known to another journal; nothing if it is known already."""
+    columns = ("uuid", "path", "fs_uuid", "first_seen", "last_seen", "last_verified")
+    row = insert(roots).values({name: getattr(known, name) for name in columns})
+    connection.execute(row.on_conflict_do_nothing(index_elements=["uuid"]))
 
 
 def roots_known_at(connection: Connection, path: bytes) -> list[str]:
@@ -154,3 +161,20 @@ def put_locations(connection: Connection, rows: list[dict[str, object]]) -> None
     """Record locations (columns of the table), replacing what was recorded for their paths."""
     if rows:
         connection.execute(_PUT, rows)
+
+
+# Raw, since archives hold millions. A session of 0 is none of this journal's.
+_ADD = """
+    INSERT INTO locations (root, path, blake3, size, mtime_ns, managed, verify_method, verified_at, session, item)
+    VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0) ON CONFLICT (root, path) DO NOTHING"""
+
+
+def add_locations(connection: Connection, root: int, proven: Iterable[tuple[bytes, bytes, int, int, str, int]]) -> int:
+    """Record what other sessions than this journal's have proven to be on a root; how much of it was not known.
+
+    Args:
+        proven: path, BLAKE3, size, mtime (ns), verify method, and when it was proven (ns). What is recorded for a path
+            already stays.
+    """
+    rows = [(root, *row) for row in proven]
+    return connection.exec_driver_sql(_ADD, rows).rowcount if rows else 0

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from ingest.cli.attendant import attend, say_goodbye
 from ingest.cli.commands import (
     bench,
+    catalog,
     check,
     clear,
     copy,
@@ -63,6 +64,7 @@ def ingest(
 for command in (copy, resume, sessions, show, verify, check, repair, query, scan, doctor, clear, bench):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(storage.commands, name="storage")
+app.add_typer(catalog.commands, name="catalog")
 
 
 def main() -> NoReturn:
@@ -73,6 +75,11 @@ def main() -> NoReturn:
     prepare_streams()
     if sys.platform == "linux":
         attend(sys.argv[1:])
+    _leave(answer())
+
+
+def answer() -> int:
+    """Do what this process's command line asks for; the exit code, after whatever went wrong was said."""
     try:
         code = app(standalone_mode=False)
     except IngestError as error:
@@ -91,7 +98,7 @@ def main() -> NoReturn:
         print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
                                 advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip
         code = ExitCode.ERROR
-    _leave(int(code or 0))
+    return int(code or 0)
 
 
 def _leave(code: int) -> NoReturn:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ingest.model.session import Difference, Failure, ListReport, SessionReport
     from ingest.pipeline.findings import Finding, VerifyReport
     from ingest.pipeline.orphans import Cleared, Left
+    from ingest.pipeline.rebuild import Rebuilt
     from ingest.pipeline.repair import RepairReport
     from ingest.pipeline.storages import StoredRoot
     from ingest.session.register import Entry
@@ -220,6 +221,28 @@ def clear_document(report: Cleared, exit_code: int) -> dict[str, Any]:
     return {
         **path_fields(report.root, "root"), "cleared": [told(left) for left in report.cleared],
         "kept": [{**told(left), "reason": why} for left, why in report.kept], "exit_code": exit_code,
+    }  # fmt: skip
+
+
+def rebuild_document(report: Rebuilt, exit_code: int) -> dict[str, Any]:
+    """The document of catalog rebuild."""
+    return {
+        **path_fields(report.journal, "journal"), "damage": report.damage,
+        **(path_fields(report.aside, "set_aside") if report.aside is not None else {"set_aside": None}),
+        "roots": [
+            {
+                **path_fields(root.path), "uuid": root.uuid, "files": root.files, "added": root.added, "parts": root.parts,
+                "damaged": [{**path_fields(root.path.rstrip(b"/") + b"/" + each.path), "reason": each.reason} for each in root.damage],
+            }
+            for root in report.roots
+        ],
+        "not_read": [
+            {**path_fields(each.path), "uuid": each.uuid, "problem": each.problem, "advice": each.advice} for each in report.unread
+        ],
+        "given_up": [
+            {"session": each.session, "sources": [_text(path) for path in each.sources]} for each in report.abandoned
+        ],
+        "exit_code": exit_code,
     }  # fmt: skip
 
 

@@ -7,14 +7,13 @@ never stops what it tells of.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from ingest.cli.documents import moment, session_document
-from ingest.cli.output import complain, path_fields
+from ingest.cli.output import complain, path_fields, to_json
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.event import EventKind
 from ingest.monitor import Progress, Silent
@@ -46,7 +45,7 @@ class _Stream:
         if self._deaf:
             return
         try:
-            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._stream.write(to_json(line) + "\n")
             self._stream.flush()
         except OSError as error:
             # Whoever listened has gone, or its disk is full: that must not stop the copy.

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.errors import ExitCode, IngestError, shown
+from ingest.errors import ExitCode, IngestError, plain, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,20 +52,26 @@ def prepare_streams() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
+def to_json(document: Any) -> str:
+    """As JSON, exact for who reads it, and harmless on a terminal: what that would obey is written as an escape."""
+    text = json.dumps(document, ensure_ascii=False, default=str)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def print_document(document: Any) -> None:
     """One JSON document on stdout."""
-    put(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+    put(to_json(document) + "\n")
 
 
 def say(*lines: str) -> None:
-    """Sentences for people, on stdout."""
-    put("".join(line + "\n" for line in lines))
+    """Sentences for people, on stdout, one on each line whatever is in them."""
+    put("".join("\t".join(plain(cell) for cell in line.split("\t")) + "\n" for line in lines))
 
 
 def complain(line: str) -> None:
     """A sentence on stderr; if nobody reads it any more, it and all that follow are lost, and nothing else."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(plain(line) + "\n")
         sys.stderr.flush()
     except OSError:
         give_up_stderr()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.cli.events import Events, opened
 from ingest.cli.output import complain, duration, give_up_stderr, size
-from ingest.errors import shown
+from ingest.errors import plain, shown
 from ingest.monitor import BEFORE, Monitor, Progress, Silent
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Bars(Silent):
     def warning(self, text: str) -> None:
         """Above the bar."""
         with _unheard():
-            self._bar.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+            self._bar.console.print(f"warning: {plain(text)}", style="yellow", markup=False, highlight=False)
 
     def finished(self, report: SessionReport) -> None:
         """The bar goes."""

@@ -18,13 +18,13 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ingest.db import schema
-from ingest.errors import DeniedError, JournalError, from_os_error
+from ingest.db.faults import NAME, REBUILD, emptied, journal_error
+from ingest.errors import DamagedJournalError, DeniedError, JournalError, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NAME: Final = "ingest.sqlite3"
 # How long a writer waits for another one; sessions and jobs run side by side.
 BUSY_SECONDS: Final = 30.0
 # As Alembic makes it.
@@ -81,10 +81,7 @@ class Database:
         try:
             yield
         except DatabaseError as error:
-            raise JournalError(
-                str(error.orig or error), path=os.fsencode(self.path), operation=operation,
-                advice="Check the disk of this folder and its room; nothing that was acknowledged is lost",
-            ) from error  # fmt: skip
+            raise journal_error(error, self.path, operation) from error
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -95,7 +92,7 @@ def open_database(home: Path) -> Database:
     """The database in a home folder, made or migrated as needed.
 
     Raises:
-        JournalError: it cannot be opened, is damaged, or was written by a newer program.
+        DamagedJournalError: it is damaged. JournalError: it cannot be opened, or was written by a newer program.
     """
     path = home / NAME
     try:
@@ -111,7 +108,8 @@ def open_database(home: Path) -> Database:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
-    with _understood(path, database), _alone(home):
+    with _understood(path, database), alone(home):
+        refuse_unfit(path)
         if _version(engine) != schema.HEAD:
             _bring_up(engine, path)
     return database
@@ -121,12 +119,13 @@ def read_database(home: Path) -> Database | None:
     """The database for reading alone, None if there is none; nothing is made, not even beside it.
 
     Raises:
-        JournalError: it cannot be read, is damaged, or was written by a newer program.
+        DamagedJournalError: it is damaged. JournalError: it cannot be read, or was written by a newer program.
     """
     path = home / NAME
     if not path.exists():
         return None
-    engine = create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
+    refuse_unfit(path)
+    engine = create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
     with _understood(path, database):
@@ -137,7 +136,20 @@ def read_database(home: Path) -> Database | None:
     return open_database(home)  # an older one is migrated, a newer one refused
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def refuse_unfit(path: Path) -> None:
+    """Refuse what SQLite would wait for, for ever (a pipe), and what it would take for a new database.
+
+    Raises:
+        DamagedJournalError: it was emptied. JournalError: it is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise JournalError("it is no file", path=os.fsencode(path), operation="open",
+                           advice="Move away what stands there, or set INGEST_HOME to another folder")  # fmt: skip
+    if (why := emptied(path)) is not None:
+        raise DamagedJournalError(why, path=os.fsencode(path), operation="open", advice=REBUILD)
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection for one look, which leaves no trace.
 
     Without a log beside the database nobody writes, and SQLite need not even make its shared memory. A session may
@@ -155,11 +167,7 @@ def _understood(path: Path, database: Database) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.DatabaseError) as error:
         database.close()
-        cause = getattr(error, "orig", None) or error
-        raise JournalError(
-            str(cause), path=os.fsencode(path), operation="open",
-            advice="Move this file away to start a new journal: the archives describe themselves and stay whole",
-        ) from error  # fmt: skip
+        raise journal_error(error, path, "open") from error
 
 
 def _prepare(connection: Any, _record: Any) -> None:
@@ -183,7 +191,7 @@ def _version(engine: Engine) -> str | None:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """One process at a time.
 
     For making and migrating, and even for turning a new file to the write-ahead log: SQLite does not wait for

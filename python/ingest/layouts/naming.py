@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import Final
 
 from ingest.errors import UsageError
 
 # What nearly every file system allows for one component (255 bytes on ext4, xfs, btrfs; 255 UTF-16 units elsewhere).
 NAME_MAX: Final = 255
-# Ours; and what a path must never contain.
-_RESERVED: Final = (b"", b".", b"..", b".ingest")
+# What a path must never contain.
+_RESERVED: Final = (b"", b".", b"..")
 
 
 def label_of(path: bytes, chosen: str | None) -> bytes:
@@ -20,7 +21,7 @@ def label_of(path: bytes, chosen: str | None) -> bytes:
         UsageError: it is not one usable path component.
     """
     label = os.fsencode(chosen) if chosen is not None else os.path.basename(os.path.abspath(path))
-    if label in _RESERVED or b"/" in label or b"\0" in label or label.startswith(b".ingest-"):
+    if label in _RESERVED or b"/" in label or b"\0" in label or _like_ours(label):
         raise UsageError(
             f"{os.fsdecode(label)!r} cannot be the name of its folder", path=path, operation="label",
             advice="Choose another: use --label",
@@ -29,6 +30,17 @@ def label_of(path: bytes, chosen: str | None) -> bytes:
         raise UsageError(f"the label has {len(label)} bytes, at most {NAME_MAX} fit", path=path, operation="label",
                          advice="Choose a shorter one: use --label")  # fmt: skip
     return label
+
+
+def _like_ours(label: bytes) -> bool:
+    """Whether some file system takes a name for our own folder's, or for a staging file's beside it.
+
+    Many ignore case, FAT what stands behind the last letter; ext4 can be told to ignore what Unicode calls alike, and
+    what cannot be seen.
+    """
+    text = unicodedata.normalize("NFKC", label.decode("utf-8", "replace")).casefold()
+    seen = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Mn"))
+    return seen.rstrip(". ") == ".ingest" or seen.startswith(".ingest-")
 
 
 def card_folder(label: bytes, number: int) -> bytes:

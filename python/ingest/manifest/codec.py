@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest import engine
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 SEAL_KEY: Final = PREFIX + "seal"
 _BLANK: Final = b"0" * 64
+# A part has at most 10,000 rows, and with paths of 4 KiB in each four columns they are 200 MB.
+MOST_ROWS: Final = 1_000_000
+MOST_BYTES: Final = 1 << 30
+# Columns without which nothing can be said of a file, and the least that they hold.
+_COUNTED: Final = {"item": 0, "size": 0, "mtime_ns": -(1 << 63), "attempts": 0}
 # The key, then Thrift's compact header of the value: field 2, binary (0x18), 64 bytes long (0x40).
 _MARK: Final = SEAL_KEY.encode("ascii") + b"\x18\x40"
 
@@ -81,7 +87,32 @@ def decode(data: bytes, where: bytes) -> tuple[PartFacts, int]:
     file = unseal(data, where)
     facts = read_facts(file.metadata.metadata or {}, where)
     check_columns(file.schema_arrow, where)
+    _check_rows(file, where)
     return facts, file.metadata.num_rows
+
+
+def _check_rows(file: pq.ParquetFile, where: bytes) -> None:
+    """Require rows that whoever works with them can rely on: a seal only says that nothing changed since it was set.
+
+    Raises:
+        ManifestError: there are more than fit into memory, or a number is missing or below nought.
+    """
+    told = file.metadata
+    claimed = sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
+    if told.num_rows > MOST_ROWS or claimed > MOST_BYTES:
+        raise _wrong(f"it claims {told.num_rows:,} rows of {claimed:,} bytes, which no part has", where)
+    try:
+        table = file.read(columns=list(_COUNTED), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _wrong(f"its rows cannot be read ({error})", where) from error
+    for name in _COUNTED:
+        column = table[name]
+        if column.null_count or (table.num_rows and pc.min(column).as_py() < _COUNTED[name]):
+            raise _wrong(f"its column {name} holds what no part has", where)
+
+
+def _wrong(cause: str, where: bytes) -> ManifestError:
+    return ManifestError(cause, path=where, operation="read", advice="Restore it from a copy of this archive")
 
 
 def unseal(data: bytes, where: bytes) -> pq.ParquetFile:

@@ -31,6 +31,9 @@ _NEEDED: Final = (
     *_NAMES, "session", "item", "size", "blake3", "started_at", "copied_at", "validated_at", "finalized_at", "_part",
     "_created",
 )  # fmt: skip
+_PROOF: Final = (*_NEEDED, "mtime_ns", "verify_method")
+# A moment in microseconds that is no more than the journal's nanoseconds can hold.
+_LATEST: Final = (1 << 63) // 1000
 _KINDS: Final[dict[str, pa.DataType]] = {"root": pa.int32(), "name": pa.binary(), "reason": pa.string()}
 _FOUND: Final = pa.schema(_KINDS)
 
@@ -47,6 +50,22 @@ class Expected:
     size: int
     blake3: bytes | None
     session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A file that was proven to be at a path below its root, and that its latest row still speaks of.
+
+    Attributes:
+        mtime_ns: of its source, when it was copied. method, moment: how it was read back then, and when (ns since the epoch).
+    """
+
+    path: bytes
+    blake3: bytes
+    size: int
+    mtime_ns: int
+    method: str
+    moment: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +102,32 @@ def expected(
         wanted = wanted or session in (None, by)
     if latest is not None and wanted:
         yield latest
+
+
+def proven(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Iterator[Proven]:
+    """Each path of one root that holds what some session proved there, in order of path.
+
+    A row that found the bytes there already proves nothing by itself: it counts if an earlier one did, of the same bytes.
+    Paths that lead out of the root are none.
+
+    Args:
+        connection: from :func:`ingest.manifest.sandbox.sandbox`; it serves nothing else until the end.
+        manifests: of one root.
+    """
+    connection.register("_rows", Rows(manifests, _PROOF))
+    sql = f"""
+        SELECT {names.NAME_SQL} AS name, blake3, size, mtime_ns, verify_method,
+            epoch_us(coalesce(validated_at, finalized_at, copied_at))
+        FROM _rows WHERE {STANDING} AND blake3 IS NOT NULL AND size IS NOT NULL
+        ORDER BY name, {LATEST_FIRST}"""  # noqa: S608 - constants of this program
+    path, wanted = None, None
+    for name, digest, size, mtime, method, moment in _rows(connection, sql):
+        if name != path:
+            path, wanted = name, (digest, size)
+        told = method is not None and moment is not None and 0 <= moment < _LATEST
+        if wanted == (digest, size) and told and names.below(name):
+            yield Proven(name, digest, size, mtime, method, 1000 * moment)
+            wanted = None
 
 
 def strays(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Iterator[Stray]:

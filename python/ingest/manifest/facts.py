@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.errors import ManifestError
 from ingest.manifest import names
 from ingest.manifest.schema import FORMAT_VERSION, check_version
+from ingest.model.digests import DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ def read_facts(metadata: Mapping[bytes, bytes], where: bytes) -> PartFacts:
     check_version(told[FORMAT_KEY], where)
     try:
         return _facts({key.removeprefix(PREFIX): value for key, value in told.items()})
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestError(
             f"its facts cannot be read ({error!r})", path=where, operation="read", advice="Restore it from a copy"
         ) from error
@@ -162,23 +163,37 @@ def _facts(told: Mapping[str, str]) -> PartFacts:
         SourceNote(names.from_json(source), names.from_json(source["label"]), source.get("fs_uuid"))
         for source in json.loads(told.get("sources", "[]"))
     )
-    previous = told.get("previous")
     return PartFacts(
         session=told["session"],
         root=told["root"],
-        number=int(told["part"]),
-        previous=None if previous is None else bytes.fromhex(previous),
+        number=_number(told["part"], 32, least=1),
+        previous=_digest(told["previous"]) if "previous" in told else None,
         state=told["state"],
-        created_ns=int(told["created_ns"]),
+        created_ns=_number(told["created_ns"], 64),
         sources=sources,
-        counts={str(key): int(value) for key, value in json.loads(told.get("counts", "{}")).items()},
+        counts={key: _number(value, 64) for key, value in json.loads(told.get("counts", "{}")).items()},
         label=told.get("label"),
         options=told.get("options", "{}"),
         profile=told.get("profile", ""),
         version=told.get("version", ""),
         host=told.get("host", ""),
         operator=told.get("operator", ""),
-        run=int(told.get("run", "1")),
-        last=int(told["last"]) if "last" in told else None,
-        blocks=bytes.fromhex(told["blocks"]) if "blocks" in told else None,
+        run=_number(told.get("run", "1"), 32),
+        last=_number(told["last"], 64) if "last" in told else None,
+        blocks=_digest(told["blocks"]) if "blocks" in told else None,
     )
+
+
+def _number(value: str | int, bits: int, *, least: int = 0) -> int:
+    """A number as its column can hold it."""
+    number = int(value)
+    if not least <= number < 1 << (bits - 1):
+        raise ValueError(f"{number} is out of range")
+    return number
+
+
+def _digest(text: str) -> bytes:
+    digest = bytes.fromhex(text)
+    if len(digest) != DIGEST:
+        raise ValueError("a digest has 32 bytes")
+    return digest

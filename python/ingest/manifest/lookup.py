@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest import engine
-from ingest.errors import CancelledError, IngestError, from_os_error
-from ingest.manifest.codec import unseal
+from ingest.errors import CancelledError, IngestError, ManifestError, from_os_error
+from ingest.manifest.codec import MOST_BYTES, MOST_ROWS, unseal
 from ingest.manifest.files import read_file
 from ingest.manifest.parts import MANIFESTS
 
@@ -90,8 +90,7 @@ class BlockLookup:
             return self._last[1]
         self._last = None  # two at once would be too much
         try:
-            file = unseal(read_file(self._root, path), self._root.path + b"/" + path)
-            table = file.read(columns=list(_KINDS), use_threads=False)
+            table = _values(read_file(self._root, path), self._root.path + b"/" + path)
         except IngestError:
             # Another one may hold the same values; `verify` names what is damaged.
             try:
@@ -104,6 +103,28 @@ class BlockLookup:
             self._known[path] = array("I", sorted(int.from_bytes(digest[:_PREFIX]) for digest in digests))
         self._last = path, table
         return table
+
+
+def _values(data: bytes, where: bytes) -> pa.Table:
+    """The rows of a file of blocks.
+
+    Raises:
+        ManifestError: it is damaged, or not what this program writes.
+    """
+    file = unseal(data, where)
+    found, told = file.schema_arrow, file.metadata
+    sound = all(name in found.names and found.field(name).type == kind for name, kind in _KINDS.items())
+    claimed = sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
+    if sound and told.num_rows <= MOST_ROWS and claimed <= MOST_BYTES:
+        try:
+            table = file.read(columns=list(_KINDS), use_threads=False)
+        except (pa.ArrowException, OSError):
+            sound = False
+        else:
+            sound = not any(table[name].null_count for name in _KINDS)
+            if sound:
+                return table
+    raise ManifestError("it holds no blocks", path=where, operation="read", advice="Restore it from a copy")
 
 
 def _has(prefixes: array[int], wanted: int) -> bool:

@@ -49,3 +49,8 @@ def from_json(told: dict[str, str]) -> bytes:
     """
     stored = told.get("path_b64")
     return raw(told["path"], None if stored is None else base64.b64decode(stored, validate=True))
+
+
+def below(path: bytes) -> bool:
+    """Whether a path is one that a file below a root can have: rows come from a disk that anybody may have written to."""
+    return b"\0" not in path and not {b"", b".", b".."}.intersection(path.split(b"/"))

@@ -65,7 +65,7 @@ class Answer:
                 rows = rows_of(self._batches.read_next_batch())
             except StopIteration:
                 return
-            except (duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
+            except (duckdb.Error, pa.ArrowException, OSError, ValueError, OverflowError) as error:
                 raise _explained(error) from error
             if rows:
                 yield rows

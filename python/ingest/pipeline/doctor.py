@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.db.engine import NAME, read_database
-from ingest.errors import IngestError, shown
+from ingest.db.engine import read_database
+from ingest.db.faults import NAME, REBUILD
+from ingest.errors import IngestError, JournalError, shown
 from ingest.pipeline.orphans import left_on
 from ingest.pipeline.storages import look_at_roots
 from ingest.session.register import register
@@ -63,7 +64,11 @@ def examine(home: Path, rules: Sequence[Rule] = (), broken: IngestError | None =
     if database is None:
         return [*findings, Health("journal", "ok", "none yet: the first copy makes it")]
     try:
-        findings += [*_journal(database), *_roots(database, rules), *_sessions(database)]
+        findings += _journal(database)
+        findings += [*_roots(database, rules), *_sessions(database)]
+    except JournalError as error:
+        if findings[-1].check != "journal" or findings[-1].status == "ok":
+            findings.append(Health("journal", "wrong", error.cause, error.advice))
     finally:
         database.close()
     return findings
@@ -122,7 +127,7 @@ def _journal(database: Database) -> Iterator[Health]:
             "journal",
             "wrong",
             f"{detail}: {verdict}",
-            "Move it away to start a new one: the archives describe themselves",
+            REBUILD,
         )
     )
 

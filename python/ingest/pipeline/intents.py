@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ingest import engine
 from ingest.errors import ManifestError, PausedError, from_os_error
 from ingest.manifest.files import read_file
+from ingest.manifest.names import below
 from ingest.storage.deposit import deposit
 from ingest.storage.marker import INTERNAL, STAGING, names_in
 
@@ -32,6 +34,9 @@ FOLDER: Final = INTERNAL + b"/repair"
 QUARANTINE: Final = INTERNAL + b"/quarantine"
 VERSION: Final = 1
 
+_ASTRAY: Final = (
+    "Look at the files that it may speak of, below .ingest/staging and .ingest/quarantine, then move it away"
+)
 # Names of staging folders: no session of another kind has such a one.
 _STAGING: Final = b"repair-"
 _CLAIM: Final = re.compile(rb"repair-([0-9a-f]{8})")
@@ -196,6 +201,10 @@ def turn(root: engine.Root) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _footage(path: bytes) -> bool:
+    return below(path) and path.split(b"/")[0] != INTERNAL
+
+
 def _text(path: bytes) -> str:
     return base64.b64encode(path).decode("ascii")
 
@@ -210,12 +219,17 @@ def _read(root: engine.Root, path: bytes) -> Intent:
                 advice="Use a newer version of ingest",
             )  # fmt: skip
         raw = {key: base64.b64decode(told[key], validate=True) for key in ("path", "staging", "slot")}
-        return Intent(
-            session=str(told["session"]), number=int(told["number"]), **raw, size=int(told["size"]),
+        intent = Intent(
+            session=str(uuid.UUID(told["session"])), number=int(told["number"]), **raw, size=int(told["size"]),
             blake3=bytes.fromhex(told["blake3"]), strategy=str(told["strategy"]), reason=str(told["reason"]),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestError(
             f"it is no note of a repair ({error!r})", path=where, operation="read",
-            advice="Look at the files that it may speak of, below .ingest/staging and .ingest/quarantine, then move it away",
+            advice=_ASTRAY,
         ) from error  # fmt: skip
+    # Files change their names for it: it has to be what `intend` would have said, of a file that is not ours.
+    own = intend(intent.session, intent.number, intent.path, size=intent.size, blake3=intent.blake3, reason="")
+    if (own.staging, own.slot, own.file) != (intent.staging, intent.slot, path) or not _footage(intent.path):
+        raise ManifestError("it speaks of other files than a repair's", path=where, operation="read", advice=_ASTRAY)
+    return intent

@@ -13,20 +13,20 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from ingest.db.faults import SESSIONS
 from ingest.errors import PausedError, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FOLDER: Final = "sessions"
 # Whoever lists sessions tries each lock for a moment: a holder tries a few times before it believes it is taken.
 TRIES: Final = 10
 PAUSE: Final = 0.05
 
 
 def _lock_file(home: Path, session: str) -> Path:
-    return home / FOLDER / f"{session}.lock"
+    return home / SESSIONS / f"{session}.lock"
 
 
 @contextmanager

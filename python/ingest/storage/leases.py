@@ -10,6 +10,7 @@ never compared.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -97,6 +98,8 @@ def _decode(data: bytes) -> Lease | None:
     try:
         told = json.loads(data)
         every = float(told["every"])
+        if math.isnan(every):
+            return None  # nobody would ever have waited for long enough
         return Lease(str(told["session"]), str(told["host"]), str(told["where"]), int(told["pid"]), int(told["started"]),
                      str(told["holder"]), min(max(every, 0.1), LONGEST), int(told["count"]), int(told["version"]))  # fmt: skip
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -83,9 +83,14 @@ def _parse(data: bytes, where: bytes) -> Marker:
         raise ManifestError(f"it has version {version}, newer than this program", path=where, operation="read",
                             advice="Use a newer version of ingest")  # fmt: skip
     try:
-        return Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), str(stored["created"]), version)
+        marker = Marker(str(uuid.UUID(stored["uuid"])), stored.get("fs_uuid"), stored["created"], version)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise wrong from error
+    texts = [marker.created] if marker.fs_uuid is None else [marker.created, marker.fs_uuid]
+    # It is written into journals and onto terminals, and may come from anybody's disk.
+    if version < 1 or not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise wrong
+    return marker
 
 
 def write_marker(root: engine.Root, volume: Volume) -> Marker:

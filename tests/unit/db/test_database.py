@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from ingest.db import schema
-from ingest.db.engine import NAME, open_database, read_database
+from ingest.db.engine import open_database, read_database
+from ingest.db.faults import NAME
 from ingest.db.migrations import scripts, upgrade
-from ingest.errors import ExitCode, IngestError, JournalError
+from ingest.errors import DamagedJournalError, ExitCode, IngestError, JournalError
 
 
 def layout(path) -> dict[tuple[str, str], list[str]]:
@@ -135,11 +136,11 @@ def test_a_damaged_file_is_an_error_with_a_way_out(home, content):
     home.mkdir()
     (home / NAME).write_bytes(content)
 
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(DamagedJournalError) as caught:
         open_database(home)
 
     assert caught.value.path == os.fsencode(home / NAME)
-    assert "Move this file away" in caught.value.advice
+    assert "ingest catalog rebuild" in caught.value.advice
     assert caught.value.exit_code is ExitCode.ERROR
     assert (home / NAME).read_bytes() == content
 
@@ -315,10 +316,10 @@ def test_a_damaged_file_is_refused_for_reading_too(home):
     home.mkdir()
     (home / NAME).write_bytes(b"not a database, but longer than a header" * 10)
 
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(DamagedJournalError) as caught:
         read_database(home)
 
-    assert "Move this file away" in caught.value.advice
+    assert "ingest catalog rebuild" in caught.value.advice
 
 
 # Transactions

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import time
 import tracemalloc
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.media.c4 import c4
 from ingest.media.mhl import CHUNK, DEPTH, TAG_BYTES, read_mhl
 from ingest.media.sums import LENGTHS, LIST_BYTES, Entry, Problem
 
-# As in test_sums.py: INGEST_FUZZ=200000 for a long run.
-FUZZ = settings(
-    max_examples=int(os.environ.get("INGEST_FUZZ", "400")), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+FUZZ = settings.get_profile("fuzz")
 DATA = b"footage"
 MD5, SHA1, SHA512 = hashlib.md5(DATA).digest(), hashlib.sha1(DATA).digest(), hashlib.sha512(DATA).digest()
 # Of nothing, seed 0.
@@ -304,6 +300,7 @@ def test_a_tag_that_never_ends_stops_early():
 # Fuzz
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.binary())
 def test_fuzz_anything_can_be_read(data):
@@ -311,6 +308,7 @@ def test_fuzz_anything_can_be_read(data):
         assert isinstance(said, Problem)
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.data(), st.sampled_from([MHL1.encode(), ASC.encode(), mhl(hashed("ä.mov")).encode("utf-16")]))
 def test_fuzz_a_list_that_was_mutated_can_be_read(data, whole):

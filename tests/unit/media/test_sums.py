@@ -9,16 +9,13 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import engine
 from ingest.media.sums import LENGTHS, LINE_BYTES, LIST_BYTES, Entry, Problem, kind_of_list, places, read_sums, start_of
 
-# How many lists a fuzz makes up: `INGEST_FUZZ=200000 python -m pytest tests/unit/media -k fuzz` takes minutes.
-FUZZ = settings(
-    max_examples=int(os.environ.get("INGEST_FUZZ", "400")), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+FUZZ = settings.get_profile("fuzz")
 DATA = b"footage"
 MD5, SHA1 = hashlib.md5(DATA).digest(), hashlib.sha1(DATA).digest()
 SHA256, SHA512 = hashlib.sha256(DATA).digest(), hashlib.sha512(DATA).digest()
@@ -286,6 +283,7 @@ def test_a_path_is_also_looked_for_as_other_systems_spell_it():
     assert places(b"", "a\u0308".encode()) == ("a\u0308".encode(), "ä".encode())
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.binary(), st.binary())
 def test_fuzz_no_path_leads_out(start, path):
@@ -308,6 +306,7 @@ LINES = st.one_of(
 KINDS = ["md5", "sha1", "sha256", "sha512", "sha", "blake3", "xxh", "xxh64", "xxh3", "xxh128", "sums"]
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.one_of(st.binary(), st.lists(LINES).map(b"\n".join)), st.sampled_from(KINDS), st.binary(max_size=8))
 def test_fuzz_anything_can_be_read(data, kind, name):
@@ -319,6 +318,7 @@ def test_fuzz_anything_can_be_read(data, kind, name):
             assert str(said).isprintable()
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name), st.booleans())
 def test_fuzz_a_name_written_as_gnu_writes_it_comes_back(name, binary):
@@ -329,6 +329,7 @@ def test_fuzz_a_name_written_as_gnu_writes_it_comes_back(name, binary):
     assert read((b"" if plain else b"\\") + line(MD5, marker + written)) == [Entry(name, "md5", MD5)]
 
 
+@pytest.mark.fuzz
 @FUZZ
 @given(st.data())
 def test_fuzz_a_list_that_was_mutated_is_still_read(data):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from typing import Annotated
 
 import typer
 
 from ingest.cli.options import Json, Quiet, raw
-from ingest.cli.output import say, wants_json
+from ingest.cli.output import say, to_json, wants_json
 from ingest.cli.spool import spooled
-from ingest.errors import UsageError
+from ingest.errors import UsageError, plain
 
 
 def run(
@@ -56,7 +55,7 @@ def run(
                 for batch in answer:
                     for row in batch:
                         document = dict(zip(answer.columns, row, strict=True))
-                        out.write(separator + json.dumps(document, ensure_ascii=False))
+                        out.write(separator + to_json(document))
                         separator = ",\n"
                 out.write(("[" if separator == "[" else "") + "]\n")
         else:
@@ -67,5 +66,4 @@ def run(
 
 
 def _cell(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return plain(value) if isinstance(value, str) else to_json(value)

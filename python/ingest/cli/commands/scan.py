@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.options import Exclude, Json, Label, Only, Quiet, Sources, raw
-from ingest.cli.output import number, path_fields, say, size
+from ingest.cli.output import number, path_fields, say, size, to_json
 from ingest.cli.spool import spooled
 from ingest.errors import shown
 from ingest.model.options import CopyOptions
@@ -55,8 +54,8 @@ def print_plan(
         with spooled() as out:
             out.write('{"items": [')
             for number_, line in enumerate(plan):
-                out.write((",\n" if number_ else "") + json.dumps(_line_document(line), ensure_ascii=False))
-            out.write("], " + json.dumps(_totals_document(plan.totals), ensure_ascii=False)[1:] + "\n")
+                out.write((",\n" if number_ else "") + to_json(_line_document(line)))
+            out.write("], " + to_json(_totals_document(plan.totals))[1:] + "\n")
         return 0
     for line in () if quiet else plan:
         reason = f" ({line.reason})" if line.reason else ""

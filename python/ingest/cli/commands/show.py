@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.cli.documents import difference_document, event_document, failure_document, session_document
 from ingest.cli.options import Json, Quiet
-from ingest.cli.output import path_fields, ranges_told, say
+from ingest.cli.output import path_fields, ranges_told, say, to_json
 from ingest.cli.spool import spooled
 from ingest.errors import UsageError, shown
 from ingest.model.states import ItemState
@@ -66,7 +65,7 @@ def run(
     roots = [place.path for place in facts.roots] if facts is not None else []
     if as_json:
         with spooled() as out:
-            out.write(json.dumps(session_document(report), ensure_ascii=False)[:-1])
+            out.write(to_json(session_document(report))[:-1])
             _write(out, "items_listed", (failure_document(item) for item in listing))
             if events:
                 _write(out, "events", (event_document(event, roots) for event in trail))
@@ -106,7 +105,7 @@ _OPEN = [state for state in ItemState if not state.ended]
 def _write(out: IO[str], name: str, rows: Iterable[object]) -> None:
     out.write(f', "{name}": [')
     for number, row in enumerate(rows):
-        out.write((",\n" if number else "") + json.dumps(row, ensure_ascii=False))
+        out.write((",\n" if number else "") + to_json(row))
     out.write("]")
 
 

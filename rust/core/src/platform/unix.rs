@@ -195,7 +195,7 @@ fn convert(stat: &fs::Stat) -> Stat {
 
 /// Opens a path beneath a folder one component at a time, for systems without openat2(2).
 pub(super) fn walk(from: BorrowedFd<'_>, path: &[u8], last: OFlags, cross: bool) -> io::Result<OwnedFd> {
-    let mount = super::mount(from)?;
+    let start = place(from)?;
     let mut at: Option<OwnedFd> = None;
     let mut names = path.split(|&byte| byte == b'/').peekable();
     while let Some(name) = names.next() {
@@ -212,12 +212,20 @@ pub(super) fn walk(from: BorrowedFd<'_>, path: &[u8], last: OFlags, cross: bool)
                 error
             }
         })?;
-        if !cross && super::mount(opened.as_fd())? != mount {
+        if !cross && place(opened.as_fd())? != start {
             return Err(io::Error::from_raw_os_error(libc::EXDEV));
         }
         at = Some(opened);
     }
     at.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Which mount a descriptor is on; where the kernel does not tell (before 5.8), which device: that misses bind mounts.
+fn place(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    match super::mount(fd)? {
+        Some(number) => Ok(number),
+        None => Ok(convert(&retry(|| Ok(fs::fstat(fd)?))?).dev),
+    }
 }
 
 #[cfg(test)]

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.catalog.holdings import all_roots, key_of_root, known_roots
-from ingest.db.engine import NAME, open_database, read_database
-from ingest.errors import IngestError, MissingError, UsageError, shown
+from ingest.api.clearing import check, clearance
+from ingest.api.journal import open_journal
+from ingest.api.places import forget, rebuild, relocate, storage
+from ingest.api.told import differing, events, items, sessions, show
+from ingest.catalog.holdings import all_roots, key_of_root
+from ingest.db.engine import open_database, read_database
+from ingest.errors import IngestError, MissingError
 from ingest.model.states import SessionState
 from ingest.monitor import InOne, Silent
 from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
@@ -28,18 +32,15 @@ from ingest.pipeline.opening import (
     look_at,
     open_sources,
     refuse_clones,
-    reopen_sources,
     ruled_roots,
     ruled_sources,
 )
 from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
-from ingest.session.chronicle import chronicle_of
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
-from ingest.session.judged import differences
 from ingest.session.register import find, open_session, register, session_facts
-from ingest.session.report import failure, report
+from ingest.session.report import report
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin, require_writable
 from ingest.storage.rules import ruled
@@ -47,46 +48,26 @@ from ingest.storage.sharing import cautions, look, require, require_on
 from ingest.storage.volumes import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ingest.catalog.holdings import KnownRoot
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.query import Answer
-    from ingest.model.event import Event
     from ingest.model.options import CopyOptions, CopyRequest
-    from ingest.model.session import Difference, Failure, SessionFacts, SessionReport
-    from ingest.model.states import ItemState
+    from ingest.model.session import SessionReport
     from ingest.monitor import Monitor
-    from ingest.pipeline.archives import Archives
-    from ingest.pipeline.check import Check
     from ingest.pipeline.doctor import Health
     from ingest.pipeline.findings import VerifyReport
-    from ingest.pipeline.gate import Verdict
     from ingest.pipeline.orphans import Cleared
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
-    from ingest.pipeline.storages import StoredRoot
-    from ingest.session.register import Entry
     from ingest.storage.rules import Rule
 
-# Items are read from the journal so many at a time.
-PAGE = 1000
-
-
-@contextmanager
-def _journal(home: Path, session: str | None = None, *, write: bool = False) -> Iterator[Database | None]:
-    """The journal if there is one; None if nothing was ever written down and no session is asked for by name."""
-    exists = (home / NAME).exists()
-    database = None if not exists else open_database(home) if write else read_database(home)
-    if database is None:
-        if session is not None:
-            raise MissingError(f"no session {session!r}", operation="find", advice="There is no journal yet")
-        yield None
-        return
-    with closing(database):
-        yield database
+__all__ = (
+    "check", "clear", "clearance", "copy", "differing", "doctor", "events", "forget", "items", "note_verified", "plan",
+    "query", "rebuild", "relocate", "repair", "resume", "sessions", "show", "storage", "verify",
+)  # fmt: skip
 
 
 def _never() -> bool:
@@ -183,7 +164,7 @@ def resume(
     Raises:
         MissingError: no such session. PausedError: somebody works on it. IngestError: as `copy`.
     """
-    with _journal(home, session, write=True) as database:
+    with open_journal(home, session, write=True) as database:
         if database is None:
             return []
         entries = [find(database, session)] if session is not None else [e for e in register(database) if e.resumable]
@@ -208,67 +189,6 @@ def resume(
             if stopped():
                 break
         return reports
-
-
-def sessions(home: Path) -> list[Entry]:
-    """Every session of the journal, oldest first: the command ``ingest sessions``."""
-    with _journal(home) as database:
-        return register(database) if database is not None else []
-
-
-def show(home: Path, session: str) -> SessionReport:
-    """One session.
-
-    Raises:
-        MissingError: no such session. UsageError: several begin so.
-    """
-    with _journal(home, session) as database:
-        assert database is not None  # noqa: S101 - a session was named
-        entry = find(database, session)
-        return report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
-
-
-def items(home: Path, session: str, states: Sequence[ItemState]) -> Iterator[Failure]:
-    """Every item of a session that is in one of these states, in order, with the reason and what to do.
-
-    They are read from the journal while they are asked for; closing the iterator closes the journal.
-
-    Raises:
-        MissingError: no such session. UsageError: several begin so.
-    """
-    with _journal(home, session) as database:
-        assert database is not None  # noqa: S101 - a session was named
-        entry, after = find(database, session), 0
-        journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
-        while listed := journal.unfinished(PAGE, states, after):
-            after = listed[-1][0].number
-            yield from (failure(item, copy, facts.sources[item.source].path) for item, copy in listed)
-
-
-def events(home: Path, session: str) -> tuple[list[Event], SessionFacts]:
-    """What happened in a session, in order, and the session that it happened in.
-
-    Raises:
-        MissingError: no such session. UsageError: several begin so.
-    """
-    with _journal(home, session) as database:
-        assert database is not None  # noqa: S101 - a session was named
-        key = find(database, session).key
-        return chronicle_of(database, key), session_facts(database, key)
-
-
-def differing(home: Path, session: str) -> Iterator[tuple[bytes, Difference]]:
-    """Every file of a session that is not what a sum file on its card says of it, with that list's absolute path.
-
-    They are read from the journal while they are asked for; closing the iterator closes the journal.
-
-    Raises:
-        MissingError: no such session. UsageError: several begin so.
-    """
-    with _journal(home, session) as database:
-        assert database is not None  # noqa: S101 - a session was named
-        key = find(database, session).key
-        yield from differences(Journal(database, key), session_facts(database, key).sources)
 
 
 def plan(
@@ -318,104 +238,6 @@ def verify(
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
 
 
-def check(
-    sources: Sequence[bytes],
-    home: Path,
-    *,
-    roots: Sequence[bytes] = (),
-    copies: int = 2,
-    same_volume: bool = False,
-    accept_reread: bool = False,
-    fast: bool = False,
-    exclude: Sequence[str] = (),
-    progress: Callable[[int, int], None] = lambda _files, _bytes: None,
-) -> Check:
-    """Whether sources may be erased: the command ``ingest check``.
-
-    Args:
-        roots: archives to look for copies in; none takes those that the journal knows and that are here.
-        copies: how many a file needs, each on a volume of its own unless `same_volume`.
-        accept_reread: let copies count that could only be read back from memory.
-        fast: read nothing of the sources, and believe what was recorded for a file's path, size and time.
-        exclude: globs of what is not asked about. progress: told files and bytes read so far.
-
-    Returns:
-        The files that are not covered, to be iterated over; `totals` is whole after the last.
-
-    Raises:
-        UsageError: no copy at all is asked for. MissingError: a source or archive is not there, or none is known.
-        IngestError: one cannot be read; also while the files are iterated over.
-    """
-    from ingest.pipeline.check import Check
-    from ingest.pipeline.gate import Terms
-    from ingest.pipeline.scan import Filter
-
-    if copies < 1:
-        raise UsageError(f"{copies} copies", operation="--copies", advice="Take 1 or more")
-    require_answers(sources)
-    # Labels are for destinations: here two cards of one name are no trouble.
-    opened = [one for path in sources for one in open_sources([path], "source")]
-    numbered = [(replace(facts, number=number), root, volume) for number, (facts, root, volume) in enumerate(opened)]
-    database, archives = _archives(home, roots)
-    terms = Terms(copies, same_volume, accept_reread)
-    chosen = Filter.of(exclude, ())
-    return Check(numbered, archives, terms, chosen, database, fast=fast, progress=progress)
-
-
-def _archives(home: Path, paths: Sequence[bytes]) -> tuple[Database | None, Archives]:
-    """The archives that can be asked, and the journal if there is one.
-
-    Raises:
-        MissingError: none can be, or one of these is not there.
-    """
-    from ingest.pipeline.archives import open_archives
-
-    database = read_database(home)
-    known: list[KnownRoot] = []
-    if database is not None:
-        with database.read() as connection:
-            known = known_roots(connection)
-    archives = open_archives(paths, known)
-    if not archives.here:
-        told = "; ".join(f"{shown(one.path)}: {one.reason}" for one in archives.absent)
-        raise MissingError(f"no archive is here ({told})", operation="check",
-                           advice="Mount those that hold copies, or name them with --root")  # fmt: skip
-    return database, archives
-
-
-def clearance(
-    home: Path, session: str, *, copies: int | None = None, same_volume: bool = False, accept_reread: bool = False
-) -> Iterator[Verdict]:
-    """For each file of a finished session, whether its source may be deleted, and by what proof or why not.
-
-    Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else.
-
-    Args:
-        copies: how many of the session's destinations have to hold it; None: every one of them.
-
-    Raises:
-        MissingError: no such session. UsageError: it has not ended. PausedError: a source is away.
-        IngestError: an archive, or the journal, cannot be read.
-    """
-    from ingest.pipeline.archives import open_archives
-    from ingest.pipeline.clearance import clearance as clear_session
-    from ingest.pipeline.clearance import require_over
-    from ingest.pipeline.gate import Terms
-
-    with _journal(home, session) as database:
-        assert database is not None  # noqa: S101 - a session was named
-        entry = find(database, session)
-        require_over(entry.state)
-        journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
-        with database.read() as connection:
-            own = {place.uuid for place in facts.roots}
-            known = [root for root in known_roots(connection) if root.uuid in own]
-        archives = open_archives((), known)
-        sources = reopen_sources(journal, facts.sources)
-        terms = Terms(len(facts.roots) if copies is None else copies, same_volume, accept_reread)
-        yield from clear_session(journal, facts, sources, archives, terms, database)
-
-
 def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int) -> None:
     """Tell the journal, if there is one, which of these archives were found whole: what ``ingest verify`` does last.
 
@@ -427,7 +249,7 @@ def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, bega
     """
     from ingest.pipeline.storages import remember_verified
 
-    with _journal(home, write=True) as database:
+    with open_journal(home, write=True) as database:
         if database is not None:
             remember_verified(database, [pin(os.path.abspath(path)) for path in roots], report, began)
 
@@ -501,7 +323,7 @@ def _known_roots(home: Path) -> list[Root]:
     from ingest.manifest.parts import list_parts
 
     known: list[tuple[str, bytes]] = []
-    with _journal(home) as database:
+    with open_journal(home) as database:
         if database is not None:
             with database.read() as connection:
                 known = all_roots(connection)
@@ -528,59 +350,3 @@ def doctor(home: Path, *, rules: Sequence[Rule] = (), broken: IngestError | None
     from ingest.pipeline.doctor import examine
 
     return examine(home, rules, broken)
-
-
-def storage(
-    home: Path, root: bytes | None = None, *, rules: Sequence[Rule] = (), thorough: bool = False
-) -> list[StoredRoot]:
-    """What is known and seen of archives now: the commands ``ingest storage list`` and ``status``.
-
-    Args:
-        root: one archive (its path, or the beginning of its UUID) or any folder; None takes all of the journal.
-        thorough: try what they can do.
-
-    Raises:
-        MissingError: nothing is known by this name, and nothing is there.
-    """
-    from ingest.pipeline.storages import look_at_roots
-
-    with _journal(home) as database:
-        return look_at_roots(database, rules, root, thorough=thorough)
-
-
-def forget(home: Path, root: bytes, *, force: bool = False) -> tuple[KnownRoot, tuple[str, ...]]:
-    """Remove an archive from the journal, not from its disk: the command ``ingest storage forget``.
-
-    Returns:
-        What was known of it, and the ids of sessions that still wait for it (only with `force`).
-
-    Raises:
-        MissingError, UsageError, PausedError: as :func:`ingest.pipeline.storages.forget`.
-    """
-    from ingest.pipeline import storages
-
-    with _journal_for(home, root) as database:
-        return storages.forget(database, root, force=force)
-
-
-def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
-    """Write down where an archive is now: the command ``ingest storage relocate``.
-
-    Returns:
-        What was known of it, its path now, and how many sessions will look for it there.
-
-    Raises:
-        MissingError, UsageError, PausedError, IngestError: as :func:`ingest.pipeline.storages.relocate`.
-    """
-    from ingest.pipeline import storages
-
-    with _journal_for(home, root) as database:
-        return storages.relocate(database, root, path)
-
-
-@contextmanager
-def _journal_for(home: Path, root: bytes) -> Iterator[Database]:
-    with _journal(home, write=True) as database:
-        if database is None:
-            raise MissingError("no archive is known", path=root, operation="find", advice="There is no journal yet")
-        yield database

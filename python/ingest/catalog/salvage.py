@@ -1,0 +1,91 @@
+"""What a damaged journal can still tell: its archives, and the sessions that waited to be resumed.
+
+Each table is read as far as it can be. What it says is only where to look: an archive is believed for its own marker
+and its own manifests.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ingest.catalog.holdings import KnownRoot
+from ingest.db.engine import connect_to_read
+from ingest.model.states import SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A session that waited to be resumed, and cannot be any more: its id, and the paths of its sources."""
+
+    session: str
+    sources: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What was still told; the roots' `key` says nothing."""
+
+    roots: tuple[KnownRoot, ...] = ()
+    abandoned: tuple[Abandoned, ...] = ()
+
+
+def salvage(path: Path) -> Salvage:
+    """Read what can be read of a damaged journal."""
+    try:
+        with closing(connect_to_read(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA trusted_schema = OFF")
+            roots = [root for row in _rows(connection, "roots") if (root := _root(row)) is not None]
+            sources: dict[object, list[bytes]] = {}
+            for row in _rows(connection, "session_sources"):
+                if isinstance(row["path"], bytes):
+                    sources.setdefault(row["session"], []).append(row["path"])
+            return Salvage(
+                tuple({root.uuid: root for root in roots}.values()),
+                tuple(
+                    Abandoned(str(row["id"]), tuple(sources.get(row["key"], ())))
+                    for row in _rows(connection, "sessions")
+                    if _waited(row["state"])
+                ),
+            )
+    except sqlite3.Error:
+        return Salvage()
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Any]:
+    """The rows of a table, up to the first that cannot be read."""
+    with suppress(sqlite3.Error):
+        yield from connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a name of this program
+
+
+def _root(row: Any) -> KnownRoot | None:
+    """A root, None if what the row holds was never written there, or was forgotten."""
+    told = dict(row)
+    try:
+        identity, path = str(uuid.UUID(told["uuid"])), told["path"]
+        first, last, verified = told["first_seen"], told["last_seen"], told.get("last_verified")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    sound = isinstance(path, bytes) and path.startswith(b"/") and b"\0" not in path
+    if not sound or not isinstance(first, int) or not isinstance(last, int) or told.get("forgotten") is not None:
+        return None
+    fs_uuid = told.get("fs_uuid")
+    return KnownRoot(
+        0, identity, path, fs_uuid if isinstance(fs_uuid, str) else None, first, last,
+        verified if isinstance(verified, int) else None,
+    )  # fmt: skip
+
+
+def _waited(state: object) -> bool:
+    try:
+        return SessionState(str(state)).resumable
+    except ValueError:
+        return False

@@ -1,0 +1,117 @@
+"""A damaged journal, looked into and set aside: renamed together with its log, never deleted.
+
+Promises: only what SQLite calls damaged is touched; only while no other process has it open; and whatever happens
+meanwhile, every byte stays under one name or the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from ingest.db.engine import alone, connect_to_read, refuse_unfit
+from ingest.db.faults import NAME, damaged, journal_error
+from ingest.errors import DamagedJournalError, PausedError, from_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# The log and its index go with the database: SQLite finds them by its name.
+_FILES: Final = ("", "-wal", "-shm")
+# The bytes that SQLite's processes lock (os_unix.c: PENDING_BYTE, and the 511 after it). With a write-ahead log each
+# holds one of them for as long as it has the database open.
+_LOCKS: Final = (512, 0x4000_0000)
+
+
+def damage(home: Path) -> str | None:
+    """What SQLite finds wrong with the journal in a home folder, every page of it; None if it is sound, or not there.
+
+    Raises:
+        JournalError: that cannot be told.
+    """
+    path = home / NAME
+    if not os.path.lexists(path):
+        return None
+    try:
+        refuse_unfit(path)
+    except DamagedJournalError as error:
+        return error.cause
+    try:
+        with closing(connect_to_read(path)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if damaged(error):
+            return str(error)
+        raise journal_error(error, path, "check") from error
+    return None if verdict == "ok" else str(verdict)
+
+
+def set_aside(home: Path) -> Path | None:
+    """Rename the journal in a home folder, if it is damaged; its new path, None if there was no reason to.
+
+    Raises:
+        PausedError: another process has it open. JournalError: whether it is damaged cannot be told.
+        IngestError: it cannot be renamed.
+    """
+    path = home / NAME
+    with alone(home):
+        if damage(home) is None:
+            return None
+        try:
+            with _nobody_else(path):
+                return _renamed(path)
+        except OSError as error:
+            raise from_os_error(error, "set aside", os.fsencode(path)) from error
+
+
+@contextmanager
+def _nobody_else(path: Path) -> Iterator[None]:
+    """Keep every other process out of a database; those who wait for it meanwhile find out what became of it."""
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *_LOCKS)
+        except (BlockingIOError, PermissionError) as error:
+            raise PausedError(
+                "another process works with it", path=os.fsencode(path), operation="set aside",
+                advice="Stop the sessions that are under way (ingest sessions tells them), then try again",
+            ) from error  # fmt: skip
+        yield
+    finally:
+        os.close(file)
+
+
+def _renamed(path: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (
+        path.with_name(f"{path.name}.damaged-{stamp}{f'-{number}' if number else ''}") for number in count()
+    )  # fmt: skip
+    aside = next(name for name in names if not any(os.path.lexists(f"{name}{each}") for each in _FILES))
+    there = [each for each in _FILES if os.path.lexists(f"{path}{each}")]
+    try:
+        # A second name first for each, then the first ones go, the database's before its log's: a kill in between
+        # leaves no log that belongs to nothing (the next journal would remove it), and no database without its log.
+        for each in there:
+            os.link(f"{path}{each}", f"{aside}{each}", follow_symlinks=False)
+    except OSError:
+        # This file system has no hard links.
+        for each in there:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{aside}{each}")
+        for each in reversed(there):
+            os.rename(f"{path}{each}", f"{aside}{each}")
+    else:
+        for each in there:
+            os.unlink(f"{path}{each}")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return aside

@@ -1,0 +1,66 @@
+"""What SQLite's refusals mean: a journal that is damaged, and everything else, which may pass or can be mended.
+
+Damaged is only what SQLite itself calls so, or a file that was emptied. An error of the disk, another process that
+writes, a newer schema: nothing of that says anything about the bytes, and nothing is set aside for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import DamagedJournalError, JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME: Final = "ingest.sqlite3"
+# Beside the journal: a lock file for each session that was ever written down (`session.hold`).
+SESSIONS: Final = "sessions"
+
+REBUILD: Final = "Set it aside, and build it anew from the archives: ingest catalog rebuild"
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_ADVICE: Final = {
+    **dict.fromkeys(_DAMAGED, REBUILD),
+    **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), "Another process is writing to it: try again later"),
+    sqlite3.SQLITE_ERROR: "If it is no journal of ingest, move it away, or set INGEST_HOME to another folder",
+    sqlite3.SQLITE_CANTOPEN: "See that it is a file, and that this user may read and write it and its folder",
+}
+
+
+def damaged(error: BaseException) -> bool:
+    """Whether this is SQLite's word that a database is damaged."""
+    return _code(error) in _DAMAGED
+
+
+def journal_error(error: BaseException, path: Path, operation: str) -> JournalError:
+    """The error of ours that SQLite's, or SQLAlchemy's around it, stands for."""
+    cause = getattr(error, "orig", None) or error
+    advice = _ADVICE.get(
+        _code(cause), "Check the disk of this folder and its room; nothing that was acknowledged is lost"
+    )
+    kind = DamagedJournalError if damaged(cause) else JournalError
+    return kind(str(cause), path=os.fsencode(path), operation=operation, advice=advice)
+
+
+def emptied(path: Path) -> str | None:
+    """What is wrong with a journal without a byte beside which there are sessions; None for any other.
+
+    SQLite takes such a file for a new database, and throws the log beside it away. It is new where nobody ever wrote
+    a session down here: a process that died while it made the journal leaves it so.
+    """
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    if facts.st_size or not stat.S_ISREG(facts.st_mode):
+        return None
+    held = any((path.parent / SESSIONS).glob("*.lock"))
+    return "it is empty, though sessions were written down in it" if held else None
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code, 0 where there is none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

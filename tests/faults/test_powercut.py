@@ -109,9 +109,12 @@ def mount(stack, image, point):
 
 
 def unmount(point):
-    if answer("umount", point).returncode:
-        run("umount", "--lazy", point)
-        raise RigError(f"{point} was busy")
+    """A process that another thread has forked holds what was open here until it is another program."""
+    limit = time.monotonic() + PATIENCE
+    while (done := answer("umount", point)).returncode:
+        if time.monotonic() > limit:
+            run("umount", "--lazy", point)
+            raise RigError(f"{point} was busy: {done.stderr}")
 
 
 def apart():

@@ -225,6 +225,15 @@ class Board:
         if self.folders_failed <= FOLDERS_TOLD:
             self._problem(f"a folder could not be made: {sentence}")
 
+    def mistrust_journal(self, why: str) -> None:
+        """The journal does not say what was written to it: said once."""
+        sentence = (
+            f"the journal is damaged: {why}. Check the disk that it is on (ingest doctor), move it away and copy again: "
+            "the archives describe themselves, and what arrived is not copied twice"
+        )
+        if sentence not in self.problems:
+            self._problem(sentence)
+
     def _problem(self, sentence: str) -> None:
         self.problems.append(sentence)
         self.warn(sentence)

@@ -88,6 +88,7 @@ class Board:
         self.folders_failed = 0
         self._timeless: set[int] = set()
         self._unshown: set[int] = set()
+        self._warm: set[int] = set()
         self._root_deaths: dict[int, int] = {}
         self._options = options
         self._volumes = volumes
@@ -211,6 +212,15 @@ class Board:
                 f"{shown(self.facts.roots[root].path)}: what its disk holds of half-copied files cannot be read past this "
                 "machine's memory (the file system, an old kernel, or another program that has them open): they are "
                 "copied from the start"
+            )
+
+    def warn_of_warm(self, source: int) -> None:
+        """A source that was to be read twice cannot be read past memory: said once."""
+        if source not in self._warm:
+            self._warm.add(source)
+            self.warn(
+                f"{shown(self.facts.sources[source].path)}: files were read twice and equal, but the second time perhaps "
+                "from this machine's memory: this file system allows no cold read"
             )
 
     def count_death(self, root: int) -> None:

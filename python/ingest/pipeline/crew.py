@@ -40,18 +40,20 @@ def crew(context: Context, tuning: Tuning) -> tuple[Setup, int]:
     volumes = tuple(volume.identity(root.dev) for root, volume in zip(work.sources, work.volumes, strict=True))
     setup = Setup(
         tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, context.hashes,
-        str(work.sharing.strategy), context.trails_at, keys, volumes,
+        str(work.sharing.strategy), context.trails_at, keys, volumes, work.options.verify_source,
     )  # fmt: skip
     return setup, tuning.workers
 
 
-def workload(absent: Sequence[Absent], counters: Counters) -> tuple[int, Counters]:
+def workload(absent: Sequence[Absent], counters: Counters, *, twice: bool = False) -> tuple[int, Counters]:
     """The bytes to be written and read back, and who counts them.
 
-    Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead.
+    Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead. Sources
+    that are read `twice` are read back like a further copy.
     """
-    proven = sum(one.size for one in absent)
-    written = proven - sum(one.shared for one in absent)
+    copied = sum(one.size for one in absent)
+    proven = copied + (max((one.size for one in absent), default=0) if twice else 0)
+    written = copied - sum(one.shared for one in absent)
     if written or not proven:
         return written + proven, counters
 

@@ -126,7 +126,8 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
         limits = (tuning.shard_files, SHARD_BYTES)
         sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if context.facts.run > 1 else None)
         intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
-        context.meter.plan(ledger.counts["discovered"], *workload(list(absent.values()), workers.counters))
+        twice = work.options.verify_source
+        context.meter.plan(ledger.counts["discovered"], *workload(list(absent.values()), workers.counters, twice=twice))
 
         def look_around() -> None:
             nonlocal intake

@@ -31,7 +31,7 @@ class Setup:
         buffer: bytes. threads: within one big file. together: roots on which a batch of small files may be flushed
             by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
             the order of `ingest.model.digests.ALGORITHMS`. strategy: how copies come to be on the
-            source's own file system: `copy`, `reflink` or `hardlink`.
+            source's own file system: `copy`, `reflink` or `hardlink`. verify_source: every source is read twice.
         trails: folder of the session's trails; None where big files are copied again from their start. keys: how each
             root is known in them. volumes: what each source is stored on.
     """
@@ -47,6 +47,7 @@ class Setup:
     trails: bytes | None = None
     keys: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
+    verify_source: bool = False
 
     @property
     def places(self) -> tuple[Place, ...]:

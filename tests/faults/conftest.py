@@ -39,16 +39,26 @@ ARRIVED = ("finalized", "duplicate")
 T = TypeVar("T")
 TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
 TIMES: pytest.StashKey[defaultdict[str, list[float]]] = pytest.StashKey()
-TOLD: pytest.StashKey[list[str]] = pytest.StashKey()
+TOLD: pytest.StashKey[Told] = pytest.StashKey()
 
 
 # What was checked
 
 
+class Told(list[str]):
+    """Lines that are shown at the end of the run; INGEST_CAMPAIGN_LOG names a file that gets each as it comes."""
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        if log := os.environ.get("INGEST_CAMPAIGN_LOG"):
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = {}
     config.stash[TIMES] = defaultdict(list)
-    config.stash[TOLD] = []
+    config.stash[TOLD] = Told()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -72,8 +82,8 @@ def times(request: pytest.FixtureRequest) -> defaultdict[str, list[float]]:
 
 
 @pytest.fixture(scope="session")
-def told(request: pytest.FixtureRequest) -> list[str]:
-    """Lines that are shown at the end of the run."""
+def told(request: pytest.FixtureRequest) -> Told:
+    """Where a campaign tells of each of its runs."""
     return request.config.stash[TOLD]
 
 

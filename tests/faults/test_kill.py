@@ -38,7 +38,7 @@ CALLS = [
 ]  # fmt: skip
 CLOSED = ("completed", "completed_with_errors", "cancelled", "failed")
 MOST = None if FULL else 4  # points of one call
-MOST_OF_RESUMES = None if FULL else 1
+MOST_OF_RESUMES = None if FULL else 2
 AT_ONCE = os.cpu_count() or 1
 LOOK = 32 << 20  # what is read again at most, of the one big file
 

@@ -98,7 +98,9 @@ def _copy(context: Context, absent: dict[int, Absent]) -> Board:
     scribes: dict[int, Scribe] = {}
     for number, one in context.standing:
         try:
-            scribes[number] = Scribe(context.facts, places[number], one.root, journal, partial(_away, context, number))
+            away = partial(_away, context, number)
+            patience = work.options.stall_copy
+            scribes[number] = Scribe(context.facts, places[number], one.root, journal, away, patience)
         except IngestError as error:
             context.out[number] = (SessionState.PAUSED_NETWORK, f"its manifest cannot be gone on with: {error}")
 

@@ -84,13 +84,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @dataclass(frozen=True)
 class Ingest:
-    """The real command line in a subprocess, with a journal of its own."""
+    """The real command line in a subprocess, with a journal of its own. `extra`: of its environment."""
 
     home: Path
+    extra: tuple[tuple[str, str], ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "INGEST_HOME": str(self.home)}
+        return {**os.environ, **dict(self.extra), "INGEST_HOME": str(self.home)}
 
     def command(self, *arguments: str | bytes | Path) -> list[str | bytes]:
         return [sys.executable, "-m", "ingest", *(a if isinstance(a, bytes) else str(a) for a in arguments)]

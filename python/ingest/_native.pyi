@@ -80,12 +80,13 @@ Staged: TypeAlias = tuple[
     list[bytes],
     dict[int, int],
     dict[int, list[int]],
+    list[int],
 ]
 """A batch, as columns:
-``(digests, bytes read, started, copied, faults, copies, spent, blocks, more, resumed, unshown)``.
+``(digests, bytes read, started, copied, faults, copies, spent, blocks, more, resumed, unshown, warm)``.
 
 ``digests``: 32 bytes per file, one after the other; 32 zero bytes where the source was not read to its end.
-``bytes read``: from the source, per file, those included that were read again to know it. ``started``, ``copied``: when
+``bytes read``: from the source, per file, those included that were read again to know it, or to compare. ``started``, ``copied``: when
 work on the file began, and when its last byte was hashed and written (not yet flushed; 0 if that did not happen).
 ``faults``: of the sources, by the index of the file in the call; such a file has no copy on any root. ``copies``: one
 per root, in the order given. ``spent``: nanoseconds of this call that went into copying, flushing and reading back.
@@ -95,7 +96,8 @@ for, in that order: of all files, one after the other, as wide as :data:`HASHES`
 not read to its end. ``resumed``: by the index of the file, the bytes of half-made copies that were proven and not
 written again, summed over the copies that arrived. ``unshown``: by the index of the file, the roots, by
 theirs, on which a half-made copy was made anew because nothing shows what its device holds: it could not be read past
-this machine's memory."""
+this machine's memory. ``warm``: of the files that were read a second time and equal, the indices of those for which
+nothing shows that the second reading came from their device."""
 
 Proof: TypeAlias = tuple[bytes | None, int, int, str | None, Fault | None]
 """One file that was read: ``(blake3, size, mtime_ns, verify method, fault)``. The method is None where no cold
@@ -195,6 +197,7 @@ def stage(
     keep_cache: bool = False,
     hashes: Sequence[str] = (),
     strategy: str = "copy",
+    verify_source: bool = False,
     trails: bytes | None = None,
     keys: Sequence[bytes] = (),
     volume: bytes = b"",
@@ -255,6 +258,11 @@ def stage(
     On other file systems, and where the kernel refuses it (EXDEV, EOPNOTSUPP, ENOTTY, ENOSYS, EINVAL, EPERM, EMLINK,
     ETXTBSY; the first four for the rest of the call), the bytes are written. What is not written is not counted as
     written on the page.
+
+    With ``verify_source`` every source of which a copy is left is read once more after the copies of its part were
+    flushed, while they are read back (afterwards, if a root is on the source's own device): taken out of memory first,
+    or read around it, as far as its file system allows. One that reads otherwise is a fault of kind ``unstable`` and
+    operation ``verify``, and has no copy. What is read again counts on the page as read back.
 
     Raises ``ValueError`` for columns of different length, a bad mode, strategy, buffer or number of threads, and a name
     in ``hashes`` that is unknown or stands there twice; everything else is a fault.

@@ -156,7 +156,8 @@ REASON_ADVICE: Final = {
     "permission": "Give this user the right to read or write it, then copy again",
     "io": "The device reports errors: try another cable, reader or port, then copy again",
     "corrupt_destination": "The destination does not keep what is written to it: do not use this disk, cable or port",
-    "unstable_source": "The source reads differently each time: try another reader, keep the card",
+    "source_reads_differently": "It gave other bytes when it was read again: keep the card, try another reader, cable or "
+    "port, then: ingest resume SESSION",
     "changed since the scan": "It was edited after the session began: bring it home as it is now with ingest copy",
     "changed while it was read": "Something still writes to it: wait until it is done, then copy again",
     "changed since it was copied": "It was edited after a copy had arrived: bring the new one home with ingest copy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -64,6 +65,34 @@ def test_two_destinations_cost_one_read_of_each_byte(traced, card, archive, back
     assert {name: amount for name, amount in amounts.items() if amount} == SIZES
     assert mapped == set()
     assert (archive / "CARD/big.mov").read_bytes() == (backup / "CARD/big.mov").read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["read", "direct", "mmap"])
+def test_who_wants_it_has_each_byte_read_twice(traced, tell, card, archive, backup, mode):
+    done, amounts, _ = traced(
+        card, "copy", card, archive, "--also", backup, "--read-mode", mode, "--verify-source", "--json"
+    )
+
+    assert done.returncode == 0, done.stderr
+    times = 1 if mode == "mmap" else 2  # a map is not read, but what is in doubt is
+    # A direct read behind the end of an odd file is made again through the cache.
+    assert {name: amount // size for name, size in SIZES.items() if (amount := amounts[name])} == dict.fromkeys(
+        SIZES, times
+    )
+    document = json.loads(done.stdout)
+    assert document["verify_source"] is True
+    assert document["bytes"]["read"] == 2 * sum(SIZES.values())
+    assert document["bytes"]["verified"] == 2 * sum(SIZES.values()), "of the two destinations"
+
+
+def test_what_is_there_already_is_not_read_twice_even_then(traced, tell, card, archive):
+    assert tell("copy", card, archive).code == 0
+
+    done, amounts, _ = traced(card, "copy", card, archive, "--read-mode", "read", "--verify-source")
+
+    assert done.returncode == 0, done.stderr
+    assert "Nothing had to be copied" in done.stdout
+    assert all(amounts.get(name, 0) <= size for name, size in SIZES.items())
 
 
 def test_a_mapped_source_is_not_read_at_all(traced, card, archive, backup):

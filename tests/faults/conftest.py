@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ctypes.util import find_library
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -41,15 +41,27 @@ TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
 TIMES: pytest.StashKey[defaultdict[str, list[float]]] = pytest.StashKey()
 COLD: pytest.StashKey[list[ColdRead]] = pytest.StashKey()
 METHODS = ("direct", "evicted", "reread")
+TOLD: pytest.StashKey[Told] = pytest.StashKey()
 
 
 # What was checked
+
+
+class Told(list[str]):
+    """Lines that are shown at the end of the run; INGEST_CAMPAIGN_LOG names a file that gets each as it comes."""
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        if log := os.environ.get("INGEST_CAMPAIGN_LOG"):
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TALLY] = {}
     config.stash[TIMES] = defaultdict(list)
     config.stash[COLD] = []
+    config.stash[TOLD] = Told()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -72,6 +84,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             terminalreporter.line("  ".join(cells).rstrip())
+    for line in config.stash[TOLD]:
+        terminalreporter.line(line)
 
 
 def _cold_rows(reads: list[ColdRead]) -> Iterator[tuple[str, ...]]:
@@ -117,6 +131,12 @@ def cold(request: pytest.FixtureRequest) -> Callable[[str, dict[str, int], int],
     return note
 
 
+@pytest.fixture(scope="session")
+def told(request: pytest.FixtureRequest) -> Told:
+    """Where a campaign tells of each of its runs."""
+    return request.config.stash[TOLD]
+
+
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Counter[str]:
     """What this test checked, shown at the end of the run."""
@@ -133,7 +153,7 @@ def until(found: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     return value
 
 
-@pytest.fixture(name="until")
+@pytest.fixture(name="until", scope="session")
 def _until() -> Callable[..., Any]:
     return until
 
@@ -303,7 +323,7 @@ class Checker:
     def __call__(
         self, card: Card, *roots: Path, label: str | None = None, missing: frozenset[str] | set[str] = frozenset(),
         complete: bool = True, abandoned: bool = False, home: Path | None = None, truth: dict[Path, Path] | None = None,
-        beside: frozenset[str] | set[str] = frozenset(),
+        beside: frozenset[str] | set[str] = frozenset(), books: bool = True,
     ) -> int:  # fmt: skip
         """Check a card's copies below roots; how many acknowledgements were checked.
 
@@ -313,10 +333,11 @@ class Checker:
                 session whose journal is lost, which nobody can tell from one that still runs elsewhere.
             truth: where a root's bytes lie: the folder that a server holds, which no cache stands before.
             beside: folders of a root that are another card's.
+            books: the journal's word counts; else its disk damaged it, and manifests are all there is.
         """
         label = label or card.folder.name
         journal = Journal(home or self._home)
-        session = journal.session(card)
+        session = journal.session(card) if books else None
         copies = journal.copies(session["key"]) if session else {}
         checked = 0
         for root in roots:
@@ -332,7 +353,7 @@ class Checker:
                 row["path"]: row["blake3_hex"]
                 for row in manifest_rows(held) if row["state"] in ARRIVED and row["source_path"].startswith(inside)
             }  # fmt: skip
-            for source, acknowledged in (("journal", told), ("manifest", listed)):
+            for source, acknowledged in (*([("journal", told)] if books else []), ("manifest", listed)):
                 for path, blake in acknowledged.items():
                     checked += 1
                     if seen.get(path) != blake:
@@ -784,6 +805,10 @@ class FaultyDisk:
         lines = map(json.loads, self._log.read_text().splitlines())
         return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
 
+    def forget(self) -> None:
+        """Begin a new list of hits."""
+        os.truncate(self._log, 0)
+
     def freeze(self) -> None:
         """From now on nothing answers, as on a share whose server hangs."""
         self._daemon.send_signal(signal.SIGSTOP)
@@ -803,18 +828,19 @@ class FaultyDisk:
         self._daemon.wait(PATIENCE)
 
 
-@pytest.fixture
-def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
+@contextmanager
+def _faulty_disks() -> Iterator[Callable[[Path, str], FaultyDisk]]:
+    """Make disks in folders of their own; all are unmounted at the end."""
     if find_spec("mfusepy") is None:
         pytest.skip("needs mfusepy")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
         pytest.skip("needs root and /dev/fuse")
     made: list[FaultyDisk] = []
 
-    def make(name: str = "faulty", library: str = "fuse3", subtype: str = "faultfs") -> FaultyDisk:
+    def make(folder: Path, library: str = "fuse3", subtype: str = "faultfs") -> FaultyDisk:
         if find_library(library) is None:
             pytest.skip(f"needs lib{library}")
-        disk = FaultyDisk(tmp_path / name, library, subtype)
+        disk = FaultyDisk(folder, library, subtype)
         made.append(disk)
         return disk
 
@@ -822,6 +848,19 @@ def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
     for disk in made:
         disk.end()
         assert not os.path.ismount(disk.mount)
+
+
+@pytest.fixture
+def faulty_disk(tmp_path: Path) -> Iterator[Callable[..., FaultyDisk]]:
+    with _faulty_disks() as make:
+        yield lambda name="faulty", library="fuse3", subtype="faultfs": make(tmp_path / name, library, subtype)
+
+
+@pytest.fixture(scope="module")
+def keep_faulty_disk() -> Iterator[Callable[..., FaultyDisk]]:
+    """For what all tests of a module use: a disk in a folder that is given."""
+    with _faulty_disks() as make:
+        yield make
 
 
 # Shares
@@ -898,9 +937,11 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def make_bench(tmp_path_factory: pytest.TempPathFactory, ingest_in: Callable[[Path], Any]) -> Callable[[], Bench]:
-    def make() -> Bench:
-        folder = tmp_path_factory.mktemp("bench")
-        return Bench(folder, ingest_in(folder))
+def make_bench(tmp_path_factory: pytest.TempPathFactory, ingest_in: Callable[[Path], Any]) -> Callable[..., Bench]:
+    """In a folder of its own, or in one that is given; `extra`: what its commands have in their environment."""
+
+    def make(folder: Path | None = None, extra: tuple[tuple[str, str], ...] = ()) -> Bench:
+        folder = folder or tmp_path_factory.mktemp("bench")
+        return Bench(folder, replace(ingest_in(folder), extra=extra))
 
     return make

@@ -5,7 +5,7 @@ the file changes (replace it in one rename). A call takes the first rule that fi
 
 =========  ==================================================================================================
 op         the name of a method of `FaultFS`, or several in a list; ``flush`` is what close(2) waits for
-path       glob on the path inside the mount, either one of a rename or link (default ``*``)
+path       glob on the path inside the mount, either one of a rename or link (default ``*``), or several in a list
 at         offset of a byte: only reads that ask for it, and writes that bring it
 nth        the first fitting call that fires (default 1)
 count      how many fire from then on (default 1; 0: all)
@@ -63,7 +63,8 @@ class Rules:
             for rule in self._rules:
                 if call not in ([rule["op"]] if isinstance(rule["op"], str) else rule["op"]):
                     continue
-                if not any(fnmatch.fnmatch(path, rule["path"]) for path in paths):
+                globs = [rule["path"]] if isinstance(rule["path"], str) else rule["path"]
+                if not any(fnmatch.fnmatch(path, glob) for path in paths for glob in globs):
                     continue
                 if "at" in rule and not offset <= rule["at"] < offset + size:
                     continue
@@ -71,12 +72,19 @@ class Rules:
                 if rule["calls"] < rule["nth"] or (rule["count"] and rule["calls"] >= rule["nth"] + rule["count"]):
                     continue
                 if rule.get("act") != "note":
-                    self.note(rule, call, paths[0], size)
+                    self.note(rule, call, paths, size)
                 return rule
         return None
 
-    def note(self, rule: dict[str, Any], call: str, path: str, size: int) -> None:
-        line = {"op": call, "path": path, "bytes": size, "act": rule.get("act"), "err": rule.get("err")}
+    def note(self, rule: dict[str, Any], call: str, paths: tuple[str, ...], size: int) -> None:
+        line = {
+            "op": call,
+            "path": paths[0],
+            "paths": paths,
+            "bytes": size,
+            "act": rule.get("act"),
+            "err": rule.get("err"),
+        }
         self._log.write(json.dumps(line) + "\n")
 
     def wait_for_change(self) -> None:
@@ -124,6 +132,8 @@ class FaultFS(mfusepy.Operations):
                 real(data)
             raise mfusepy.FuseOSError(getattr(errno, rule["err"]))
         if call == "write" and isinstance(data, bytes):
+            if act == "note":
+                self._rules.note(rule, call, paths, length)
             if act == "torn":
                 real(data[: length // 2])
                 return length
@@ -137,8 +147,8 @@ class FaultFS(mfusepy.Operations):
                 "flip": lambda: flipped(answer), "zero": lambda: bytes(len(answer)),
                 "short": lambda: answer[: rule.get("size", 1)],
             }.get(act or "", lambda: answer)()  # fmt: skip
-            if act == "note":
-                self._rules.note(rule, call, paths[0], len(answer))
+        if act == "note":
+            self._rules.note(rule, call, paths, len(answer) if call == "read" else length)
         return answer
 
     # What things are

@@ -387,6 +387,64 @@ def test_a_source_that_reads_wrong_once_crashes_nothing(reader, archive, shell, 
     check(card, archive)
 
 
+DIFFERENTLY = ("changed", "source_reads_differently")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first read", "the second read"])
+def test_a_source_that_reads_wrong_once_is_found_by_reading_it_twice(reader, archive, shell, check, first):
+    """Which of the two reads was right nobody can know: no copy is kept, and the file is named."""
+    card, disk = reader
+    nth = 1 if first else 2
+    disk.rules({"path": "/CARD/A.JPG", "op": "read", "act": "flip", "nth": nth})
+
+    ended = shell.run("copy", card.folder, archive, "--verify-source")
+
+    assert len(disk.hits()) == 1
+    assert ended.code == 7
+    (failure,) = ended.document["failures"]
+    assert (failure["state"], failure["reason"]) == DIFFERENTLY
+    assert "another reader" in failure["advice"]
+    assert not (archive / "CARD/A.JPG").exists()
+    check(card, archive, missing={"A.JPG"})
+    # The session still knows that everything is to be read twice.
+    disk.rules({"path": "/CARD/A.JPG", "op": "read", "act": "flip"})
+    again = shell.run("resume", ended.document["session"])
+    assert (again.code, len(disk.hits())) == (7, 2)
+    shown = shell.run("show", ended.document["session"])
+    assert shown.document["verify_source"] is True
+    assert [(one["state"], one["reason"]) for one in shown.document["failures"]] == [DIFFERENTLY]
+    disk.rules()
+    assert shell.run("resume", ended.document["session"]).code == 0
+    check(card, archive)
+
+
+def test_a_big_file_that_reads_wrong_leaves_no_part_to_be_gone_on_with(faulty_disk, make_card, archive, shell, check):
+    disk = faulty_disk("reader")
+    card = make_card({"BIG.MOV": (66 << 20) + 5}, disk.backing / "CARD")
+    card.folder = disk.mount / "CARD"
+    disk.rules({"path": "/CARD/BIG.MOV", "op": "read", "act": "flip", "nth": 100})
+
+    ended = shell.run("copy", card.folder, archive, "--verify-source")
+
+    assert (ended.code, len(disk.hits())) == (7, 1)
+    disk.rules()
+    resumed = shell.run("resume", ended.document["session"])
+    assert resumed.code == 0
+    assert resumed.document["bytes"]["resumed"] == 0
+    check(card, archive)
+
+
+def test_a_source_that_cannot_be_read_a_second_time_is_tried_again(reader, archive, shell, check):
+    card, disk = reader
+    disk.rules({"path": "/CARD/A.JPG", "op": "read", "err": "EIO", "nth": 2})
+
+    ended = shell.run("copy", card.folder, archive, "--verify-source")
+
+    assert len(disk.hits()) == 1
+    assert (ended.code, ended.document["state"]) == (0, "completed")
+    check(card, archive)
+
+
 @pytest.mark.parametrize(("count", "code"), [(1, 0), (0, 7)], ids=["once", "always"])
 def test_a_source_that_cannot_be_read_is_tried_again_and_then_named(reader, archive, shell, check, count, code):
     card, disk = reader

@@ -8,8 +8,8 @@ hit only if the process died of SIGKILL while the journal held its session and d
 strace injects the signal: it counts per thread and per system call, so each call is a sweep of its own, and the kill
 lands before the call is made. Workers are left alone (``-b execve``): ``test_workers.py`` kills those.
 
-About 40 hits by default. ``INGEST_CAMPAIGN=full``: every call of every kind, and many more of the chosen moments,
-more than 350 hits with `test_workers.py`, in about ten minutes.
+About 50 hits by default. ``INGEST_CAMPAIGN=full``: every call of every kind, of a session and of the resume of one that
+was killed half-way, and many more of the chosen moments: more than 500 hits with `test_workers.py`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = pytest.mark.timeout(3600 if FULL else 300)
@@ -36,7 +37,8 @@ CALLS = [
     "pwrite64", "write", "fdatasync", "fsync", "ftruncate", "renameat2", "mkdirat", "mkdir", "unlinkat", "unlink", "rmdir",
 ]  # fmt: skip
 CLOSED = ("completed", "completed_with_errors", "cancelled", "failed")
-MOST = None if FULL else 6  # points of one call
+MOST = None if FULL else 4  # points of one call
+MOST_OF_RESUMES = None if FULL else 2
 AT_ONCE = os.cpu_count() or 1
 LOOK = 32 << 20  # what is read again at most, of the one big file
 
@@ -159,7 +161,64 @@ def test_killed_at_any_call_of_a_session_resume_completes_it(rounds, tally):
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(one, points(calls, MOST)))
 
-    assert tally["hits"] >= (100 if FULL else 14), tally
+    assert tally["hits"] >= (100 if FULL else 12), tally
+
+
+@pytest.mark.slow
+def test_killed_at_any_call_of_a_resume_the_next_one_completes_it(rounds, tally):
+    """Each run is killed twice: half-way through its session, and while that is taken up again."""
+    home, archive = rounds.prepare()
+    command = ("copy", rounds.card.folder, archive, "--workers", "2")
+    halfway = counted(rounds, *command, home=home)["fdatasync"] // 2
+
+    def killed_halfway() -> tuple[Path, Path]:
+        home, archive = rounds.prepare()
+        inject = ["-e", "trace=fdatasync", "-e", f"inject=fdatasync:signal=KILL:when={halfway}"]
+        assert rounds.start(home, archive, *inject).end_killed()
+        assert rounds.left(home) is not None
+        return home, archive
+
+    home, archive = killed_halfway()
+    calls = counted(rounds, "resume", home=home)
+
+    def one(point: tuple[str, int]) -> None:
+        call, nth = point
+        home, archive = killed_halfway()
+        tally["hits"] += 1
+        inject = ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"]
+        killed = rounds.shell.traced("resume", strace=inject, home=home).end_killed()
+        before = rounds.left(home)
+        if before is not None:
+            assert killed, f"{call} {nth}: nobody killed it, and it did not complete"
+            rounds.resumed(home, archive, before)
+        else:
+            tally["kills outside a session"] += killed
+            rounds.check(rounds.card, archive, home=home)
+            shutil.rmtree(home.parent)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, points(calls, MOST_OF_RESUMES)))
+
+    assert tally["hits"] >= (200 if FULL else 10), tally
+
+
+def test_an_engine_that_gives_names_before_the_bytes_is_caught(make_card, archive, check, ingest, shell, until):
+    card = make_card({"B.MOV": 1_500_000})
+    extra = (("PYTHONPATH", str(Path(__file__).with_name("meddling"))), ("INGEST_BROKEN", "hasty"))
+    hasty = type(shell)(replace(ingest, extra=extra))
+    slowly = ["-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:delay_enter=50000"]
+    running = hasty.start("copy", card.folder, archive, "--workers", "1")
+    try:
+        victim = until(running.workers, "a worker")[0]
+        tracer = subprocess.Popen(["strace", "-f", "-qq", *slowly, "-p", str(victim)])
+        until((archive / "CARD/B.MOV").exists, "a name")
+        running.kill()
+        tracer.wait(30)
+    finally:
+        hasty.close()
+
+    with pytest.raises(AssertionError, match="wrong bytes under a final name"):
+        check(card, archive, complete=False)
 
 
 def staging_file(archive, journal, card):

@@ -43,6 +43,39 @@ def test_what_arrives_is_what_was_there(card, archive, stage, mode, size):
     assert archive.read("staging/0") == data
 
 
+@pytest.mark.parametrize("strategy", ["copy", "hardlink"])
+def test_a_source_is_read_twice_if_that_is_asked_for(card, archive, strategy):
+    sizes = [0, 1, 70_000, 2 * MIB + 1]
+    names = [card.write(f"{size}.mov", pattern(size)) for size in sizes]
+    times = [os.stat(card.path / os.fsdecode(name)).st_mtime_ns for name in names]
+    page = _native.Page()
+
+    staged = _native.stage(
+        card.root(), [archive.root()], range(4), names, sizes, times, [[b"staging/%d" % at for at in range(4)]],
+        strategy=strategy, verify_source=True, page=page,
+    )  # fmt: skip
+
+    assert staged[1] == [2 * size for size in sizes]
+    assert not staged[4]
+    assert page.words()[3] == 2 * sum(sizes), "what is read again counts as read back, beside the copy"
+
+
+def test_it_is_said_where_the_second_read_may_have_come_from_memory(card, archive, mounts):
+    memory = mounts.tmpfs("size=4m")
+    assert memory.root().cold == "reread"
+    for number, place in enumerate((memory, card)):
+        names = [place.write(name, b"clip") for name in ("a.mov", "b.mov")]
+        times = [os.stat(place.path / os.fsdecode(name)).st_mtime_ns for name in names]
+        staging = [[b"staging/%d-%d" % (number, at) for at in range(2)]]
+
+        staged = _native.stage(
+            place.root(), [archive.root()], [0, 1], names, [4, 4], times, staging, verify_source=True
+        )
+
+        assert not staged[4]
+        assert staged[11] == ([0, 1] if place.root().cold == "reread" else [])
+
+
 def test_verdicts_come_in_the_order_of_the_roots_and_answers_in_the_order_of_the_items(card, archive, disk, stage):
     names = [card.write(f"{number}.xml", b"%d" % number) for number in range(5)]
 

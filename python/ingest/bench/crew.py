@@ -122,5 +122,5 @@ class Crew:
         now = [time.time_ns()] * many
         copies: Copies = (["evicted"] * many, now, list(request.mtimes), ["copy"] * many, {})
         digests, sizes = os.urandom(DIGEST_BYTES * many), list(request.sizes)
-        staged: Staged = (digests, sizes, now, now, {}, [copies] * len(request.roots), (1, 1, 1), {}, [], {}, {})
+        staged: Staged = (digests, sizes, now, now, {}, [copies] * len(request.roots), (1, 1, 1), {}, [], {}, {}, [])
         return Reply(request.id, staged=staged)

@@ -40,8 +40,11 @@ def attend(arguments: Sequence[str]) -> None:
 
     To be called while the process has one thread.
     """
-    if not _may_hang(arguments):
-        return
+    try:
+        if not _may_hang(arguments):
+            return
+    except OSError:
+        pass  # where it cannot be told, it may
     from ingest import engine
 
     parent = os.getpid()

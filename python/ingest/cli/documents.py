@@ -55,6 +55,7 @@ def session_document(report: SessionReport) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "sums": [list_document(one) for one in report.sums.each],
         "sums_total": {name: getattr(report.sums, name) for name in _SUMMED},
+        "verify_source": report.verify_source,
     }  # fmt: skip
     if report.problem:
         document["problem"] = report.problem

@@ -49,7 +49,8 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             encoding = "utf-8" if machines and stream is sys.stdout else stream.encoding
-            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+            with suppress(OSError):  # it asks where the stream stands; one that cannot be written is found when it is
+                stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def to_json(document: Any) -> str:

@@ -67,6 +67,8 @@ def _arrived(report: SessionReport) -> list[str]:
         lines.append("  The source is empty.")
     if items["finalized"]:
         lines.append(f"  {number(items['finalized'], 'file')} arrived.")
+        if report.verify_source:
+            lines.append("  Each was read twice from its source, and gave the same bytes.")
     elif items["duplicate"]:
         lines.append("  Nothing had to be copied.")
     if items["duplicate"]:

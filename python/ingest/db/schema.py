@@ -76,6 +76,7 @@ sessions: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Column("run", Integer, nullable=False, default=1),
+    # 0 until the scan is whole; then one more than the items that it found (1 also of versions that did not say).
     Column("scanned", Integer, nullable=False, default=0),
     Column("exit_code", Integer),
     Column("problem", Text),

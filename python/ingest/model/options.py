@@ -102,6 +102,7 @@ class CopyOptions:
         hashes: digests beside BLAKE3 (`ingest.model.digests.HASHES`).
         sums: whether the card's own sum files are checked.
         strategy: `auto` writes every copy's bytes.
+        verify_source: every file is read a second time from its source, and has to read as before.
         stall_copy, stall_validate: seconds without a byte after which a worker is given up.
     """
 
@@ -123,6 +124,7 @@ class CopyOptions:
     partial: Partial = Partial.VERIFIED
     stall_copy: float = STALL_COPY
     stall_validate: float = STALL_VALIDATE
+    verify_source: bool = False
 
     def to_json(self) -> str:
         """For the journal and the manifest."""
@@ -153,6 +155,7 @@ class CopyOptions:
             partial=Partial(stored.get("partial", "verified")),
             stall_copy=stored.get("stall_copy", STALL_COPY),
             stall_validate=stored.get("stall_validate", STALL_VALIDATE),
+            verify_source=stored.get("verify_source", False),
         )
 
 

@@ -176,6 +176,7 @@ class SessionReport:
             `finalize` summed over workers, which work at the same time.
         failures: the first 100. problem: why the session as a whole did not go on.
         destinations: the card folders. excluded: what stayed behind by rule, by reason. sums: the sum files.
+        verify_source: every file that was copied was read twice.
     """
 
     id: str
@@ -194,3 +195,4 @@ class SessionReport:
     destinations: tuple[builtins.bytes, ...] = ()
     excluded: dict[str, int] = field(default_factory=dict)
     sums: SumsReport = field(default_factory=SumsReport)
+    verify_source: bool = False

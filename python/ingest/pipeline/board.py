@@ -89,6 +89,7 @@ class Board:
         self.folders_failed = 0
         self._timeless: set[int] = set()
         self._unshown: set[int] = set()
+        self._warm: set[int] = set()
         self._root_deaths: dict[int, int] = {}
         self._options = options
         self._volumes = volumes
@@ -219,6 +220,15 @@ class Board:
                 "copied from the start"
             )
 
+    def warn_of_warm(self, source: int) -> None:
+        """A source that was to be read twice cannot be read past memory: said once."""
+        if source not in self._warm:
+            self._warm.add(source)
+            self.warn(
+                f"{shown(self.facts.sources[source].path)}: files were read twice and equal, but the second time perhaps "
+                "from this machine's memory: this file system allows no cold read"
+            )
+
     def count_death(self, root: int) -> None:
         """A worker died while it gave names on a root: no file is to blame, but the root may be."""
         self._root_deaths[root] = self._root_deaths.get(root, 0) + 1
@@ -230,6 +240,15 @@ class Board:
         self.folders_failed += 1
         if self.folders_failed <= FOLDERS_TOLD:
             self._problem(f"a folder could not be made: {sentence}")
+
+    def mistrust_journal(self, why: str) -> None:
+        """The journal does not say what was written to it: said once."""
+        sentence = (
+            f"the journal is damaged: {why}. Check the disk that it is on (ingest doctor), move it away and copy again: "
+            "the archives describe themselves, and what arrived is not copied twice"
+        )
+        if sentence not in self.problems:
+            self._problem(sentence)
 
     def _problem(self, sentence: str) -> None:
         self.problems.append(sentence)

@@ -39,21 +39,24 @@ def crew(context: Context, tuning: Tuning) -> tuple[Setup, int]:
     volumes = tuple(volume.identity(root.dev) for root, volume in zip(work.sources, work.volumes, strict=True))
     setup = Setup(
         tuple(sources), tuple(roots), tuning.buffer, tuning.threads, together, tuning.keep_cache, context.hashes,
-        str(work.sharing.strategy), context.trails_at, keys, volumes, tuning.disks,
+        str(work.sharing.strategy), context.trails_at, keys, volumes, tuning.disks, work.options.verify_source,
     )  # fmt: skip
     return setup, tuning.workers
 
 
-def workload(outlook: Outlook, counters: Counters) -> tuple[int, Callable[[], int]]:
+def workload(outlook: Outlook, counters: Counters, *, twice: bool = False) -> tuple[int, Callable[[], int]]:
     """The bytes to be written, read back and compared, and how many of them are done, by the workers' own count.
 
-    Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead.
+    Where nothing is written, because every copy shares its source's bytes, what is read shows the pace instead. Sources
+    that are read `twice` are read back like a further copy.
     """
     absent = outlook.absent.values()
+    once = max((one.size for one in absent), default=0)
     compared = outlook.asked + sum(one.compared for one in absent)
-    proven = sum(one.size for one in absent)
-    written = proven - sum(one.shared for one in absent)
-    sharing = proven > 0 and not written
+    copied = sum(one.size for one in absent)
+    proven = copied + (once if twice else 0)
+    written = copied - sum(one.shared for one in absent)
+    sharing = copied > 0 and not written
 
     def done() -> int:
         read, copied, verified = counters()

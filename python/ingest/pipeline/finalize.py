@@ -115,6 +115,11 @@ def final_state(board: Board, journal: Journal) -> SessionState:
         # The books do not close: something was neither finished nor named. Never call that done.
         return SessionState.INTERRUPTED
     by_state = journal.count_items()
+    there, found = sum(number for number, _ in by_state.values()), journal.found()
+    if found is not None and there != found:
+        # A disk that loses what is written to it loses whole pages of rows, and nobody would miss what they told of.
+        board.mistrust_journal(f"it knows {there:,} of the {found:,} items that were scanned")
+        return SessionState.INTERRUPTED
     bad = any(state in by_state for state in (ItemState.FAILED, ItemState.CHANGED, ItemState.REMOVED))
     return SessionState.COMPLETED_WITH_ERRORS if bad or board.folders_failed else SessionState.COMPLETED
 

@@ -186,13 +186,13 @@ class Flow:
         request, staged = answer.request, answer.reply.staged
         assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
         assert staged is not None  # noqa: S101 - the answer to a Stage that was not refused
-        self.count_staged(staged, request.roots)
+        self.count_staged(staged, request.source, request.roots)
         for at, item in enumerate(request.items):
             self.take_staged(self._board.alive[item], answer, at)
 
-    def count_staged(self, staged: Staged, roots: Sequence[int]) -> None:
-        """Note what a batch read for these roots, what its steps took, and where parts could not be gone on with."""
-        _, read, _, _, _, _, (copying, flushing, proving), *_, resumed, unshown = staged
+    def count_staged(self, staged: Staged, source: int, roots: Sequence[int]) -> None:
+        """Note what a batch of a source read for these roots, what its steps took, and what could not be read cold."""
+        _, read, _, _, _, _, (copying, flushing, proving), *_, resumed, unshown, warm = staged
         self._ledger.count(
             bytes_read=sum(read),
             bytes_resumed=sum(resumed.values()),
@@ -201,6 +201,8 @@ class Flow:
         )
         for at in {at for hidden in unshown.values() for at in hidden}:
             self._board.warn_of_unshown(roots[at])
+        if warm:
+            self._board.warn_of_warm(source)
 
     def take_staged(self, transfer: Transfer, answer: Answer, at: int) -> None:
         """What became of one transfer of a batch, the one at this position."""

@@ -72,7 +72,7 @@ class Lane:
         assert isinstance(request, Stage)  # noqa: S101 - the handler was registered with it
         assert staged is not None  # noqa: S101 - the answer to a Stage that was not refused
         del self._asked[request.id]
-        self._flow.count_staged(staged, request.roots)
+        self._flow.count_staged(staged, request.source, request.roots)
         _, _, _, _, source_faults, columns, *_ = staged
         failed = sorted(set(source_faults).union(*(faults for *_, faults in columns)))
         self._ledger.put_digests(digest_rows(request.items, staged, self._board.hashes))

@@ -93,7 +93,7 @@ def scan(context: Context) -> None:
                 context.heed_stop()
         except OSError as error:
             raise context.trouble(root, from_os_error(error, "scan", facts.path)) from error
-    context.journal.scanned(time.monotonic() - began)
+    context.journal.scanned(time.monotonic() - began, number - 1)
 
 
 def _found(context: Context, items: list[Item]) -> None:

@@ -124,7 +124,9 @@ def _copy(context: Context, outlook: Outlook) -> Board:
     scribes: dict[int, Scribe] = {}
     for number, one in context.standing:
         try:
-            scribes[number] = Scribe(context.facts, places[number], one.root, journal, partial(_away, context, number))
+            away = partial(_away, context, number)
+            patience = work.options.stall_copy
+            scribes[number] = Scribe(context.facts, places[number], one.root, journal, away, patience)
         except IngestError as error:
             context.out[number] = (SessionState.PAUSED_NETWORK, f"its manifest cannot be gone on with: {error}")
 
@@ -152,7 +154,8 @@ def _copy(context: Context, outlook: Outlook) -> Board:
         limits = (tuning.shard_files, SHARD_BYTES)
         sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if context.facts.run > 1 else None)
         intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
-        context.meter.plan(ledger.counts["discovered"], *workload(outlook, workers.counters))
+        amount = workload(outlook, workers.counters, twice=work.options.verify_source)
+        context.meter.plan(ledger.counts["discovered"], *amount)
 
         def look_around() -> None:
             nonlocal intake

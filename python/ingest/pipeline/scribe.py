@@ -21,6 +21,7 @@ from ingest.manifest.parts import PART_ROWS, Listed, list_parts, read_part, writ
 from ingest.media.c4 import c4
 from ingest.model.columns import CopyColumns
 from ingest.model.digests import C4, DIGEST
+from ingest.model.options import STALL_COPY
 from ingest.model.states import ARRIVED
 from ingest.session.journal import Part
 
@@ -44,10 +45,16 @@ class Scribe:
     """Writes the manifest of one session on one root."""
 
     def __init__(
-        self, facts: SessionFacts, place: RootFacts, root: Root, journal: Journal, away: Callable[[], str | None]
-    ) -> None:
-        """For a root of the session; `away` says why it is no longer there, None while it is."""
+        self, facts: SessionFacts, place: RootFacts, root: Root, journal: Journal, away: Callable[[], str | None],
+        patience: float = STALL_COPY,
+    ) -> None:  # fmt: skip
+        """For a root of the session; `away` says why it is no longer there, None while it is.
+
+        Args:
+            patience: seconds that a part may take at most; a root that answers otherwise may hang over one file.
+        """
         self._away = away
+        self._patience = patience
         self._facts = facts
         self._place = place
         self._root = root
@@ -186,7 +193,12 @@ class Scribe:
             IngestError: as `poll`; or its root is no longer there, and may never let go of who writes to it.
         """
         while self._writing:
-            if not self.poll(timeout=0.2) and (why := self._away()) is not None:
+            if self.poll(timeout=0.2):
+                return
+            why = self._away()
+            if why is None and time.monotonic() - self._since > self._patience:
+                why = f"a part was not written within {self._patience:g} s"
+            if why is not None:
                 raise IngestError(why, path=self._place.path, operation="write the manifest")
 
     def close(self, state: str, counts: Mapping[str, int]) -> None:

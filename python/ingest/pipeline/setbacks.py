@@ -12,7 +12,7 @@ from ingest.model.event import EventKind
 from ingest.model.states import ItemState, SessionState
 from ingest.pipeline.verdict import FAILED, Judgement, Step, judge_root, judge_source
 from ingest.session.rows import operation_at
-from ingest.workers.messages import Adopt, Prove, Publish, Reply, Stage
+from ingest.workers.messages import Adopt, Discard, Folders, Prove, Publish, Reply, Stage
 from ingest.workers.supervisor import Answer
 
 if TYPE_CHECKING:
@@ -171,13 +171,18 @@ class Setbacks:
     def bury(self, died: Died) -> None:
         """A worker died: what it worked on goes to another, and the item it died over is watched."""
         cause = "stalled" if died.stalled else "crashed"
+        hung = _hung_at(died)
+        if hung is not None:
+            why = "it answers when it is looked at, but workers that give or remove names there hang"
+            self._board.pause_root(hung, SessionState.PAUSED_NETWORK, why)
         asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
         if died.place is None:
             what = died.said or f"exit {died.exit_code}"
             sentence = f"worker {died.worker} {cause} ({what}) and was replaced"
             self._board.ledger.chronicle.note(EventKind.WORKER, sentence, item=died.item)
             self._board.warn(sentence)
-            self._suspect(died, [request for request, _ in asked])
+            if hung is None:
+                self._suspect(died, [request for request, _ in asked])
         for request, handler in asked:
             if died.place is None and isinstance(request, (Publish, Adopt)):
                 self._board.count_death(request.root)
@@ -228,6 +233,19 @@ class Setbacks:
         if again:
             board.queue(transfer, again, alone=transfer.alone)
         board.settle(transfer)
+
+
+def _hung_at(died: Died) -> int | None:
+    """The root that a worker stood before which stood still; None where it may have been a source, or a single file.
+
+    Its requests are answered in their order, but that copying has a thread of its own: if the oldest one only gives or
+    removes names at a root, and nothing moves, it is there. One file that the kernel does not let go of can hold up the
+    whole folder that it is in, while the root itself answers.
+    """
+    oldest = next(iter(died.requests), None)
+    if not died.stalled or died.place is not None:
+        return None
+    return oldest.root if isinstance(oldest, (Publish, Folders, Discard)) else None
 
 
 def _perhaps_its_source(judgement: Judgement, fault: Failed) -> bool:

@@ -59,7 +59,7 @@ def judge_source(fault: Failed, attempts: int) -> Judgement:
             when = "changed since the scan" if fault.operation == "open" else "changed while it was read"
             return Judgement(Step.END, ItemState.CHANGED, when)
         case "unstable":
-            return Judgement(Step.END, ItemState.FAILED, "unstable_source")
+            return Judgement(Step.END, ItemState.CHANGED, "source_reads_differently")
         case "crashed" | "stalled":
             return Judgement(Step.END, ItemState.FAILED, fault.kind)
     if fault.errno == errno.ENOENT:

@@ -36,7 +36,7 @@ def digest_rows(items: Sequence[int], staged: Staged, hashes: Sequence[str]) -> 
         items: of the batch, in its order. staged: the engine's answer. hashes: what it computed besides BLAKE3.
     """
     # Nearly always nothing was asked for: then only big files have something to tell.
-    *_, blocks, _, _, _ = staged
+    *_, blocks, _, _, _, _ = staged
     for at in range(len(items)) if hashes else sorted(blocks):
         if (row := digest_row(items[at], staged, hashes, at)) is not None:
             yield row
@@ -44,7 +44,7 @@ def digest_rows(items: Sequence[int], staged: Staged, hashes: Sequence[str]) -> 
 
 def digest_row(item: int, staged: Staged, hashes: Sequence[str], at: int) -> DigestRow | None:
     """What one item of a batch was read as, the one at this position; None if there is nothing to say."""
-    read_as, *_, blocks, more, _, _ = staged
+    read_as, *_, blocks, more, _, _, _ = staged
     values = blocks.get(at)
     if not any(read_as[DIGEST * at : DIGEST * (at + 1)]) or not (hashes or values):
         return None

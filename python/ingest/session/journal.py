@@ -87,9 +87,9 @@ class Journal(Tally):
                     {"session": self.key, "source": f.source, "path": f.path, "mtime_ns": f.mtime_ns} for f in places
                 ])  # fmt: skip
 
-    def scanned(self, seconds: float) -> None:
-        """The scan is whole; it took so long."""
-        values = {"scanned": 1, "seconds_scan": sessions.c.seconds_scan + seconds}
+    def scanned(self, seconds: float, found: int) -> None:
+        """The scan is whole; it took so long, and found so many items."""
+        values = {"scanned": 1 + found, "seconds_scan": sessions.c.seconds_scan + seconds}
         with self.database.write() as connection:
             connection.execute(update(sessions).where(sessions.c.key == self.key).values(values))
 
@@ -123,6 +123,12 @@ class Journal(Tally):
         """Whether the scan was finished by an earlier run."""
         with self.database.read() as connection:
             return bool(connection.scalar(select(sessions.c.scanned).where(sessions.c.key == self.key)))
+
+    def found(self) -> int | None:
+        """How many items the scan found; None where it did not say (older versions, and of an empty card)."""
+        with self.database.read() as connection:
+            told = connection.scalar(select(sessions.c.scanned).where(sessions.c.key == self.key))
+        return told - 1 if told is not None and told > 1 else None
 
     def items(self, *, source: int | None = None, page: int = 1000) -> Iterator[list[Item]]:
         """All items in order, in pages; of one source, if given."""

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from ingest.db.schema import session_roots, sessions
 from ingest.errors import ABSENT, DENIED, ExitCode
+from ingest.model.options import CopyOptions
 from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, count_key
 from ingest.model.states import ItemState, SessionState
 from ingest.session.advice import advice_of
@@ -112,4 +113,5 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
         destinations=tuple(place.path.rstrip(b"/") + b"/" + (source.folder or source.label)
                            for place in facts.roots for source in facts.sources),
         excluded=journal.left_out(), sums=sums_report(journal, facts.sources),
+        verify_source=CopyOptions.from_json(facts.options).verify_source,
     )  # fmt: skip

@@ -32,7 +32,7 @@ class Setup:
             where each is worked on by itself. together: roots on which a batch of small files may be flushed
             by one request. keep_cache: what was read of a source stays in memory. hashes: computed besides BLAKE3, in
             the order of `ingest.model.digests.ALGORITHMS`. strategy: how copies come to be on the
-            source's own file system: `copy`, `reflink` or `hardlink`.
+            source's own file system: `copy`, `reflink` or `hardlink`. verify_source: every source is read twice.
         trails: folder of the session's trails; None where big files are copied again from their start. keys: how each
             root is known in them. volumes: what each source is stored on.
     """
@@ -49,6 +49,7 @@ class Setup:
     keys: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
     disks: tuple[int, ...] = ()
+    verify_source: bool = False
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -123,7 +123,8 @@ class Worker:
                     request.sizes, request.mtimes, request.staging, mode=request.mode, buffer=setup.buffer,
                     threads=setup.threads, disks=[setup.disks[r] for r in request.roots] if setup.disks else (),
                     together=not (request.single or setup.together.isdisjoint(request.roots)),
-                    keep_cache=setup.keep_cache, hashes=setup.hashes, strategy=setup.strategy, page=page,
+                    keep_cache=setup.keep_cache, hashes=setup.hashes, strategy=setup.strategy,
+                    verify_source=setup.verify_source, page=page,
                     **self._partial(request),
                 )  # fmt: skip
                 faulty = staged[4] or any(faults for *_, faults in staged[5])

@@ -25,6 +25,10 @@ pub(crate) fn conclude(roots: &[&Root], staged: &mut [Staged], columns: Vec<Colu
         let gone = |error: &Error| error.kind == Kind::Io && root.check().is_err();
         for ((one, copy), outcome) in staged.iter_mut().zip(column).zip(outcomes) {
             let verdict = match (copy, &one.fault, outcome) {
+                // A source that is only away says nothing against what was made of it: a part is left to be gone on with.
+                (Ok(copy), Some(fault), _) if matches!(fault.kind, Kind::Io | Kind::Cancelled) => {
+                    Err(copy.place.leave(fault.clone()))
+                }
                 (Ok(copy), Some(fault), _) => Err(copy.place.remove(fault.clone())),
                 (Err(_), Some(fault), _) => Err(fault.clone()),
                 (Ok(copy), None, Some(Ok(proven))) => {

@@ -45,6 +45,7 @@ impl Work<'_> {
             bytes_read: 0,
             resumed: 0,
             unshown: Vec::new(),
+            warm: false,
             started_ns: now(),
             copied_ns: 0,
             fault: None,

@@ -7,6 +7,9 @@
 //! as the source did is left. [`publish`] then gives it its final name, without ever replacing one. So a final
 //! name means verified bytes, at any moment, whatever is interrupted.
 //!
+//! Who does not trust the way from the card has each source read a second time, cold, and both reads compared
+//! ([`StageOptions::verify_source`]).
+//!
 //! What is proven is said, and nothing more: [`Method`] tells how a copy was read back, and `reread` admits that
 //! nothing shows it came from the device. A drive's own memory, and a server's, cannot be excluded from here.
 //!
@@ -37,6 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod again;
 mod algorithms;
 mod behind;
 mod buffer;

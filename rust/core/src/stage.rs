@@ -1,10 +1,12 @@
 //! A batch of files on its way: copied, flushed and read back part by part.
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use crate::again::{self, Again, Reading};
 use crate::behind::Behind;
 use crate::buffer::{buffer_is_valid, Buffer};
 use crate::clone::{Sharing, Strategy};
@@ -187,7 +189,8 @@ impl Work<'_> {
         let columns = self.flush(part, columns, &barriers);
         batch.spent.flushing += lap(&mut clock);
         let digests: Vec<Option<Digest>> = staged.iter().map(Staged::digest).collect();
-        let outcomes = self.read_back(part, &digests, &columns);
+        let (readings, outcomes) = self.prove(part, &digests, &columns);
+        again::note(&mut staged, readings);
         conclude(self.roots, &mut staged, columns, outcomes);
         batch.staged.append(&mut staged);
         batch.spent.reading_back += lap(&mut clock);
@@ -224,7 +227,40 @@ impl Work<'_> {
         flushed.into_iter().map(|(_, column)| column).collect()
     }
 
-    /// Phase three: every copy is read back, each disk by threads of its own.
+    /// Phase three: every copy is read back and, if that is asked for, every source read again: beside it, unless one
+    /// of the roots is on the source's own device.
+    fn prove(
+        &mut self,
+        part: &[Transfer<'_>],
+        digests: &[Option<Digest>],
+        columns: &[Column<Written>],
+    ) -> (Vec<Option<Result<Reading>>>, Vec<Outcome>) {
+        if !self.options.verify_source {
+            return (Vec::new(), self.read_back(part, digests, columns));
+        }
+        let (source, page, step) = (self.source, self.page, self.options.buffer);
+        // Of what has no copy left nobody has to know.
+        let wanted = |index: usize| columns.iter().any(|column| column.get(index).is_some_and(Result::is_ok));
+        let digests: Vec<_> =
+            digests.iter().enumerate().map(|(index, digest)| digest.filter(|_| wanted(index))).collect();
+        let word = (self.options.threads / self.disks.len().max(1)).max(1) * self.disks.len();
+        let again = Again { source, part, digests: digests.clone(), step, word, page };
+        if self.roots.iter().any(|root| root.dev() == source.dev()) {
+            let outcomes = self.read_back(part, &digests, columns);
+            return (again.read(), outcomes);
+        }
+        thread::scope(|scope| {
+            let beside = start(scope, "again", || again.read());
+            let outcomes = self.read_back(part, &digests, columns);
+            let readings = match beside {
+                Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                None => again.read(),
+            };
+            (readings, outcomes)
+        })
+    }
+
+    /// Every copy is read back, each disk by threads of its own.
     fn read_back(
         &mut self,
         part: &[Transfer<'_>],

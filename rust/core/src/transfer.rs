@@ -57,6 +57,8 @@ pub struct StageOptions<'a> {
     /// How copies come to be on roots of the source's own file system; elsewhere, and where the kernel refuses it, their
     /// bytes are written.
     pub strategy: Strategy,
+    /// Each source is read once more, from its device as far as its file system allows, and must read as before.
+    pub verify_source: bool,
     /// Parts of files of at least [`crate::TRAIL_LEAST`] bytes are left and gone on with; none: each attempt starts anew.
     pub partial: Option<Partial<'a>>,
 }
@@ -75,6 +77,7 @@ impl Default for StageOptions<'_> {
             keep_cache: false,
             hashes: Algorithms::NONE,
             strategy: Strategy::Copy,
+            verify_source: false,
             partial: None,
         }
     }
@@ -112,6 +115,8 @@ pub struct Staged {
     /// Roots, by their index in the call, on which a half-made copy was made anew because nothing shows what its device
     /// holds: it could not be read past this machine's memory.
     pub unshown: Vec<usize>,
+    /// It was read a second time and equal, but perhaps from memory: nothing shows that it came from its device.
+    pub warm: bool,
     /// When work on this file began, in nanoseconds since the Unix epoch.
     pub started_ns: i64,
     /// When its last byte was hashed and written (and not yet flushed); 0 if that did not happen.

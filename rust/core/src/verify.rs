@@ -107,7 +107,8 @@ pub(crate) fn hash(
     in_order(file, path, size, method, buffer, page)
 }
 
-fn in_order(
+/// The same, of a file of which it was said already how it is read.
+pub(crate) fn in_order(
     file: &File,
     path: &[u8],
     size: u64,

@@ -27,6 +27,7 @@ type PyStaged<'py> = (
     Vec<Bound<'py, PyBytes>>,
     Bound<'py, PyDict>,
     Bound<'py, PyDict>,
+    Vec<usize>,
 );
 
 /// Copy a batch of files, each read once, into staging files on every root, and prove them.
@@ -34,10 +35,10 @@ type PyStaged<'py> = (
 #[pyo3(signature = (
     source, roots, items, paths, sizes, mtimes, staging, *,
     mode="read", buffer=1_048_576, threads=1, disks=Vec::new(), together=false, keep_cache=false, hashes=Vec::new(),
-    strategy="copy", trails=None, keys=Vec::new(), volume=None, page=None
+    strategy="copy", verify_source=false, trails=None, keys=Vec::new(), volume=None, page=None
 ))]
 #[pyo3(
-    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, disks=(), together=False, keep_cache=False, hashes=(), strategy='copy', trails=None, keys=(), volume=b'', page=None)"
+    text_signature = "(source, roots, items, paths, sizes, mtimes, staging, *, mode='read', buffer=1048576, threads=1, disks=(), together=False, keep_cache=False, hashes=(), strategy='copy', verify_source=False, trails=None, keys=(), volume=b'', page=None)"
 )]
 // One argument per column and option of the contract.
 #[allow(clippy::too_many_arguments)]
@@ -58,6 +59,7 @@ pub fn stage<'py>(
     keep_cache: bool,
     hashes: Vec<String>,
     strategy: &str,
+    verify_source: bool,
     trails: Option<PyBackedBytes>,
     keys: Paths,
     volume: Option<PyBackedBytes>,
@@ -94,8 +96,18 @@ pub fn stage<'py>(
     let volume = volume.as_deref().unwrap_or_default();
     let partial = trails.as_deref().map(|folder| Partial { folder, keys: &keys, volume });
     let disks = disks.as_slice();
-    let options =
-        StageOptions { mode, buffer, threads, disks, together, keep_cache, hashes: wanted, strategy, partial };
+    let options = StageOptions {
+        mode,
+        buffer,
+        threads,
+        disks,
+        together,
+        keep_cache,
+        hashes: wanted,
+        strategy,
+        verify_source,
+        partial,
+    };
     let source = &source.get().root;
     let roots: Vec<&ingest_core::Root> = roots.iter().map(|root| &root.get().root).collect();
     let batch = detached(py, page, |page| {
@@ -162,6 +174,7 @@ fn columns_of<'py>(py: Python<'py>, batch: &Batch, roots: usize, hashes: &[Algor
         more,
         resumed,
         unshown,
+        staged.iter().enumerate().filter(|(_, one)| one.warm).map(|(index, _)| index).collect(),
     ))
 }
 

@@ -229,7 +229,7 @@ class Desk:
         digests = b"".join(UNREAD if item in source or item in unread else digest_of(item) for item in request.items)
         bad = {at: source[item] for at, item in enumerate(request.items) if item in source}
         many = len(request.items)
-        answer = (digests, list(request.sizes), [1] * many, [2] * many, bad, columns, (1, 1, 1), {}, [], {}, {})
+        answer = (digests, list(request.sizes), [1] * many, [2] * many, bad, columns, (1, 1, 1), {}, [], {}, {}, [])
         self.answer(request, staged=answer, gone=gone, **more)
 
     def published(

@@ -46,6 +46,20 @@ def test_a_session_ends_as_its_items_did(ended, states, expected):
     assert final_state(d.board, d.session.journal) is expected
 
 
+def test_a_journal_that_lost_rows_of_what_was_scanned_never_says_that_all_is_done(ended):
+    d = ended(ItemState.FINALIZED, ItemState.FINALIZED)
+    d.session.journal.scanned(0.0, 2)
+    assert final_state(d.board, d.session.journal) is DONE
+
+    d.session.journal.scanned(0.0, 3)
+
+    for _ in range(2):
+        assert final_state(d.board, d.session.journal) is SessionState.INTERRUPTED
+    (problem,) = d.board.problems
+    assert "2 of the 3 items" in problem
+    assert "move it away" in problem
+
+
 def test_a_folder_that_could_not_be_made_is_an_error_of_the_session(ended):
     d = ended(ItemState.FINALIZED)
     d.board.folders_failed = 1

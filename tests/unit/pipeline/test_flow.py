@@ -555,6 +555,7 @@ def test_times_that_a_disk_does_not_keep_are_told_once_and_stop_nothing(desk, it
             [],
             {},
             {},
+            [],
         ),
     )
     d.run()
@@ -786,7 +787,7 @@ def test_what_was_gone_on_with_is_counted(desk, item):
     stage = d.only(Stage)
     columns = [(["evicted"], [4], list(stage.mtimes), ["copy"], {})]
 
-    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, [], {0: BIG - 1000}, {}))
+    d.answer(stage, staged=(b"\1" * 32, [1000], [1], [2], {}, columns, (1, 1, 1), {}, [], {0: BIG - 1000}, {}, []))
     d.run()
 
     told = report(d.session.journal, d.session.facts, SessionState.COMPLETED)
@@ -801,7 +802,7 @@ def test_a_root_that_shows_nothing_of_its_parts_is_named_once(desk, item):
         many = len(stage.items)
         columns = [(["reread"] * many, [4] * many, list(stage.mtimes), ["copy"] * many, {}) for _ in stage.roots]
         numbers = [[1] * many for _ in range(3)]
-        answer = (b"\1" * 32 * many, *numbers, {}, columns, (1, 1, 1), {}, [], {}, {at: [1] for at in range(many)})
+        answer = (b"\1" * 32 * many, *numbers, {}, columns, (1, 1, 1), {}, [], {}, {at: [1] for at in range(many)}, [])
         d.answer(stage, staged=answer)
     d.run()
 
@@ -820,6 +821,36 @@ def test_an_item_that_kills_two_workers_has_failed(desk, item, stalled, reason):
 
     assert (d.state(1), d.copy(1).reason, d.state(2)) == ("failed", reason, "finalized")
     d.close_books()
+
+
+def test_a_root_at_which_workers_hang_over_names_is_left_alone_and_the_other_is_completed(desk, item):
+    """One file that a kernel does not let go of holds up its whole folder, while the root answers whoever looks."""
+    d = desk(roots=2)
+    d.start(item(1), item(2))
+    d.die(d.only(Stage), item=1, stalled=True)
+    left = [discard for discard in d.crew.all(Discard) if discard.root == 1]
+    other = [discard for discard in d.crew.all(Discard) if discard.root == 0]
+    for discard in other:
+        d.answer(discard, faults=[None] * len(discard.paths))
+    asked = d.crew.all(Stage)
+
+    d.die(*left, *asked, item=1, stalled=True)
+    d.run()
+
+    assert [str(state) for state in d.board.root_states] == ["copying", "paused(network)"]
+    (problem,) = d.board.problems
+    assert "names there hang" in problem
+    assert all(d.copy(number, 0).state is ItemState.FINALIZED for number in (1, 2))
+    assert not [request for request in d.crew.pending if getattr(request, "root", None) == 1]
+
+
+def test_a_worker_that_stood_still_over_bytes_says_nothing_about_its_root(desk, item):
+    d = desk(roots=2)
+    d.start(item(1), item(2))
+
+    d.die(d.only(Stage), item=1, stalled=True)
+
+    assert not any(state.paused for state in d.board.root_states)
 
 
 def test_only_the_item_that_killed_a_worker_is_blamed(desk, item):

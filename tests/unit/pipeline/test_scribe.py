@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import pytest
 
@@ -31,6 +32,27 @@ def write(session):
         return Scribe(session.facts, session.facts.roots[0], session.roots[0].root, session.journal, lambda: None)
 
     return make
+
+
+def test_a_part_that_is_never_written_is_given_up(session, monkeypatch):
+    hung = threading.Event()
+
+    def hang(*_):
+        hung.wait(30)
+        raise IngestError("it answers again", operation="write")
+
+    monkeypatch.setattr(scribing, "write_part", hang)
+    scribe = Scribe(
+        session.facts, session.facts.roots[0], session.roots[0].root, session.journal, lambda: None, patience=0.1
+    )
+    try:
+        with pytest.raises(IngestError, match="was not written within") as refused:
+            scribe.close("completed", {})
+    finally:
+        hung.set()
+
+    assert refused.value.path == session.facts.roots[0].path
+    assert scribe.writing
 
 
 @pytest.fixture

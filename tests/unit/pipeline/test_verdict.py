@@ -21,6 +21,7 @@ def end(reason: str, state: ItemState = ItemState.FAILED) -> Judgement:
 CHANGED = end("changed while it was read", ItemState.CHANGED)
 REPLACED = end("no longer a file below the source", ItemState.CHANGED)
 GONE = end("gone from the source", ItemState.REMOVED)
+UNSTABLE = end("source_reads_differently", ItemState.CHANGED)
 
 
 def fault(kind: str, number: int = 0, operation: str = "read") -> Failed:
@@ -35,7 +36,7 @@ def fault(kind: str, number: int = 0, operation: str = "read") -> Failed:
     [
         ("cancelled", 0, CANCELLED, CANCELLED),
         ("changed", 0, CHANGED, CHANGED),
-        ("unstable", 0, end("unstable_source"), end("unstable_source")),
+        ("unstable", 0, UNSTABLE, UNSTABLE),
         ("crashed", 0, end("crashed"), end("crashed")),
         ("stalled", 0, end("stalled"), end("stalled")),
         ("io", errno.ENOENT, GONE, GONE),
@@ -70,7 +71,7 @@ def test_what_is_no_file_any_more_when_it_is_opened_was_replaced():
     [
         ("cancelled", 0, [CANCELLED] * 3),
         ("changed", 0, [CHANGED] * 3),
-        ("unstable", 0, [end("unstable_source")] * 3),
+        ("unstable", 0, [UNSTABLE] * 3),
         ("mismatch", 0, [RETRY, end("corrupt_destination"), end("corrupt_destination")]),
         ("io", errno.ENOSPC, [WAIT] * 3),
         ("io", errno.EDQUOT, [WAIT] * 3),

@@ -122,9 +122,19 @@ def test_with_a_scan_goes_what_was_read_of_its_lists(session, item):
 def test_a_scan_is_whole_only_once_that_was_said(session):
     assert not session.journal.has_scan()
 
-    session.journal.scanned(1.5)
+    session.journal.scanned(1.5, 3)
 
     assert session.journal.has_scan()
+    assert session.journal.found() == 3
+
+
+def test_a_journal_that_was_never_told_how_much_a_scan_found_does_not_know_it(session):
+    assert session.journal.found() is None
+
+    session.journal.scanned(1.5, 0)  # as it looks in a journal of an older version
+
+    assert session.journal.has_scan()
+    assert session.journal.found() is None
 
 
 def test_the_card_folder_is_remembered(session):

@@ -27,7 +27,7 @@ def look(session):
 def scanned(session):
     def add(*found) -> None:
         session.add(*found)
-        session.journal.scanned(0.0)
+        session.journal.scanned(0.0, len(found))
 
     return add
 
@@ -136,7 +136,7 @@ def test_what_has_arrived_already_is_evidence_too(tree, look, scanned, item):
 
 
 def test_a_card_without_files_is_every_card_without_files(session, tree, look):
-    session.journal.scanned(0.0)
+    session.journal.scanned(0.0, 0)
     look(tree("other"))
 
 

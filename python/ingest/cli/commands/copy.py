@@ -137,6 +137,14 @@ def run(
             help="A big file that was copied half: what is there is proven and gone on with, or copied again.",
         ),
     ] = Partial.VERIFIED,
+    verify_source: Annotated[
+        bool,
+        typer.Option(
+            "--verify-source",
+            help="Read every file a second time from its source, past memory, before its copies count: for readers, cables "
+            "and ports that flip a bit now and then.",
+        ),
+    ] = False,
     stall_copy: Annotated[
         float,
         typer.Option(
@@ -169,6 +177,10 @@ def run(
     --strategy hardlink (ext4 and most others) it is the source's own file under a second name, and no second copy of it.
     Both are read back and recorded like any copy. If no destination can do it, nothing is begun (exit 2).
 
+    What is proven is that each copy is what was read. Whether the card was read right a second read can tell
+    (--verify-source): a file that gives other bytes then is named (`changed`, exit 7), and no copy of it kept. Of a file
+    that is there already no second read is made: it equals what was read of it when it came.
+
     Examples:
     ingest copy /media/me/EOS_DIGITAL /mnt/archive --also /mnt/backup
 
@@ -176,13 +188,15 @@ def run(
 
     ingest copy A001 /mnt/shoot --hash md5 --hash xxh64
 
+    ingest copy /media/me/OLD_CARD /mnt/archive --verify-source
+
     ingest copy /data/incoming /data/archive --strategy reflink --also /mnt/backup
     """
     options = CopyOptions(
         label=label, profile=profile, duplicates=duplicates, exclude=tuple(exclude or ()), only=tuple(only or ()),
         workers=workers, threads=threads, buffer=byte_size(buffer) if buffer is not None else None, read_mode=read_mode,
         flush=flush, cache=cache, batch=batch, hashes=digest_names(hashes or ()), sums=sums, strategy=strategy,
-        partial=partial, stall_copy=stall_copy, stall_validate=stall_validate,
+        partial=partial, stall_copy=stall_copy, stall_validate=stall_validate, verify_source=verify_source,
     )  # fmt: skip
     request = CopyRequest(
         tuple(raw(s) for s in sources), tuple(raw(d) for d in (destination, *(also or ()))), options, create, new_root

@@ -15,6 +15,7 @@ const TOGETHER: StageOptions<'_> = StageOptions {
     keep_cache: false,
     hashes: Algorithms::NONE,
     strategy: ingest_core::Strategy::Copy,
+    verify_source: false,
     partial: None,
 };
 

@@ -167,11 +167,19 @@ fn cancelled_work_says_so_and_leaves_nothing() {
 /// Stages a large file on two roots, and does something once its first megabyte is written. 64 MiB in 4 KiB steps
 /// take long enough for a spinning thread to come in between.
 fn disturbed(places: &Places, transfer: Transfer<'_>, disturb: impl FnOnce()) -> Staged {
+    disturbed_with(places, transfer, StageOptions { buffer: 4096, ..StageOptions::default() }, disturb)
+}
+
+fn disturbed_with(
+    places: &Places,
+    transfer: Transfer<'_>,
+    options: StageOptions<'_>,
+    disturb: impl FnOnce(),
+) -> Staged {
     let (card, one, other) = (root(places.card()), root(places.archive(0)), root(places.archive(1)));
     let page = Page::private();
     let staging: Vec<&[u8]> = vec![b"part"];
     let columns = [staging.clone(), staging];
-    let options = StageOptions { mode: Mode::Read, buffer: 4096, ..StageOptions::default() };
     std::thread::scope(|scope| {
         let work = || stage(&card, &[&one, &other], &[transfer], &columns, options, &page).unwrap().staged.remove(0);
         let work = scope.spawn(work);
@@ -252,6 +260,66 @@ fn a_source_that_reads_differently_the_second_time_is_unstable_and_no_copy_is_ke
 
     everything_failed(&staged, Kind::Unstable);
     assert!(!places.archive(0).join("part").exists() && !places.archive(1).join("part").exists());
+}
+
+/// Changes a byte that was read already, and leaves the file as it was to all who look at its size and time.
+fn rot(path: &Path) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    flip(path, 5);
+    fs::File::open(path).unwrap().set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_source_that_was_read_wrong_is_found_by_reading_it_again_and_by_nothing_else() {
+    for verify_source in [false, true] {
+        let places = Places::new(2);
+        let transfer = places.file("clip.mov", &pattern(64 * MIB));
+        let options = StageOptions { buffer: 4096, verify_source, ..StageOptions::default() };
+
+        let staged = disturbed_with(&places, transfer, options, || rot(&places.card().join("clip.mov")));
+
+        if verify_source {
+            everything_failed(&staged, Kind::Unstable);
+            assert_eq!(staged.fault.unwrap().op, "verify");
+            assert!(!places.archive(0).join("part").exists() && !places.archive(1).join("part").exists());
+        } else {
+            assert!(staged.copies.iter().all(|copy| copy.outcome.is_ok()));
+        }
+    }
+}
+
+#[test]
+fn a_source_that_reads_the_same_twice_is_copied_and_both_reads_are_counted() {
+    let places = Places::new(2);
+    let sizes = [0, 1, 5000, MIB, 3 * MIB + 7, 20 * MIB];
+    let names: Vec<String> = sizes.iter().map(|size| format!("{size}.mov")).collect();
+    let transfers: Vec<_> = names.iter().zip(sizes).map(|(name, size)| places.file(name, &pattern(size))).collect();
+    for threads in [1, 3] {
+        let options = StageOptions { verify_source: true, threads, ..StageOptions::default() };
+
+        let staged = places.stage_all(&transfers, options);
+
+        for (index, (one, size)) in staged.iter().zip(sizes).enumerate() {
+            assert_eq!(one.bytes_read, 2 * size as u64);
+            assert!(one.fault.is_none() && one.copies.iter().all(|copy| copy.outcome.is_ok()));
+            for archive in 0..2 {
+                assert!(fs::read(places.staged(archive, index)).unwrap() == pattern(size));
+                fs::remove_file(places.staged(archive, index)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_no_copy_left_is_not_read_again() {
+    let places = Places::new(1);
+    let transfer = places.file("clip.mov", &pattern(5000));
+    fs::create_dir_all(places.staged(0, 0)).unwrap();
+
+    let staged = places.stage_all(&[transfer], StageOptions { verify_source: true, ..StageOptions::default() });
+
+    assert!(staged[0].fault.is_none() && staged[0].copies[0].outcome.is_err());
+    assert!(staged[0].bytes_read <= 5000);
 }
 
 #[test]

@@ -79,9 +79,12 @@ impl Work<'_> {
         }
         // Small copies wait for the flush of their file system without a descriptor.
         let page = self.page;
-        let written = |root: usize, sink: Sink| match closes[root] {
-            true if transfer.size < SMALL => sink.close(transfer.mtime_ns).map(Copy::Closed),
-            _ => sink.complete(&page.at(root)).map(Copy::Open),
+        let written = |root: usize, sink: Sink| {
+            if closes[root] && transfer.size < SMALL {
+                sink.close(transfer.mtime_ns).map(Copy::Closed)
+            } else {
+                sink.complete(&page.at(root)).map(Copy::Open)
+            }
         };
         let copies = match sinks {
             Ok(sinks) => sinks.into_iter().enumerate().map(|(root, slot)| written(root, slot?)).collect(),

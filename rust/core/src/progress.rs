@@ -186,7 +186,9 @@ mod tests {
     fn roots_without_a_word_of_their_own_share_the_last() {
         let page = Page::private();
 
-        [ROOTS - 1, ROOTS, usize::MAX].into_iter().for_each(|root| page.at(root).written(1));
+        for root in [ROOTS - 1, ROOTS, usize::MAX] {
+            page.at(root).written(1);
+        }
 
         assert_eq!(page.words()[WORDS - 1], 3);
     }

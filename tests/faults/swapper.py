@@ -58,8 +58,9 @@ def main() -> None:
         while not over():
             unmount(point)
             done += mount(folder, point)
-        while os.path.ismount(point):
-            unmount(point)
+        # Until the kernel says that nothing is mounted there: `ismount` knows no bind mounts.
+        while unmount(point):
+            pass
     print(done, flush=True)
 
 

@@ -116,7 +116,14 @@ class Rows:
             if engine.blake3(data) != part.blake3:
                 raise ManifestError("it changed while it was read", path=root.path + b"/" + part.path, operation="read")
             constants = dict(zip(_ORDER.names, (index, at, part.facts.created_ns // 1000), strict=True))
-            yield from self._unified(data, constants).to_batches()
+            try:
+                batches = self._unified(data, constants).to_batches()
+            except (pa.ArrowException, OSError) as error:
+                raise ManifestError(
+                    f"its rows cannot be read ({error})", path=root.path + b"/" + part.path, operation="read",
+                    advice="Restore it from a copy of this archive",
+                ) from error  # fmt: skip
+            yield from batches
 
     def _unified(self, data: bytes, constants: dict[str, int]) -> pa.Table:
         """The rows of one part, with what its version did not know as null."""

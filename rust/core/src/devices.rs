@@ -50,12 +50,11 @@ pub(crate) fn disks(roots: &[&Root], named: &[usize], together: bool, big: bool)
         if big && evictable {
             disk.behind.get_or_insert_with(Arc::default);
         }
-        match disk.devices.iter_mut().find(|device| roots[device.roots[0]].dev() == root.dev()) {
-            Some(device) => device.roots.push(index),
-            None => {
-                let together = together && volume::flushes_together(root.magic());
-                disk.devices.push(Device { roots: vec![index], together, evictable });
-            }
+        if let Some(device) = disk.devices.iter_mut().find(|device| roots[device.roots[0]].dev() == root.dev()) {
+            device.roots.push(index);
+        } else {
+            let together = together && volume::flushes_together(root.magic());
+            disk.devices.push(Device { roots: vec![index], together, evictable });
         }
     }
     disks

@@ -73,9 +73,11 @@ def card(shared):
 
 def flushes(calls: Calls, archive) -> dict[str, int]:
     """How often what was flushed in an archive, by its path there, staging files of one kind together; whole file systems
-    as `syncfs`. Leases tell the time, and are left out.
+    as `syncfs`. A lease is written by sessions that take a while, so it is left out, with the way to it: that is flushed
+    once when its folder is made in `.ingest`, and once when it gets its name.
     """
-    counted: Counter[str] = Counter()
+    leased = any(path.startswith(f"{archive}/.ingest/leases") for _, path in calls.flushed)
+    counted: Counter[str] = Counter({"": -1, ".ingest": -2} if leased else {})
     for (call, path), times in calls.flushed.items():
         if path != str(archive) and not path.startswith(f"{archive}/"):
             continue
@@ -91,8 +93,8 @@ def flushes(calls: Calls, archive) -> dict[str, int]:
 # What a session flushes for itself on a new archive. A file of its own is flushed, with the staging folder before and
 # after its name is given, and with the folders that lead to it when the first name is given there.
 OWN = {
-    "": 4,  # `.ingest` is made; the way to the marker, to the lease and to the manifests
-    ".ingest": 6,  # the same, and `staging`, `claims` and `manifests` are made in it
+    "": 3,  # `.ingest` is made; the way to the marker and to the manifests
+    ".ingest": 4,  # the same way, twice; `staging` and `claims` are made in it
     "claims": 1,
     "staging": 4,  # made; twice for the marker; the session's own folder is made in it
     "staging/SESSION": 4,  # twice for each file of the manifest

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ingest import engine
 from ingest.errors import shown
 from ingest.storage.disks import disk_of
 from ingest.storage.filesystems import by_device, uuid_at
@@ -227,6 +226,9 @@ def volume_of(path: bytes, table: list[Mount] | None = None) -> Volume:
     block = disk is not None and storage is not Storage.NETWORK
     # What lives in memory makes up another one each time it is mounted.
     own = None if kind in MEMORY_TYPES else uuid_at(path) or by_device(device)
+    # The configuration's words for storage are asked for by `--help`, which needs no engine.
+    from ingest import engine
+
     together, evictable = engine.reliance(path, served=_served(kind))
     return Volume(
         mount, storage, kind, disk.rotational if disk and block else None, own, block,

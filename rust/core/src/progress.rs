@@ -179,7 +179,7 @@ mod tests {
         let words = page.words();
         assert_eq!(words[READ..ITEM], [4000, 50_001, 20, 2]);
         assert_eq!(words[MOVED..MOVED + 3], [1, 0, 320]);
-        assert_eq!(words[ITEM..MOVED], [0; THREADS_MAX], "nobody's item");
+        assert_eq!(words[ITEM..HASHED], [0; THREADS_MAX], "nobody's item");
     }
 
     #[test]

@@ -56,6 +56,7 @@ class Board:
         lost_sources: sources that are no longer there, with what was found.
         problems: one sentence for each of them.
         unexplained: destinations that are not where they were, with all that is known so far; the sentry has the word.
+        hung: destinations at which something hangs although they answer; they were taken out, and are left at the next look.
         hashes: what is computed of each file besides BLAKE3.
         patience: copies that failed and are tried again in a moment.
         stopping: the user asked to stop. folders_failed: folders that could not be made.
@@ -85,6 +86,7 @@ class Board:
         self.lost_sources: dict[int, str] = {}
         self.problems: list[str] = []
         self.unexplained: dict[int, str] = {}
+        self.hung: list[int] = []
         self.stopping = False
         self.folders_failed = 0
         self._timeless: set[int] = set()

@@ -101,6 +101,9 @@ def manifest_failed(board: Board, root: int, error: IngestError) -> None:
     space = isinstance(error, PausedError)
     state = SessionState.PAUSED_SPACE if space else SessionState.PAUSED_NETWORK
     board.pause_root(root, state, f"its manifest could not be written ({error.cause})")
+    if not space:
+        # Whoever writes it may stand in the kernel, and so may the next one who asks there for anything.
+        board.hung.append(root)
 
 
 def final_state(board: Board, journal: Journal) -> SessionState:

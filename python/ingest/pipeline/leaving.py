@@ -28,7 +28,9 @@ def leave(
     downs: Sequence[Down], board: Board, flow: Flow, intake: Intake, planner: Planner, sources: Sources,
     workers: Supervisor,
 ) -> Intake:  # fmt: skip
-    """Go on without these places; the intake that goes on, since the old one's thread may stand before one of them.
+    """Go on without these places, and without roots at which something hangs although they answer (`Board.hung`).
+
+    Gives back the intake that goes on, since the old one's thread may stand before one of them.
 
     What workers were doing there waits, or is done again for the other destinations.
     """
@@ -41,9 +43,12 @@ def leave(
             planner.forget(down.place - first)
             why = f"the destination is not there ({_told(down)})"
             board.pause_root(down.place - first, SessionState.PAUSED_NETWORK, why)
-    heir = intake.without([down.place - first for down in downs if down.place >= first])
-    for down in downs:
-        for event in workers.leave(down.place):
+    hung, board.hung = board.hung, []
+    for root in hung:
+        planner.forget(root)
+    heir = intake.without([*(down.place - first for down in downs if down.place >= first), *hung])
+    for place in (*(down.place for down in downs), *(first + root for root in hung)):
+        for event in workers.leave(place):
             flow.handle(event)
     return heir
 

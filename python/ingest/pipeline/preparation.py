@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ingest import engine
 from ingest.errors import TRANSIENT, IngestError, from_os_error, shown
@@ -25,6 +25,7 @@ from ingest.pipeline.lists import lists_among, read_lists
 from ingest.pipeline.retry import reopen
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.survey import Absent, Card, Look, Outlook, survey
+from ingest.session.chronicle import paused_roots
 from ingest.session.report import counts
 from ingest.storage.claims import Claim, card_place, claim, release
 from ingest.storage.roots import clear_staging
@@ -39,22 +40,13 @@ if TYPE_CHECKING:
     from ingest.pipeline.context import Context
 
 
-# Roots in these states were out of the run before.
-_MISSED: Final = frozenset({SessionState.PAUSED_NETWORK, SessionState.PAUSED_SPACE})
-
-
 def clear_leftovers(context: Context) -> None:
     """What an earlier run left unproven is made again; its staging files go, but for parts that a trail speaks of.
 
     Raises:
         IngestError: they cannot be removed.
     """
-    before = context.journal.root_states()
     for number, destination in context.standing:
-        if before.get(number) in _MISSED:
-            where = context.facts.roots[number].path
-            sentence = f"{shown(where)} is there again, after it was {before[number]}"
-            context.work.chronicle.note(EventKind.ROOT_BACK, sentence, root=number, path=where)
         kept = context.journal.staged(number) | context.trails.parts(destination.marker.uuid).keys()
         clear_staging(destination.root, context.facts.short, kept)
         context.journal.root_state(number, SessionState.PENDING)
@@ -240,3 +232,10 @@ def preflight(context: Context, absent: dict[int, Absent]) -> None:
         states = [state for state, _ in context.out.values()]
         worst = SessionState.PAUSED_SPACE if SessionState.PAUSED_SPACE in states else SessionState.PAUSED_NETWORK
         raise PauseError(worst, "; ".join(sentences))
+    missed = paused_roots(context.work.database, context.facts.key)
+    for number, _ in context.standing:
+        if number in missed:
+            where = context.facts.roots[number].path
+            context.work.chronicle.note(
+                EventKind.ROOT_BACK, f"{shown(where)} takes part again", root=number, path=where
+            )

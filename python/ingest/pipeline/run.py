@@ -160,7 +160,8 @@ def _copy(context: Context, outlook: Outlook) -> Board:
         def look_around() -> None:
             nonlocal intake
             work.alive()
-            if downs := context.sentry.fresh():
+            downs = context.sentry.fresh()
+            if downs or board.hung:
                 intake = leave(downs, board, flow, intake, planner, sources, workers)
 
         work.workers = workers

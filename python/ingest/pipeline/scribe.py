@@ -61,7 +61,7 @@ class Scribe:
         self._journal = journal
         self._waiting: deque[_Told] = deque()
         self._rows = 0
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
         self._done: SimpleQueue[Part | tuple[list[_Told], BaseException]] = SimpleQueue()
         self._writing = False
         self._recover()
@@ -131,7 +131,7 @@ class Scribe:
             last=last,
         )
         self._writing = True
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
         threading.Thread(target=self._work, args=(facts, batch), name="scribe", daemon=True).start()
 
     def _work(self, facts: PartFacts, batch: list[_Told]) -> None:
@@ -168,7 +168,7 @@ class Scribe:
         """Take note of a part that is done; False if none is.
 
         Raises:
-            IngestError: it could not be written; its copies wait for the next try.
+            IngestError: it could not be written; its copies wait for the next try. Or it takes too long.
             JournalError: it could not be noted.
         """
         if not self._writing:
@@ -176,6 +176,9 @@ class Scribe:
         try:
             outcome = self._done.get(timeout=timeout) if timeout else self._done.get_nowait()
         except Empty:
+            if time.monotonic() - self._begun > self._patience:
+                why = f"a part was not written within {self._patience:g} s"
+                raise IngestError(why, path=self._place.path, operation="write the manifest") from None
             return False
         self._writing = False
         if not isinstance(outcome, Part):
@@ -195,10 +198,7 @@ class Scribe:
         while self._writing:
             if self.poll(timeout=0.2):
                 return
-            why = self._away()
-            if why is None and time.monotonic() - self._since > self._patience:
-                why = f"a part was not written within {self._patience:g} s"
-            if why is not None:
+            if (why := self._away()) is not None:
                 raise IngestError(why, path=self._place.path, operation="write the manifest")
 
     def close(self, state: str, counts: Mapping[str, int]) -> None:

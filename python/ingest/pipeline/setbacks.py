@@ -175,6 +175,7 @@ class Setbacks:
         if hung is not None:
             why = "it answers when it is looked at, but workers that give or remove names there hang"
             self._board.pause_root(hung, SessionState.PAUSED_NETWORK, why)
+            self._board.hung.append(hung)
         asked = [(request, self._board.outbox.handler(request)) for request in died.requests]
         if died.place is None:
             what = died.said or f"exit {died.exit_code}"

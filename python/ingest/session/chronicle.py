@@ -48,6 +48,7 @@ class Chronicle:
         self._run = run
         self._tell = tell
         self._noted: list[Event] = []
+        self._details = 0
         self._dropped = 0
 
     def note(
@@ -65,8 +66,11 @@ class Chronicle:
         if kind is EventKind.WARNING and self._noted and self._noted[-1].told == told[:_LONGEST]:
             return
         event = Event(kind, time.time_ns(), self._run, told[:_LONGEST], root, item, path, operation, errno)
-        if len(self._noted) < MOST:
+        detail = kind in _DETAIL
+        # Details that have not been written yet must leave room for how it ends.
+        if len(self._noted) < MOST and not (detail and self._details >= DETAILS):
             self._noted.append(event)
+            self._details += detail
         else:
             self._dropped += 1
         if self._tell is not None:
@@ -112,6 +116,7 @@ class Chronicle:
     def settle(self, written: int) -> None:
         """So many were written, and are committed."""
         if written:
+            self._details -= sum(event.kind in _DETAIL for event in self._noted[:written])
             del self._noted[:written]
             self._dropped = 0
 
@@ -121,6 +126,18 @@ class Chronicle:
         detail = events.c.kind.in_([str(kind) for kind in _DETAIL])
         details = connection.scalar(select(func.count()).select_from(events).where(own, detail))
         return int(number or 0), int(details or 0)
+
+
+def paused_roots(database: Database, key: int) -> frozenset[int]:
+    """Roots of which the last that was told is that they were left out."""
+    query = (
+        select(events.c.root, events.c.kind)
+        .where(events.c.session == key, events.c.kind.in_([str(EventKind.ROOT_PAUSED), str(EventKind.ROOT_BACK)]))
+        .order_by(events.c.number)
+    )
+    with database.read() as connection:
+        last = {row.root: row.kind for row in connection.execute(query)}
+    return frozenset(root for root, kind in last.items() if kind == EventKind.ROOT_PAUSED)
 
 
 def chronicle_of(database: Database, key: int) -> list[Event]:

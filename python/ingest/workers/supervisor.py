@@ -194,19 +194,25 @@ class Supervisor:
         with self._books:
             slots = list(self._slots)
         for slot in slots:
-            # The oldest is the one that it works on.
-            for request in list(slot.waiting.values())[:1]:
-                for place, when in self._flows(slot, request):
-                    times[place] = max(times[place], when)
+            # One thread of its takes messages in their order, the other one copies: the oldest of either kind is at work.
+            waiting = list(slot.waiting.values())
+            copying = next((request for request in waiting if isinstance(request, Stage)), None)
+            reading = next((request for request in waiting if isinstance(request, (Prove, Adopt))), None)
+            for place, when in (*self._copied(slot, copying), *self._compared(slot, reading)):
+                times[place] = max(times[place], when)
         return times
 
-    def _flows(self, slot: Slot, request: Request) -> Iterator[tuple[int, float]]:
-        """Places that a request works at, and when bytes last moved there."""
-        if not isinstance(request, Stage):
-            # It is one place.
-            yield from ((place, slot.flow(*COUNTED)) for place in self._setup.touched(request))
+    def _compared(self, slot: Slot, request: Prove | Adopt | None) -> Iterator[tuple[int, float]]:
+        """The place of what is hashed where it is, and when bytes last moved there."""
+        if request is not None:
+            yield from ((place, slot.flow(engine.VERIFIED, engine.HASHED)) for place in self._setup.touched(request))
+
+    def _copied(self, slot: Slot, request: Stage | None) -> Iterator[tuple[int, float]]:
+        """The places of a batch that is copied, and when bytes last moved at each."""
+        if request is None:
             return
-        yield request.source, slot.flow(engine.READ)
+        # A source is hashed once more where it is read twice.
+        yield request.source, slot.flow(engine.READ, engine.HASHED)
         for column, root in enumerate(request.roots):
             word = min(engine.MOVED + column, engine.PAGE_WORDS - 1)
             yield len(self._setup.sources) + root, slot.flow(word)

@@ -64,7 +64,9 @@ impl Again<'_> {
         let source = Source::open(dir, name, path, Mode::Read)?;
         source.expect(transfer.size, transfer.mtime_ns)?;
         let method = verify::chill(source.file(), self.source.coldness());
-        let read = verify::in_order(source.file(), source.path(), transfer.size, Some(method), buffer, self.page)?;
+        // It says nothing of how a copy is proven, and of no root that anything moves there.
+        let count = (self.page, Page::hashed as fn(&Page, usize));
+        let read = verify::in_order(source.file(), source.path(), transfer.size, Some(method), buffer, count)?;
         source.finish()?;
         let wrong = |kind, detail| Err(Error::found(kind, "verify", source.path().to_vec(), detail));
         if read.bytes != transfer.size {

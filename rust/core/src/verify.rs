@@ -104,17 +104,18 @@ pub(crate) fn hash(
         Warmth::Any => None,
         Warmth::Found(coldness) => Some(make_cold(file, path, coldness)?),
     };
-    in_order(file, path, size, method, buffer, page)
+    let count = if method.is_some() { Page::verified } else { Page::hashed };
+    in_order(file, path, size, method, buffer, (page, count))
 }
 
-/// The same, of a file of which it was said already how it is read.
+/// The same, of a file of which it was said already how it is read; `count` says as what its bytes are counted.
 pub(crate) fn in_order(
     file: &File,
     path: &[u8],
     size: u64,
     method: Option<Method>,
     buffer: &mut [u8],
-    page: &Page,
+    (page, count): (&Page, fn(&Page, usize)),
 ) -> Result<ReadBack> {
     if method != Some(Method::Direct) && size > buffer.len() as u64 {
         platform::sequential(file);
@@ -130,11 +131,7 @@ pub(crate) fn in_order(
             Ok(read) => {
                 hasher.update(&buffer[..read]);
                 bytes += read as u64;
-                if method.is_some() {
-                    page.verified(read);
-                } else {
-                    page.hashed(read);
-                }
+                count(page, read);
                 if bytes == size && read < buffer.len() {
                     break;
                 }
@@ -188,7 +185,7 @@ pub(crate) fn read_back(
     if buffers.len() > 1 && size >= LEAST && method != Method::Direct {
         return side(file, &place.path, size, method, buffers, page);
     }
-    in_order(file, &place.path, size, Some(method), &mut buffers[0][..step], page)
+    in_order(file, &place.path, size, Some(method), &mut buffers[0][..step], (page, Page::verified))
 }
 
 /// Hashes a file of a known size with several threads, each a step at a time.

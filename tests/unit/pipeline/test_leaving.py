@@ -96,6 +96,21 @@ def test_several_can_go_at_once(run):
     d.close_books()
 
 
+def test_a_root_at_which_something_hangs_is_left_though_it_answers(run):
+    d, go, _, workers = run()
+    d.board.pause_root(0, SessionState.PAUSED_NETWORK, "its manifest could not be written")
+    d.board.hung.append(0)
+
+    heir = go()
+
+    assert workers.left == [1]
+    assert d.board.hung == []
+    assert list(heir._standing) == [1]
+    assert d.only(Stage).roots == (1,)
+    d.run()
+    d.close_books()
+
+
 def test_a_root_that_is_left_is_not_looked_at_for_names(run, item):
     d, go, _, _ = run()
     looked = []

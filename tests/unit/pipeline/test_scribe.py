@@ -34,14 +34,20 @@ def write(session):
     return make
 
 
-def test_a_part_that_is_never_written_is_given_up(session, monkeypatch):
-    hung = threading.Event()
+@pytest.fixture
+def hung(monkeypatch):
+    """Parts are never written; until this is set."""
+    over = threading.Event()
 
     def hang(*_):
-        hung.wait(30)
+        over.wait(30)
         raise IngestError("it answers again", operation="write")
 
     monkeypatch.setattr(scribing, "write_part", hang)
+    return over
+
+
+def test_a_part_that_is_never_written_is_given_up(session, hung):
     scribe = Scribe(
         session.facts, session.facts.roots[0], session.roots[0].root, session.journal, lambda: None, patience=0.1
     )
@@ -53,6 +59,18 @@ def test_a_part_that_is_never_written_is_given_up(session, monkeypatch):
 
     assert refused.value.path == session.facts.roots[0].path
     assert scribe.writing
+
+
+def test_a_part_that_hangs_is_noticed_while_others_go_on(session, hung):
+    scribe = Scribe(
+        session.facts, session.facts.roots[0], session.roots[0].root, session.journal, lambda: None, patience=0.0
+    )
+    try:
+        scribe.write("copying", {})
+        with pytest.raises(IngestError, match="was not written within"):
+            scribe.poll()
+    finally:
+        hung.set()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from ingest.errors import JournalError
 from ingest.model.event import EventKind
 from ingest.session import chronicle as chronicles
-from ingest.session.chronicle import Chronicle, chronicle_of
+from ingest.session.chronicle import Chronicle, chronicle_of, paused_roots
 
 
 @pytest.fixture
@@ -119,6 +119,28 @@ def test_what_waits_to_be_written_is_bounded_too(session, write, monkeypatch):
     write(chronicle)
 
     assert [text for _, text in told(session)] == ["0", "1", "2", "3", "6 more events were not recorded"]
+
+
+def test_details_that_are_not_written_yet_leave_room_for_how_it_ended(session, write, monkeypatch):
+    monkeypatch.setattr(chronicles, "DETAILS", 2)
+    monkeypatch.setattr(chronicles, "MOST", 4)
+    chronicle = Chronicle(session.facts.key)
+    for number in range(10):
+        chronicle.note(EventKind.FAILURE, f"{number}")
+    chronicle.note(EventKind.ENDED, "it ended")
+    write(chronicle)
+
+    assert [text for _, text in told(session)] == ["0", "1", "it ended", "8 more events were not recorded"]
+
+
+def test_a_root_is_out_until_it_is_said_to_take_part_again(session, write):
+    chronicle = Chronicle(session.facts.key)
+    for root in (0, 1):
+        chronicle.note(EventKind.ROOT_PAUSED, f"{root} is away", root=root)
+    chronicle.note(EventKind.ROOT_BACK, "it takes part again", root=1)
+    write(chronicle)
+
+    assert paused_roots(session.database, session.facts.key) == {0}
 
 
 def test_who_listens_hears_all_at_once_also_what_is_not_kept(session, monkeypatch):

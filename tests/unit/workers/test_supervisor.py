@@ -634,10 +634,30 @@ def test_calls_that_only_fail_are_no_movement(floor):
         slot.words[engine.OPERATIONS] += 1
     f.supervisor.poll(0.01)
     assert f.supervisor.moved() == [0.0, 0.0]
+    os.kill(slot.process.pid, signal.SIGCONT)
+
+
+def test_a_batch_behind_a_request_that_waits_moves_at_its_own_places(floor):
+    """Names are given by one thread of a worker while the other one copies."""
+    f = floor(1, roots=2)
+    f.ask(f.discard(1))
+    f.card.put(b"a", b"x")
+    (slot,) = f.supervisor._slots
+    os.kill(slot.process.pid, signal.SIGSTOP)
+    f.supervisor.submit(f.discard(2))  # at the first root
+    f.supervisor.submit(f.stage(3, b"a", roots=(1,)))
+    f.supervisor.poll(0.01)
 
     slot.words[engine.COPIED] += 1
+    slot.words[engine.MOVED] += 1
     f.supervisor.poll(0.01)
-    assert f.supervisor.moved()[1] > 0
+    source, first, second = f.supervisor.moved()
+    assert (source, first) == (0.0, 0.0)
+    assert second > 0
+
+    slot.words[engine.HASHED] += 1  # the source, read a second time
+    f.supervisor.poll(0.01)
+    assert f.supervisor.moved()[0] > 0
     os.kill(slot.process.pid, signal.SIGCONT)
 
 

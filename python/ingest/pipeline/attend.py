@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import shown
+from ingest.model.event import EventKind
 from ingest.model.states import SessionState
 from ingest.monitor import OneAtATime
 from ingest.pipeline.run import note_end, run
@@ -25,6 +26,7 @@ from ingest.session.report import exit_code
 if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.pipeline.context import Work
+    from ingest.session.chronicle import Chronicle
 
 # How often it looks whether the run still moves (seconds).
 TICK: Final = 0.2
@@ -54,12 +56,13 @@ def attend(work: Work, database: Database) -> SessionState:
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             outcome.put(error)
 
-    def give_up() -> None:
+    def give_up() -> Chronicle:
         own.database.give_up()
         heard.leave_off()
-        own.chronicle.leave_off()
+        chronicle = own.chronicle.leave_off()
         if own.workers is not None:
             own.workers.kill()
+        return chronicle
 
     own.alive()
     roots = [one.root for one in work.destinations if one is not None]
@@ -75,18 +78,23 @@ def attend(work: Work, database: Database) -> SessionState:
         raise end
     if isinstance(end, SessionState):
         return end
-    give_up()
+    chronicle = give_up()
     journal = Journal(database, work.facts.key)
     state, why = end
-    places = len(work.facts.sources)
-    for number in range(len(work.facts.roots)):
-        if sentry.down(places + number) is not None:
-            journal.root_state(number, SessionState.PAUSED_NETWORK)
+    for number, source in enumerate(work.facts.sources):
+        if (down := sentry.down(number)) is not None:
+            chronicle.note(EventKind.SOURCE_LOST, f"{shown(source.path)}: {down.why}", path=source.path)
+    for number, place in enumerate(work.facts.roots, len(work.facts.sources)):
+        if (down := sentry.down(number)) is not None:
+            journal.root_state(place.number, SessionState.PAUSED_NETWORK)
+            chronicle.note(
+                EventKind.ROOT_PAUSED, f"{shown(place.path)}: {down.why}", root=place.number, path=place.path
+            )
     work.warn(why)
-    note_end(work.chronicle, journal, state, why)
+    note_end(chronicle, journal, state, why)
     with database.write() as connection:
         let_go(connection, work.facts, state, exit_code(journal, state), why, time.monotonic() - began)
-        work.chronicle.write(connection)
+        chronicle.write(connection)
     return state
 
 

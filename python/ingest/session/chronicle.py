@@ -76,9 +76,12 @@ class Chronicle:
         if self._tell is not None:
             self._tell(event)
 
-    def leave_off(self) -> None:
-        """Tell nobody any more."""
+    def leave_off(self) -> Chronicle:
+        """Tell nobody any more; who takes over, with what was noted here and is not written."""
+        heir = Chronicle(self._key, self._run, self._tell)
+        heir._noted, heir._details, heir._dropped = list(self._noted), self._details, self._dropped
         self._tell = None
+        return heir
 
     @property
     def pending(self) -> bool:

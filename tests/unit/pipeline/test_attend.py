@@ -10,13 +10,14 @@ import pytest
 
 from ingest.errors import ExitCode, IngestError, JournalError
 from ingest.model.options import CopyOptions
+from ingest.model.event import EventKind
 from ingest.model.states import SessionState
 from ingest.monitor import Silent
 from ingest.pipeline import attend as attending
 from ingest.pipeline.attend import attend
 from ingest.pipeline.context import Work
 from ingest.pipeline.watch import Down
-from ingest.session.chronicle import Chronicle
+from ingest.session.chronicle import Chronicle, chronicle_of
 from ingest.session.register import find
 
 
@@ -127,6 +128,8 @@ def test_a_run_that_stands_before_a_dead_place_is_given_up(hung, work, monkeypat
     assert (entry.state, entry.exit_code) == (SessionState.PAUSED_NETWORK, ExitCode.PAUSED)
     assert "does not answer (no answer for 20 s)" in entry.problem
     assert work.warnings == work.monitor.warnings == [entry.problem]
+    told = [event for event in chronicle_of(work.database, work.facts.key) if event.kind is not EventKind.WARNING]
+    assert [(event.kind, event.root) for event in told] == [(EventKind.ROOT_PAUSED, 0), (EventKind.ENDED, None)]
 
 
 def test_a_run_that_was_given_up_can_write_and_say_nothing_more(hung, work, monkeypatch):

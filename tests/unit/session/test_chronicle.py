@@ -143,16 +143,19 @@ def test_a_root_is_out_until_it_is_said_to_take_part_again(session, write):
     assert paused_roots(session.database, session.facts.key) == {0}
 
 
-def test_who_listens_hears_all_at_once_also_what_is_not_kept(session, monkeypatch):
+def test_who_listens_hears_all_at_once_also_what_is_not_kept(session, monkeypatch, write):
     monkeypatch.setattr(chronicles, "MOST", 2)
     heard = []
     chronicle = Chronicle(session.facts.key, 1, heard.append)
     for number in range(4):
         chronicle.note(EventKind.SETBACK, f"{number}")
-    chronicle.leave_off()
+    heir = chronicle.leave_off()
     chronicle.note(EventKind.SETBACK, "unheard")
+    heir.note(EventKind.ENDED, "it was given up")
 
-    assert [event.told for event in heard] == ["0", "1", "2", "3"]
+    assert [event.told for event in heard] == ["0", "1", "2", "3", "it was given up"]
+    write(heir)
+    assert [text for _, text in told(session)] == ["0", "1", "3 more events were not recorded"]
 
 
 def test_a_forgotten_session_takes_its_events_along(session, write):

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 import pytest
 
 from ingest.errors import ExitCode, IngestError, JournalError
-from ingest.model.options import CopyOptions
 from ingest.model.event import EventKind
+from ingest.model.options import CopyOptions
 from ingest.model.states import SessionState
 from ingest.monitor import Silent
 from ingest.pipeline import attend as attending

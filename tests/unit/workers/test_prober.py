@@ -183,7 +183,8 @@ def test_looks_that_hang_are_so_many_at_most(monkeypatch, tmp_path):
     monkeypatch.setattr(probing.process, "settle_in", lambda _: None)
     monkeypatch.setattr(probing.os, "_exit", lambda _: None)
     spots = (Spot(b"/dead", archive=False), Spot(b"/alive", archive=False))
-    threading.Thread(target=probing._live, args=(theirs, spots, 0), daemon=True).start()
+    live = threading.Thread(target=probing._live, args=(theirs, spots, 0), daemon=True)
+    live.start()
     for count in range(1, MOST_HANGING + 4):
         ours.send((0, count))
     ours.send((1, 99))
@@ -197,6 +198,8 @@ def test_looks_that_hang_are_so_many_at_most(monkeypatch, tmp_path):
     hanging.release()
     assert ours.recv().number == 50  # there is room again
     ours.close()
+    live.join(20)  # before `_exit` is again what ends this very process
+    assert not live.is_alive()
 
 
 def test_a_bug_in_a_look_is_told_as_its_answer(monkeypatch):
@@ -207,11 +210,14 @@ def test_a_bug_in_a_look_is_told_as_its_answer(monkeypatch):
     monkeypatch.setattr(probing, "looked", lambda _: 1 // 0)
     monkeypatch.setattr(probing.process, "settle_in", lambda _: None)
     monkeypatch.setattr(probing.os, "_exit", lambda _: None)
-    threading.Thread(target=probing._live, args=(theirs, (Spot(b"/x", archive=False),), 0), daemon=True).start()
+    live = threading.Thread(target=probing._live, args=(theirs, (Spot(b"/x", archive=False),), 0), daemon=True)
+    live.start()
     for number in range(2 * MOST_HANGING):
         ours.send((0, number))
         assert "ZeroDivisionError" in ours.recv().seen.problem
     ours.close()
+    live.join(20)  # before `_exit` is again what ends this very process
+    assert not live.is_alive()
 
 
 def test_whoever_looks_and_dies_is_told_apart_from_a_place_that_says_nothing(monkeypatch, tree):

@@ -49,7 +49,7 @@ def test_a_copys_document_has_the_keys_of_the_contract(copied):
 
     contract = {"session", "state", "exit_code", "items", "bytes", "seconds", "destinations", "manifests", "failures",
                 "failures_total"}  # fmt: skip
-    assert contract <= set(document) <= contract | {"warnings", "problem", "sums", "sums_total"}
+    assert contract <= set(document) <= contract | {"warnings", "problem", "sums", "sums_total", "verify_source"}
     assert UUID.fullmatch(document["session"])
     assert document["state"] == "completed"
     assert document["exit_code"] == copied.code == 0

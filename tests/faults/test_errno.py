@@ -145,9 +145,7 @@ class Point:
 
     @property
     def injection(self) -> list[str]:
-        # A call that is younger than strace has a number for a name (cachestat).
-        call = int(self.call.removeprefix("syscall_"), 16) if self.call.startswith("syscall_") else self.call
-        return ["-e", f"trace={call}", "-e", f"inject={call}:error={self.error}:when={self.nth}"]
+        return ["-e", f"trace={self.call}", "-e", f"inject={self.call}:error={self.error}:when={self.nth}"]
 
 
 class SilentError(AssertionError):
@@ -305,7 +303,10 @@ def calls(lanes, role: str) -> Counter:
 
     with lane(lanes) as one:
         found = one.go(role, ["-e", "trace=all"], judge)
-    return Counter({call: number for call, number in found.items() if call not in SPARED})
+    # A call that is younger than strace (cachestat) has a number for a name there, and cannot be told to fail.
+    return Counter(
+        {call: number for call, number in found.items() if call not in SPARED and not call.startswith("syscall_")}
+    )
 
 
 def points(role: str, found: Counter) -> list[Point]:

@@ -11,7 +11,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 
 .PHONY: install demo test test-below test-waiting test-above lint bench wheel clean
 
-WAITING := $(patsubst %,tests/faults/test_%.py,full identity leases network progress side_by_side stop watch workers)
+WAITING := $(patsubst %,tests/faults/test_%.py,full identity kill leases network progress side_by_side stop watch workers)
 
 install: $(VENV)/.installed
 
@@ -31,16 +31,15 @@ test: install
 	cargo test --quiet --package ingest-core --features portable
 	+$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-below test-waiting test-above
 
-# Three parts that take about as long, side by side: what keeps both cores busy is shared between two of them, and most of
-# the third is waiting for disks and servers that do not answer.
+# Three parts that take about as long, side by side: much of one is waiting for disks and servers that do not answer.
 test-below:
 	$(BIN)/python -m pytest $(filter-out $(WAITING),$(wildcard tests/faults/test_*.py))
 
 test-waiting:
-	$(BIN)/python -m pytest $(WAITING)
+	$(BIN)/python -m pytest $(WAITING) tests/native
 
 test-above:
-	$(BIN)/python -m pytest tests/acceptance tests/fuzz tests/golden tests/integration tests/native tests/unit
+	$(BIN)/python -m pytest tests/acceptance tests/fuzz tests/golden tests/integration tests/unit
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

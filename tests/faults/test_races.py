@@ -24,7 +24,7 @@ FILTER = Path(__file__).with_name("without_openat2.py")
 NUMBER = 120
 FILES = {f"D/{number:03}.JPG": 2000 + number for number in range(NUMBER)}
 SECRET = b"not of the card: nobody may find this in an archive " * 50
-ROUNDS = 3 if os.environ.get("INGEST_CAMPAIGN") != "full" else 30
+ROUNDS = 1 if os.environ.get("INGEST_CAMPAIGN") != "full" else 30
 
 
 @pytest.fixture

@@ -145,8 +145,8 @@ _ADVICE: Final = {
     _errno.ENOENT: "Check that the disk is mounted and the name is right",
     _errno.EIO: "The device reports an error: try another cable, reader or port, then copy again",
     _errno.ENAMETOOLONG: "The name is too long for this file system: shorten it, or use another disk",
-    _errno.ELOOP: "A symbolic link stands in its place, and is not followed: put back what belongs there",
-    _errno.EISDIR: "A folder stands in its place: put back what belongs there",
+    _errno.ELOOP: "A symbolic link stands in its place, and is not followed: put back what belongs there, then copy again",
+    _errno.EISDIR: "A folder stands in its place: put back what belongs there, then copy again",
     _errno.EILSEQ: "This file system cannot hold the name: rename the file, or use another disk",
 }
 

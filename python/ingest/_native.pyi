@@ -20,7 +20,7 @@ read from sources to be copied, 2 bytes written to destinations, 3 bytes read ba
 no byte does, so that a stall can be told from a long queue of small files), 5 to 5 + :data:`THREADS_MAX` - 1 the
 item that each thread of a call works on (item number + 1, 0 when idle; a call with one thread uses word 5 alone,
 save that devices which are waited for side by side have a word each), 5 + :data:`THREADS_MAX` bytes of files that
-:func:`prove` hashed as they came. In the rest :func:`stage` counts, root by root, the bytes that moved there: written,
+:func:`prove` hashed as they came, and of sources that were read again. In the rest :func:`stage` counts, root by root, the bytes that moved there: written,
 on the device, read back, each time once more; the last word is that of all further roots."""
 
 BUFFER_MIN: int

@@ -96,7 +96,7 @@ def open_database(home: Path) -> Database:
     """
     path = home / NAME
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        _make(home)
     except OSError as error:
         raise from_os_error(error, "mkdir", os.fsencode(home), "Set INGEST_HOME to a folder you can write") from error
     if not os.access(home, os.W_OK):
@@ -113,6 +113,18 @@ def open_database(home: Path) -> Database:
         if _version(engine) != schema.HEAD:
             _bring_up(engine, path)
     return database
+
+
+def _make(home: Path) -> None:
+    """Make the folder where it is missing, and flush the name of each that was: with it a journal would be lost."""
+    missing = [folder for folder in (home, *home.parents) if not folder.exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        opened = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def read_database(home: Path) -> Database | None:

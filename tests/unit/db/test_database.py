@@ -47,6 +47,24 @@ def migrated(tmp_path):
     return path
 
 
+def test_the_name_of_each_folder_that_was_made_for_it_is_flushed(tmp_path, monkeypatch):
+    flushed, plain = [], os.fsync
+
+    def fsync(descriptor):
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    home = tmp_path / "new/deep/home"
+    open_database(home).close()
+    assert {str(home.parent), str(home.parent.parent), str(tmp_path)} <= set(flushed)
+    assert str(tmp_path.parent) not in flushed
+
+    flushed.clear()
+    open_database(home).close()
+    assert not flushed
+
+
 # The schema
 
 

@@ -244,7 +244,8 @@ class Run:
     def _judge(self, ended: Any) -> int:
         """What was acknowledged, against what the disks hold."""
         if ended.code == 0:
-            return self._whole()
+            # A folder of its own that could not be cleared stays, with a warning.
+            return self._check(complete=True, abandoned="staging was not cleared" in json.dumps(ended.document))
         # The journal's shared memory is a mapped file: a disk that takes it away ends the process, as the kernel has it.
         killed = self.site.role == "journal" and ended.code == -signal.SIGBUS
         if not said(ended) and not killed:

@@ -78,7 +78,8 @@ class BlockLookup:
         yield from [path for path, prefixes in self._known.items() if _has(prefixes, wanted)]
         if self._unread is None:
             self._unread = list(_files(self._root))
-        own = b"%s/session=%s/" % (MANIFESTS, session.encode("ascii"))
+        # A row may call its session anything.
+        own = b"%s/session=%s/" % (MANIFESTS, session.encode("utf-8", "surrogatepass"))
         # Taken from the end.
         self._unread.sort(key=lambda path: (not path.startswith(own), path), reverse=True)
         while self._unread:

@@ -50,6 +50,14 @@ def test_blocks_are_found_by_content_whatever_the_session(kept):
     assert BlockLookup(archive.root).find(bytes(32), row.size) is None
 
 
+@pytest.mark.parametrize("session", ["\x1b[2J\u202e", "../../etc", "\ud800", ""])
+def test_a_row_may_call_its_session_anything(kept, session):
+    archive, row = kept
+    write_blocks(archive.root, SESSION, 1, [row])
+
+    assert BlockLookup(archive.root).find(row.blake3, row.size, session) == row.values
+
+
 def test_values_that_do_not_merge_into_the_digest_are_not_believed(kept):
     archive, row = kept
     lie = Blocks(1, row.size, row.blake3, bytes(len(row.values)))

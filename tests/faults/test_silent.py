@@ -168,7 +168,6 @@ class Run:
     site: Site
     make_bench: Any
     extra: tuple[tuple[str, str], ...] = ()
-    damaged: int = 0
 
     def __post_init__(self) -> None:
         disk, name = self.lane.disk, f"{next(self.lane.numbers)}"
@@ -264,14 +263,15 @@ class Run:
         if done.code == 0 and (session or "session" in done.document):
             return self._whole()
         again = self.bench.shell.run(*self.command(), home=self.home, seconds=WAIT)
-        if again.code != 0 and self.site.role == "journal" and "Move this file away" in str(again.document):
-            # What it advises: the archives know all that arrived.
-            self.damaged += 1
-            for file in self.kept.glob("ingest.sqlite3*"):
-                file.unlink()
-            again = self.bench.shell.run(*self.command(), home=self.home)
-            if again.code == 0:
-                return self._check(complete=True, abandoned=True)
+        if again.code != 0 and self.site.role == "journal" and "ingest catalog rebuild" in str(again.document):
+            # What it advises: the archives know all that arrived. Where there are none yet, there is nothing to know.
+            archives = [root for root, held in self.truth.items() if (held / ".ingest/root.json").exists()]
+            rebuilt = self.bench.shell.run("catalog", "rebuild", *archives, home=self.home)
+            if not archives and rebuilt.code == 2 and "move this file away" in str(rebuilt.document):
+                (self.kept / "ingest.sqlite3").unlink()
+            elif rebuilt.code != 0 or not rebuilt.document["set_aside"]:
+                raise SilentError(f"it cannot be rebuilt: {again} {rebuilt}")
+            again = self.bench.shell.run(*self.command(), home=self.home, seconds=WAIT)
         if again.code == 0:
             # What the first session left half-made is still its own, and waits for it.
             return self._check(complete=True, abandoned=True)

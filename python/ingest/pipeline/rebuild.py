@@ -115,11 +115,12 @@ def rebuild(home: Path, given: Sequence[bytes], progress: Callable[[int, int], N
     wrong = damage(home)
     told = salvage(home / NAME) if wrong is not None else Salvage()
     if not named and not told.roots and (wrong is not None or not (home / NAME).exists()):
-        raise UsageError(
-            "no archive is named, and the journal that there is can tell none" if wrong
-            else "no archive is named, and there is no journal yet that knows any",
-            operation="rebuild", advice="Name the folders of your archives: ingest catalog rebuild ARCHIVE",
-        )  # fmt: skip
+        name = "Name the folders of your archives: ingest catalog rebuild ARCHIVE"
+        if wrong is None:
+            raise UsageError("no archive is named, and there is no journal yet that knows any",
+                             operation="rebuild", advice=name)  # fmt: skip
+        raise UsageError("no archive is named, and the journal that there is can tell none", path=os.fsencode(home / NAME),
+                         operation="rebuild", advice=f"{name}. If there are none yet, move this file away")  # fmt: skip
     aside = set_aside(home) if wrong is not None else None
     with closing(open_database(home)) as database:
         with database.write() as connection:

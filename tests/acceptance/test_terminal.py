@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-SIZES = {"A.MOV": 150 << 20, "B.MOV": 150 << 20, "C.JPG": 20_000}
+SIZES = {"A.MOV": 500 << 20, "B.MOV": 500 << 20, "C.JPG": 20_000}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # As in: copying ━━━━━  37 % 1/3 files 512.0 MB/s 1 s left A.MOV
 FRAME = re.compile(
@@ -59,7 +59,8 @@ def card(tmp_path):
 
 
 def test_the_bar_moves_on_names_what_is_copied_and_gives_the_cursor_back(terminal, card, archive):
-    code, shown = terminal("copy", card, archive)
+    # So that it takes a second or two: twice in a second it is told anew.
+    code, shown = terminal("copy", card, archive, "--workers", "1", "--threads", "1")
 
     assert code == 0, shown
     frames = list(FRAME.finditer(ESCAPES.sub("", shown)))

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+import nursery
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -99,15 +101,7 @@ class Ingest:
 
     def run(self, *arguments: str | bytes | Path, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
         """Run to the end; the caller looks at the exit code."""
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            **options,
-        )
+        return nursery.run(self.command(*arguments), env=self.environment, text=True, timeout=timeout, **options)
 
     def start(self, *arguments: str | bytes | Path, **options) -> subprocess.Popen[str]:
         """Start and return at once; for tests that interrupt it."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import nursery
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -153,7 +155,7 @@ def backup(tmp_path: Path) -> Path:
 
 
 def told_by(command: list[str | bytes], environment: Mapping[str, str], **options: Any) -> Told:
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False, **options)
+    done = nursery.run(command, env=environment, timeout=120, **options)
     errors = done.stderr.decode("utf-8", "backslashreplace")
     assert "Traceback" not in errors, errors
     # `loads` refuses a second document behind the first, and bytes that are not UTF-8.
@@ -200,15 +202,7 @@ class Desk:
         return told_by([*self.command(*arguments), "--json"], self.environment, **self.options, **options)
 
     def run(self, *arguments: str | bytes | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **self.options,
-        )
+        return nursery.run(self.command(*arguments), env=self.environment, text=True, timeout=120, **self.options)
 
     def plant(self, name: str, tree: Mapping[str | bytes, bytes | None]) -> Path:
         planted = plant(self.folder / name, tree)

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import blake3
 import pytest
 
+import nursery
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
@@ -583,10 +585,7 @@ class Shell:
     def run(self, *arguments: str | Path, home: Path | None = None, seconds: float = 90) -> Ended:
         """Run to the end."""
         environment = {**self._ingest.environment, **({"INGEST_HOME": str(home)} if home else {})}
-        done = subprocess.run(
-            self._ingest.command(*arguments, "--json"), env=environment, capture_output=True, text=True, timeout=seconds,
-            check=False,
-        )  # fmt: skip
+        done = nursery.run(self._ingest.command(*arguments, "--json"), env=environment, text=True, timeout=seconds)
         assert "Traceback" not in done.stderr, done.stderr
         assert '"internal"' not in done.stdout, done.stdout
         found = json.loads(done.stdout or "{}")

@@ -17,7 +17,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,8 @@ from random import Random
 from typing import Any
 
 import pytest
+
+from nursery import Nursery
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = [
@@ -61,44 +62,27 @@ SPARED = {
 # Children
 
 
-class Nursery:
-    """A process that has everything loaded, and lets children run the command line one after the other."""
+def begin(
+    nursery: Nursery, home: Path, *arguments: Any, environment: dict[str, str] | None = None, **order: Any
+) -> int:
+    """Start a child with a journal of its own, as the leader of a process group; its process id."""
+    told = {**os.environ, "INGEST_HOME": str(home), **(environment or {})}
+    return nursery.begin([*map(str, arguments), "--json"], told, group=True, **order)
 
-    def __init__(self, folder: Path, modules: Path, environment: dict[str, str]) -> None:
-        self._folder, self._environment = folder, environment
-        script = Path(__file__).with_name("nursery.py")
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen([sys.executable, script, modules], stdin=pipe, stdout=pipe, text=True)
 
-    def begin(self, home: Path, *arguments: Any, **order: Any) -> int:
-        """Start a child; its process id."""
-        for name in ("out", "errors"):
-            (self._folder / name).unlink(missing_ok=True)
-            order[name] = str(self._folder / name)
-        environment = {**self._environment, "INGEST_HOME": str(home), **order.pop("environment", {})}
-        order |= {"arguments": [*map(str, arguments), "--json"], "environment": environment}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+def end(nursery: Nursery) -> Ended:
+    """Wait for the child that was started last."""
+    code, out, errors = (each.decode() if isinstance(each, bytes) else each for each in nursery.end())
+    try:
+        found = json.loads(out or "{}")
+    except ValueError:
+        found = {"cut": out}
+    return Ended(code, found if isinstance(found, dict) else {"reports": found}, out, errors)
 
-    def end(self) -> Ended:
-        """Wait for the child that was started last."""
-        code = json.loads(self._process.stdout.readline())
-        out, errors = ((self._folder / name).read_text() for name in ("out", "errors"))
-        try:
-            found = json.loads(out or "{}")
-        except ValueError:
-            found = {"cut": out}
-        return Ended(code, found if isinstance(found, dict) else {"reports": found}, out, errors)
 
-    def run(self, home: Path, *arguments: Any, **order: Any) -> Ended:
-        self.begin(home, *arguments, **order)
-        return self.end()
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+def run(nursery: Nursery, home: Path, *arguments: Any, **order: Any) -> Ended:
+    begin(nursery, home, *arguments, **order)
+    return end(nursery)
 
 
 @dataclass(frozen=True)
@@ -177,10 +161,10 @@ class Lane:
             "PYTHONPATH": str(Path(__file__).with_name("meddling")), "INGEST_HALT": str(place / "halted"), **extra
         }  # fmt: skip
         if role == "worker":
-            supervisor = self.nursery.begin(home, *command, environment=environment)
+            supervisor = begin(self.nursery, home, *command, environment=environment)
             (pid,) = self.until(lambda: [pid for pid in children(supervisor) if stopped(pid)], "a worker")
         else:
-            supervisor = pid = self.nursery.begin(home, *command, halt=True)
+            supervisor = pid = begin(self.nursery, home, *command, halt=True)
             self.until(lambda: stopped(pid), "the supervisor")
         strace = subprocess.Popen(["strace", "-f", "-b", "execve", "-qq", "-o", log, *tracing, "-p", str(pid)])
         self.until(lambda: traced(pid) or strace.poll() is not None, "the tracer")
@@ -188,7 +172,7 @@ class Lane:
         watch = threading.Timer(LONGEST, os.killpg, (supervisor, signal.SIGKILL))
         watch.start()
         try:
-            ended = self.nursery.end()
+            ended = end(self.nursery)
         finally:
             late = not watch.is_alive()
             watch.cancel()
@@ -229,11 +213,11 @@ class Run:
         checked = self.bench.check(self.card, *self.roots, complete=False)
         session = ended.document.get("session")
         for _ in range(TRIES):
-            again = self.nursery.run(self.home, "resume", *([session] if session else []))
+            again = run(self.nursery, self.home, "resume", *([session] if session else []))
             if again.code != 8:
                 break
         if again.code or "session" not in json.dumps(again.document):
-            again = self.nursery.run(self.home, *self.command)
+            again = run(self.nursery, self.home, *self.command)
         if again.code:
             raise SilentError(f"it cannot be completed: {again}, after {ended}")
         return checked + self.bench.check(self.card, *self.roots)
@@ -260,21 +244,18 @@ class Run:
 @pytest.fixture(scope="module")
 def lanes(tmp_path_factory, make_bench, until):
     folder = tmp_path_factory.mktemp("lanes")
-    modules = folder / "modules"
-    modules.write_text("ingest.cli.app")
     free: SimpleQueue[Lane] = SimpleQueue()
-    nurseries = [Nursery(folder, modules, {})]
+    nurseries = [Nursery(folder, ["ingest.cli.app"])]
     (folder / "CARD").mkdir()
     (folder / "CARD/A.MOV").write_bytes(bytes(1_200_000))
     (folder / "archive").mkdir()
-    learned = nurseries[0].run(
-        folder / "home", "copy", folder / "CARD", folder / "archive", learn=str(folder / "learned")
-    )
+    learned = run(nurseries[0], folder / "home", "copy", folder / "CARD", folder / "archive", learn=folder / "learned")
     assert learned.code == 0, learned
+    modules = (folder / "learned").read_text().split()
     for number in range(LANES):
         place = folder / f"lane-{number}"
         place.mkdir()
-        nurseries.append(Nursery(place, folder / "learned", {}))
+        nurseries.append(Nursery(place, modules))
         free.put(Lane(place, nurseries[-1], make_bench, until))
     yield free
     for nursery in nurseries:

@@ -152,7 +152,7 @@ pub(crate) fn lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Sets a file's modification time, and leaves its access time alone.
+/// Sets a file's modification time; its access time becomes now.
 pub(crate) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
     futimens(file.as_fd(), mtime_ns)
 }
@@ -169,7 +169,8 @@ pub(crate) fn close(file: File) -> io::Result<()> {
 
 fn futimens(fd: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT as _ },
+        // Drivers that are built on libfuse 2 (exFAT, NTFS) say yes to one time that comes alone, and drop it.
+        last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW as _ },
         last_modification: Timespec {
             tv_sec: mtime_ns.div_euclid(1_000_000_000) as _,
             tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _,

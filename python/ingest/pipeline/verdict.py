@@ -42,6 +42,7 @@ TRIES: Final = 2
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 # Names that this file system cannot hold: too long, not its characters.
 _NAMES: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+_NAMING: Final = frozenset({"rename", "link", "mkdir"})
 # A link or a mount inside the folder, where the way must not lead.
 _OUTSIDE: Final = frozenset({errno.ELOOP, errno.EXDEV})
 
@@ -101,6 +102,9 @@ def judge_root(fault: Failed, attempts: int) -> Judgement:
         return Judgement(Step.END, ItemState.FAILED, "folder_is_a_file")
     if fault.errno == errno.EEXIST:
         return Judgement(Step.END, ItemState.FAILED, "taken")
+    if fault.errno == errno.ENOENT and fault.operation in _NAMING and attempts >= TRIES:
+        # What was to get the name is there, and its folder: so says exFAT's FUSE driver of a name it cannot hold.
+        return Judgement(Step.END, ItemState.FAILED, "name")
     return _device(fault, attempts)
 
 

@@ -94,6 +94,15 @@ def test_a_fault_of_a_root(kind, number, judgements):
     assert [judge_root(fault(kind, number, "write"), attempts) for attempts in (1, 2, 3)] == judgements
 
 
+@pytest.mark.parametrize(
+    ("operation", "reason"), [("rename", "name"), ("mkdir", "name"), ("link", "name"), ("open", "io")]
+)
+def test_a_new_name_that_is_not_there_is_one_that_the_disk_cannot_hold(operation, reason):
+    judgements = [judge_root(fault("io", errno.ENOENT, operation), attempts) for attempts in (1, 2)]
+
+    assert judgements == [RETRY, end(reason)]
+
+
 @pytest.mark.parametrize("judge", [judge_source, judge_root])
 @pytest.mark.parametrize("kind", ["io", "changed", "unstable", "mismatch", "cancelled"])
 def test_no_fault_is_tried_for_ever(judge, kind):

@@ -154,6 +154,14 @@ def _mount(kind: str, image: Path, point: Path) -> None:
         with image.open("wb") as file:
             file.truncate(megabytes << 20)
         commands = [[*maker, image], ["mount", "-o", "loop", image, point]]
+        if (
+            kind == "exfat"
+            and "\texfat\n" not in Path("/proc/filesystems").read_text()
+            and shutil.which("mount.exfat-fuse")
+        ):
+            # As it was before the kernel knew it. The loop device goes with its last user.
+            mount = 'loop=$(losetup --find --show "$1") && mount.exfat-fuse "$loop" "$2" && losetup --detach "$loop"'
+            commands[1] = ["sh", "-c", mount, "sh", image, point]
     point.mkdir()
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -85,6 +85,8 @@ TOOLS = (
                                      [rclone, "check", "--download", card, disk / "CARD", "--quiet"]]),
     Tool("ocopy", "ocopy", lambda ocopy, card, disk: [[ocopy, card, disk]]),
     Tool("ingest copy", sys.executable, lambda python, card, disk: [[python, "-m", "ingest", "copy", card, disk, "-q"]]),
+    Tool("ingest copy --verify-source", sys.executable,
+         lambda python, card, disk: [[python, "-m", "ingest", "copy", card, disk, "-q", "--verify-source"]]),
     # FUSE allows no cold read, and one disk is one copy.
     Tool("ingest copy, then ingest check", sys.executable,
          lambda python, card, disk: [[python, "-m", "ingest", "copy", card, disk, "-q"],

@@ -45,3 +45,7 @@ def test_a_tool_that_compares_nothing_is_silent(outcome, fault):
 def test_this_one_is_not(outcome, tally, fault):
     assert outcome("ingest copy", fault) in ("correct", "detected")
     tally["faults met"] += 1
+
+
+def test_who_has_the_source_read_twice_is_told_of_a_reader_that_lies_once(outcome):
+    assert outcome("ingest copy --verify-source", "bit flip on source read") == "detected"

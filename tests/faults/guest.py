@@ -48,6 +48,9 @@ _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _NAMESPACES: Final = ("--mount", "--pid", "--net", "--ipc", "--mount-proc", "--fork", "--kill-child")
 
 
+_PRELOAD: Final = "GUEST_PRELOAD"
+
+
 class GuestError(Exception):
     """The guest itself did not do what it should: this says nothing about what is tested in it."""
 
@@ -58,6 +61,8 @@ def missing() -> str | None:
         return "needs Linux on x86-64"
     if os.geteuid() != 0:
         return "needs root: namespaces of its own"
+    if _is_wide() and shutil.which("cc") is None:
+        return "needs a C compiler: user-mode Linux does not know this processor's registers (registers.c)"
     if lacking := [name for name in (KERNEL, "unshare", "mkfs.ext4") if shutil.which(name, path=_PATH) is None]:
         return f"needs {', '.join(lacking)}"
     if not MODULES.is_dir():
@@ -138,6 +143,22 @@ class Job:
         self._news.put(news)
 
 
+def _is_wide() -> bool:
+    """Whether the processor has registers that the guest's kernel does not know."""
+    return " amx_tile" in Path("/proc/cpuinfo").read_text()
+
+
+def _wide(folder: Path) -> dict[str, str]:
+    """What the guest's kernel needs to run on such a processor, for the environment of `hold`; made where it is missing."""
+    if not _is_wide():
+        return {}
+    library = folder.resolve() / "registers.so"
+    if not library.exists():
+        source = Path(__file__).with_name("registers.c")
+        subprocess.run(["cc", "-Wall", "-Werror", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    return {_PRELOAD: str(library)}
+
+
 class Guest:
     """A guest that is up."""
 
@@ -172,7 +193,7 @@ class Guest:
                 # Its stdin is the leash: it ends when we do.
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(theirs_in, theirs_out), cwd="/",
-                    env={**os.environ, "PATH": _PATH, "TMPDIR": "/dev/shm"}, start_new_session=True,
+                    env={**os.environ, "PATH": _PATH, "TMPDIR": "/dev/shm", **_wide(folder)}, start_new_session=True,
                 )  # fmt: skip
         finally:
             os.close(theirs_in)
@@ -282,7 +303,8 @@ def hold(folder: str, megabytes: int, seconds: float, line: tuple[int, int], com
     room = f"size={megabytes + 16}m".encode()
     _checked(libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, room), "tmpfs")
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
-    guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=line)
+    own = {"LD_PRELOAD": os.environ[_PRELOAD]} if _PRELOAD in os.environ else {}
+    guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=line, env={**os.environ, **own})
     limit = time.monotonic() + seconds
     while guest.poll() is None and time.monotonic() < limit and not select.select([0], [], [], 0.2)[0]:
         pass

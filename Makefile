@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CARD ?=
 SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') Cargo.toml pyproject.toml
 
-.PHONY: install demo test test-below test-waiting test-above lint bench wheel clean
+.PHONY: install demo test test-above test-waiting test-below test-rust test-unit lint bench wheel clean
 
 WAITING := $(patsubst %,tests/faults/test_%.py,full identity kill leases network progress side_by_side stop watch workers)
 
@@ -27,19 +27,24 @@ demo: install
 	VENV=$(VENV) benches/demo.sh '$(CARD)'
 
 test: install
-	cargo test --quiet --workspace
-	cargo test --quiet --package ingest-core --features portable
-	+$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-below test-waiting test-above
+	+$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target test-above test-waiting test-below test-rust test-unit
 
-# Three parts that take about as long, side by side: much of one is waiting for disks and servers that do not answer.
-test-below:
-	$(BIN)/python -m pytest $(filter-out $(WAITING),$(wildcard tests/faults/test_*.py))
+# Parts that take about as long, side by side: much of one is waiting for disks and servers that do not answer.
+test-above:
+	$(BIN)/python -m pytest tests/acceptance tests/fuzz
 
 test-waiting:
 	$(BIN)/python -m pytest $(WAITING) tests/native
 
-test-above:
-	$(BIN)/python -m pytest tests/acceptance tests/fuzz tests/golden tests/integration tests/unit
+test-below:
+	$(BIN)/python -m pytest $(filter-out $(WAITING),$(wildcard tests/faults/test_*.py))
+
+test-rust:
+	cargo test --quiet --workspace
+	cargo test --quiet --package ingest-core --features portable
+
+test-unit:
+	$(BIN)/python -m pytest tests/golden tests/integration tests/unit
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

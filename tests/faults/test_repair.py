@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 CALLS = ["pwrite64", "write", "fsync", "renameat2", "linkat", "mkdirat", "unlinkat", "rmdir", "ioctl", "ftruncate"]
-MOST = None if FULL else 5  # points of one call
+MOST = None if FULL else 3  # points of one call
 AT_ONCE = os.cpu_count() or 1
 MIB = 1 << 20
 FILES = {"clip.mov": 2 * MIB + 77, "still.jpg": 90_000, "gone.jpg": 4_000, "right.jpg": 5_000}

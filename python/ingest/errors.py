@@ -146,6 +146,7 @@ _ADVICE: Final = {
     _errno.EIO: "The device reports an error: try another cable, reader or port, then copy again",
     _errno.ENAMETOOLONG: "The name is too long for this file system: shorten it, or use another disk",
     _errno.ELOOP: "A symbolic link stands in its place, and is not followed: put back what belongs there, then copy again",
+    _errno.ENOTDIR: "A link or a file stands in the place of a folder: put back what belongs there, then copy again",
     _errno.EISDIR: "A folder stands in its place: put back what belongs there, then copy again",
     _errno.EILSEQ: "This file system cannot hold the name: rename the file, or use another disk",
 }

@@ -184,7 +184,7 @@ def test_killed_at_any_call_of_a_resume_the_next_one_completes_it(rounds, tally)
     def one(point: tuple[str, int]) -> None:
         call, nth = point
         home, archive = killed_halfway()
-        tally["hits"] += 1
+        tally["kills half-way, before"] += 1
         inject = ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"]
         killed = rounds.shell.traced("resume", strace=inject, home=home).end_killed()
         before = rounds.left(home)
@@ -199,7 +199,7 @@ def test_killed_at_any_call_of_a_resume_the_next_one_completes_it(rounds, tally)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(one, points(calls, MOST_OF_RESUMES)))
 
-    assert tally["hits"] >= (200 if FULL else 10), tally
+    assert tally["hits"] >= (100 if FULL else 5), tally
 
 
 def test_an_engine_that_gives_names_before_the_bytes_is_caught(make_card, archive, check, ingest, shell, until):

@@ -31,6 +31,7 @@ import blake3
 import pytest
 
 import nursery
+from processes import children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -401,14 +402,6 @@ def check(ingest: Any, tally: Counter[str]) -> Checker:
 
 
 # Processes
-
-
-def children(pid: int) -> list[int]:
-    try:
-        tasks = os.listdir(f"/proc/{pid}/task")
-        return [int(c) for task in tasks for c in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def is_worker(pid: int) -> bool:

@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 
 from nursery import Nursery
+from processes import children, spread
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = [
@@ -105,13 +106,6 @@ def traced(pid: int) -> bool:
     return False
 
 
-def spread(number: int, most: int) -> list[int]:
-    """From the first call to the last, evenly."""
-    if number <= most:
-        return list(range(1, number + 1))
-    return sorted({1 + round(step * (number - 1) / (most - 1)) for step in range(most)})
-
-
 # Runs
 
 
@@ -182,14 +176,6 @@ class Lane:
             return judge(run, ended, log.read_text(errors="replace"), late)
         finally:
             shutil.rmtree(place)
-
-
-def children(pid: int) -> list[int]:
-    try:
-        tasks = os.listdir(f"/proc/{pid}/task")
-        return [int(c) for task in tasks for c in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 @dataclass(frozen=True)

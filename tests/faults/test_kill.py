@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from processes import spread
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -112,13 +114,6 @@ def rounds(make_card, shell, check, journal, tally, tmp_path):
     # Where it was made nothing stands any more: beside it, each copy of it would be a clone.
     kept = template.rename(tmp_path / "kept")
     return Rounds(card, kept, tmp_path, shell, check, type(journal), tally)
-
-
-def spread(number: int, most: int | None) -> list[int]:
-    """From the first call to the last, evenly."""
-    if most is None or number <= most:
-        return list(range(1, number + 1))
-    return sorted({1 + round(step * (number - 1) / (most - 1)) for step in range(most)})
 
 
 def counted(rounds: Rounds, *command: Any, home: Path) -> Counter:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from processes import spread
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -122,12 +124,6 @@ def rounds(make_card, shell, tally, tmp_path):
         if data is not None:
             (copies / name).write_bytes(data)
     return Rounds(template, tmp_path, shell, tally, right, damaged)
-
-
-def spread(number: int, most: int | None) -> list[int]:
-    if most is None or number <= most:
-        return list(range(1, number + 1))
-    return sorted({1 + round(step * (number - 1) / (most - 1)) for step in range(most)})
 
 
 def counted(rounds: Rounds, *inject: str) -> Counter:

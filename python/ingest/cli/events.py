@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from ingest.cli.documents import moment, session_document
 from ingest.cli.output import complain, path_fields, to_json
+from ingest.cli.stop import interrupted, interruption
 from ingest.errors import ExitCode, IngestError, from_os_error, shown
 from ingest.model.event import EventKind
 from ingest.monitor import Progress, Silent
@@ -198,9 +199,9 @@ def logged(target: str | None, command: str) -> Iterator[Log | None]:
         log = Log(stream, command) if stream is not None else None
         try:
             yield log
-        except IngestError as error:
-            if log is not None:
-                log.failed(error)
+        except BaseException as error:
+            if log is not None and (interrupted(error) or isinstance(error, IngestError)):
+                log.failed(error if isinstance(error, IngestError) and not interrupted(error) else interruption())
             raise
 
 

@@ -17,7 +17,7 @@ from ingest.db.engine import connect_to_read
 from ingest.model.states import SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -37,8 +37,15 @@ class Salvage:
     abandoned: tuple[Abandoned, ...] = ()
 
 
-def salvage(path: Path) -> Salvage:
-    """Read what can be read of a damaged journal."""
+def salvage(paths: Sequence[Path]) -> Salvage:
+    """Read what can be read of damaged journals, the oldest first: what a later one says of an archive counts."""
+    told = [_told(path) for path in paths]
+    roots = {root.uuid: root for each in told for root in each.roots}
+    abandoned = {session.session: session for each in told for session in each.abandoned}
+    return Salvage(tuple(roots.values()), tuple(abandoned.values()))
+
+
+def _told(path: Path) -> Salvage:
     try:
         with closing(connect_to_read(path)) as connection:
             connection.row_factory = sqlite3.Row

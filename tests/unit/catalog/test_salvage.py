@@ -44,7 +44,7 @@ def test_archives_and_sessions_that_waited_are_told_though_another_table_is_dama
     session.database.close()
     spoil(home, page_of("locations"))
 
-    told = salvage(home / NAME)
+    told = salvage([home / NAME])
 
     assert [(root.uuid, root.path) for root in told.roots] == [
         (session.facts.roots[0].uuid, session.facts.roots[0].path)
@@ -57,7 +57,7 @@ def test_a_root_comes_back_as_it_was_known(home):
     put_root(database, 1)
     database.close()
 
-    (root,) = salvage(home / NAME).roots
+    (root,) = salvage([home / NAME]).roots
 
     assert (root.uuid, root.path, root.fs_uuid, root.first_seen, root.last_seen, root.last_verified) == (
         UUID % 1, b"/mnt/1", "F", 1, 2, 3,
@@ -77,7 +77,7 @@ def test_a_row_that_was_never_written_so_or_was_forgotten_is_passed_over(home, c
     put_root(database, 2)
     database.close()
 
-    assert [root.uuid for root in salvage(home / NAME).roots] == [UUID % 2]
+    assert [root.uuid for root in salvage([home / NAME]).roots] == [UUID % 2]
 
 
 def test_an_older_journal_is_told_too(home):
@@ -88,7 +88,7 @@ def test_an_older_journal_is_told_too(home):
         connection.execute("ALTER TABLE roots DROP COLUMN forgotten")
         connection.commit()
 
-    assert [root.uuid for root in salvage(home / NAME).roots] == [UUID % 1]
+    assert [root.uuid for root in salvage([home / NAME]).roots] == [UUID % 1]
 
 
 @pytest.mark.parametrize("data", [b"", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -96,4 +96,4 @@ def test_what_is_no_database_tells_nothing(home, data):
     home.mkdir()
     (home / NAME).write_bytes(data)
 
-    assert salvage(home / NAME) == Salvage()
+    assert salvage([home / NAME]) == Salvage()

@@ -59,10 +59,9 @@ def rebuild(
     with counting("known", quiet=quiet) as progress:
         report = api.rebuild(config.home(), [raw(root) for root in roots or ()], progress=progress)
     code = ExitCode.OK if report.whole else ExitCode.WITH_ERRORS
-    if report.aside is not None:
-        complain(
-            f"ingest: {shown(report.journal)}: it was damaged ({report.damage}) and is kept as {shown(report.aside)}"
-        )
+    if report.damage is not None:
+        kept = "" if report.aside is None else f" and is kept as {shown(report.aside)}"
+        complain(f"ingest: {shown(report.journal)}: it was damaged ({report.damage}){kept}")
     if as_json:
         print_document(rebuild_document(report, int(code)))
     elif not quiet:
@@ -81,7 +80,7 @@ def _lines(report: Rebuilt) -> Iterator[str]:
         yield f"GIVEN UP  session {session.session[:8]} of {listed(session.sources) or 'an unknown source'}"
     if report.abandoned:
         yield "          Copy these sources again: what arrived is known. What was left half-made: ingest clear ARCHIVE"
-    if report.aside is not None:
+    if report.damage is not None:
         yield "Not in manifests, so not restored: sessions to be resumed, the list of old ones, when archives were verified."
 
 

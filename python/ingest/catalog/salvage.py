@@ -53,29 +53,29 @@ def _told(path: Path) -> Salvage:
             roots = [root for row in _rows(connection, "roots") if (root := _root(row)) is not None]
             sources: dict[object, list[bytes]] = {}
             for row in _rows(connection, "session_sources"):
-                if isinstance(row["path"], bytes):
-                    sources.setdefault(row["session"], []).append(row["path"])
+                if isinstance(source := row.get("path"), bytes):
+                    sources.setdefault(row.get("session"), []).append(source)
             return Salvage(
                 tuple({root.uuid: root for root in roots}.values()),
                 tuple(
-                    Abandoned(str(row["id"]), tuple(sources.get(row["key"], ())))
+                    Abandoned(row["id"], tuple(sources.get(row.get("key"), ())))
                     for row in _rows(connection, "sessions")
-                    if _waited(row["state"])
+                    if isinstance(row.get("id"), str) and _waited(row.get("state"))
                 ),
             )
     except sqlite3.Error:
         return Salvage()
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Any]:
-    """The rows of a table, up to the first that cannot be read."""
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table, up to the first that cannot be read; of damaged schemas a column may be missing."""
     with suppress(sqlite3.Error):
-        yield from connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a name of this program
+        # A name of this program.
+        yield from map(dict, connection.execute(f"SELECT * FROM {table}"))  # noqa: S608
 
 
-def _root(row: Any) -> KnownRoot | None:
+def _root(told: dict[str, Any]) -> KnownRoot | None:
     """A root, None if what the row holds was never written there, or was forgotten."""
-    told = dict(row)
     try:
         identity, path = str(uuid.UUID(told["uuid"])), told["path"]
         first, last, verified = told["first_seen"], told["last_seen"], told.get("last_verified")

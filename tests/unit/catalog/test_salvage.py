@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -89,6 +90,44 @@ def test_an_older_journal_is_told_too(home):
         connection.commit()
 
     assert [root.uuid for root in salvage([home / NAME]).roots] == [UUID % 1]
+
+
+@pytest.mark.parametrize("column", ["path", "session"])
+def test_sources_without_a_column_leave_sessions_that_are_told_without_them(home, session, column):
+    session.database.close()
+    rename(home, "session_sources", column)
+
+    told = salvage([home / NAME])
+
+    assert [root.uuid for root in told.roots] == [session.facts.roots[0].uuid]
+    assert told.abandoned == (Abandoned(session.facts.id, ()),)
+
+
+@pytest.mark.parametrize("table", ["roots", "sessions"])
+@pytest.mark.parametrize("column", ["uuid", "path", "first_seen", "id", "key", "state", "label"])
+def test_a_table_that_lacks_a_column_never_costs_more_than_its_own_rows(home, session, table, column):
+    session.database.close()
+    whole = salvage([home / NAME])
+    rename(home, table, column)
+
+    told = salvage([home / NAME])
+
+    assert told.roots in ((), whole.roots)
+    assert {one.session for one in told.abandoned} <= {one.session for one in whole.abandoned}
+    assert told.roots == whole.roots or table == "roots"
+    assert told.abandoned == whole.abandoned or table == "sessions"
+
+
+def rename(home, table: str, column: str) -> None:
+    """As a few changed bytes of the schema would have it, in the table and its indexes."""
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for name, sql in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL", (table,)
+        ).fetchall():
+            other = re.sub(rf"\b{column}\b", f"x{column[1:]}x", sql)
+            connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (other, name))
+        connection.commit()
 
 
 @pytest.mark.parametrize("data", [b"", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 4000])

@@ -10,20 +10,25 @@ import sqlite3
 import uuid
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest.catalog.holdings import KnownRoot
 from ingest.db.engine import connect_to_read
-from ingest.model.states import SessionState
+from ingest.model.states import CLOSED, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+# One that completed with errors is taken up when it is named: its failed files are tried again.
+_OPEN: Final = frozenset(str(state) for state in SessionState if state not in CLOSED) | {
+    str(SessionState.COMPLETED_WITH_ERRORS)
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """A session that waited to be resumed, and cannot be any more: its id, and the paths of its sources."""
+    """A session that could be taken up again, also by name alone, and cannot be any more: its id, its sources' paths."""
 
     session: str
     sources: tuple[bytes, ...]
@@ -60,7 +65,7 @@ def _told(path: Path) -> Salvage:
                 tuple(
                     Abandoned(row["id"], tuple(sources.get(row.get("key"), ())))
                     for row in _rows(connection, "sessions")
-                    if isinstance(row.get("id"), str) and _waited(row.get("state"))
+                    if isinstance(row.get("id"), str) and row.get("state") in _OPEN
                 ),
             )
     except sqlite3.Error:
@@ -89,10 +94,3 @@ def _root(told: dict[str, Any]) -> KnownRoot | None:
         0, identity, path, fs_uuid if isinstance(fs_uuid, str) else None, first, last,
         verified if isinstance(verified, int) else None,
     )  # fmt: skip
-
-
-def _waited(state: object) -> bool:
-    try:
-        return SessionState(str(state)).resumable
-    except ValueError:
-        return False

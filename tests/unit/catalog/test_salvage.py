@@ -12,6 +12,7 @@ from ingest.catalog.salvage import Abandoned, Salvage, salvage
 from ingest.db import schema
 from ingest.db.engine import open_database
 from ingest.db.faults import NAME
+from ingest.model.states import SessionState
 
 UUID = "00000000-0000-4000-8000-%012x"
 
@@ -51,6 +52,16 @@ def test_archives_and_sessions_that_waited_are_told_though_another_table_is_dama
         (session.facts.roots[0].uuid, session.facts.roots[0].path)
     ]
     assert told.abandoned == (Abandoned(session.facts.id, (session.sources[0].name,)),)
+
+
+@pytest.mark.parametrize("state", SessionState)
+def test_every_session_that_could_be_taken_up_again_is_told(home, session, state):
+    with session.database.write() as connection:
+        connection.execute(schema.sessions.update().values(state=str(state)))
+    session.database.close()
+
+    over = state in (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
+    assert [one.session for one in salvage([home / NAME]).abandoned] == ([] if over else [session.facts.id])
 
 
 def test_a_root_comes_back_as_it_was_known(home):

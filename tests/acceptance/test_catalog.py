@@ -149,6 +149,20 @@ def test_a_journal_whose_archives_can_still_be_read_need_not_be_told_them(copied
     assert {root["path"]: root["files"] for root in told.document["roots"]} == {str(archive): FILES, str(backup): FILES}
 
 
+def test_when_archives_were_verified_is_known_again_and_nothing_else_is_said(copied, tell, ingest, archive, journal):
+    assert tell("verify", archive).code == 0
+    verified = {root["path"]: root["last_verified"] for root in tell("storage", "list").document["storage"]}
+    assert verified[str(archive)]
+    with closing(sqlite3.connect(journal)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'locations'").fetchone()
+    overwrite(journal, (page - 1) * 4096, b"\xa5" * 4096)
+
+    said = ingest.run("catalog", "rebuild").stdout
+
+    assert "verified" not in said
+    assert {root["path"]: root["last_verified"] for root in tell("storage", "list").document["storage"]} == verified
+
+
 def test_an_archive_in_a_drawer_is_still_known_and_is_learned_when_it_is_mounted(
     copied, tell, archive, backup, journal, tmp_path
 ):

@@ -2,8 +2,9 @@
 
 A damaged journal is set aside first (:mod:`ingest.db.aside`); a sound one keeps what it knows, and learns what it does
 not. What comes back are archives and what was proven to be on them, so that a card that was brought home before is
-known again. What no manifest tells does not: sessions that waited to be resumed, the register of those that are over
-(its sum files, its other destinations and its times are not there), and when an archive was last verified.
+known again. What no manifest tells does not: sessions that waited to be resumed, and the register of those that are over
+(its sum files, its other destinations and its times are not there). Of an archive that the damaged journal can still tell
+comes back when it was last verified.
 
 Promises: nothing is changed before every archive that was named has been opened; a manifest that is damaged is named,
 and the others count. What a journal told that was set aside is told again, and restored, by the next rebuild if this one

@@ -43,8 +43,9 @@ def rebuild(
     One that is sound keeps what it knows, and learns what it does not. No footage is read, and nothing is written to
     the archives.
 
-    What manifests do not tell does not come back: sessions that waited to be resumed, the list of those that are over
-    (ask the archives: `ingest query "SELECT * FROM sessions"`), and when archives were last verified.
+    What manifests do not tell does not come back: sessions that waited to be resumed, and the list of those that are
+    over (ask the archives: `ingest query "SELECT * FROM sessions"`). When an archive was last verified is known again if
+    the damaged journal can still tell.
 
     Exit 7 if an archive cannot be reached, or a part of its manifests not be read.
 
@@ -81,7 +82,7 @@ def _lines(report: Rebuilt) -> Iterator[str]:
     if report.abandoned:
         yield "          Copy these sources again: what arrived is known. What was left half-made: ingest clear ARCHIVE"
     if report.damage is not None:
-        yield "Not in manifests, so not restored: sessions to be resumed, the list of old ones, when archives were verified."
+        yield "Not in manifests, so not restored: sessions to be resumed, and the list of old ones."
 
 
 def _root(root: RebuiltRoot) -> Iterator[str]:

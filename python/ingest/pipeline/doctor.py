@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.db.aside import unsettled
+from ingest.db.aside import look_into, unsettled
 from ingest.db.engine import read_database
 from ingest.db.faults import NAME, REBUILD
 from ingest.errors import IngestError, JournalError, shown
@@ -115,7 +115,7 @@ def _home(home: Path) -> Iterator[Health]:
 def _journal(database: Database) -> Iterator[Health]:
     connection = sqlite3.connect(f"{database.path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        verdict = look_into(connection)
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     finally:

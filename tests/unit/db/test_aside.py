@@ -83,6 +83,24 @@ def test_commits_in_the_log_are_no_damage(killed):
     assert known(killed) == 240
 
 
+def test_an_index_that_lost_its_entries_is_damage(home):
+    """A leaf without a cell is sound by itself; what the table holds is not in it."""
+    database = open_database(home)
+    with database.write() as connection:
+        connection.execute(schema.roots.insert().values(uuid="one", path=b"/one", first_seen=0, last_seen=0))
+    database.close()
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_roots_1'"
+        (page,) = connection.execute(query).fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (home / NAME).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes([10, 0, 0, 0, 0, 0x10, 0, 0]) + bytes(4088))
+
+    assert "index" in (damage(home) or "")
+    assert set_aside(home) is not None
+
+
 def test_a_lost_log_is_no_damage_and_leaves_an_older_state(killed):
     """Whoever reads it finds less than was written, and compares bytes where it knows nothing."""
     (killed / f"{NAME}-wal").unlink()

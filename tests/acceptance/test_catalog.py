@@ -455,3 +455,37 @@ def test_whoever_has_no_archive_yet_can_begin_anew(copied, tell, card, archive, 
     shutil.rmtree(ingest.home / "trails", ignore_errors=True)
 
     assert tell("copy", card, archive).code == 0
+
+
+# What stands where a file of our own should
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/hostname", path)], ids=["pipe", "folder", "link"]
+)
+def test_something_else_under_the_lock_files_name_is_said_and_not_waited_for(ingest, tell, card, archive, make):
+    lock = ingest.home / "schema.lock"
+    make(lock)
+
+    for command in (("copy", card, archive), ("catalog", "rebuild", archive)):
+        told = tell(*command)
+        assert told.code in (1, 4), command
+        if command[0] == "copy":
+            assert told.error["path"] == str(lock)
+            assert "Move away" in told.error["advice"]
+    assert list(archive.iterdir()) == []
+
+
+def test_a_pipe_under_the_name_of_a_sessions_lock_or_of_the_configuration_is_not_waited_for(
+    copied, ingest, tell, card, archive
+):
+    lock = ingest.home / "sessions" / f"{copied}.lock"
+    lock.unlink()
+    os.mkfifo(lock)
+    assert tell("sessions").code == 0
+    assert tell("doctor").code == 0
+
+    os.mkfifo(ingest.home / "config.toml")
+    told = tell("copy", card, archive)
+    assert (told.code, told.error["path"]) == (2, str(ingest.home / "config.toml"))
+    assert tell("doctor").code == 1

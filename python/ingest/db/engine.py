@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -211,10 +212,24 @@ def alone(home: Path) -> Iterator[None]:
 
     For making and migrating, and even for turning a new file to the write-ahead log: SQLite does not wait for
     another process that is about to do the same.
+
+    Raises:
+        JournalError: something else has the lock file's name. IngestError: it cannot be made.
     """
-    with open(home / "schema.lock", "w", encoding="ascii") as lock:
+    path = home / "schema.lock"
+    try:
+        # Whatever else stands there must not be waited for (a pipe), nor followed.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise from_os_error(error, "open", os.fsencode(path), "Move away what stands there") from error
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise JournalError("it is no file", path=os.fsencode(path), operation="open",
+                               advice="Move away what stands there")  # fmt: skip
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _bring_up(engine: Engine, path: Path) -> None:

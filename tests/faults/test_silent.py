@@ -95,8 +95,6 @@ NAMES = [
     fault("EIO on statfs", "statfs", err="EIO"),
 ]  # fmt: skip
 EVERYTHING = [*WRITES, *READS, *NAMES]
-# Nobody could know of it, and need not: the bytes are where they belong.
-HARMLESS = {"lost flush of a folder", "short write", "short read", "EIO on fsync, after it was done"}
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def stoppable() -> Iterator[Callable[[], bool]]:
             raise CancelledError("stopped at once", operation="signal", advice="To go on: ingest resume")
         complain("Stopping: what is being copied is given up, what is proven gets its name. Once more to stop at once.")
 
-    before = {number: signal.signal(number, heard) for number in _SIGNALS}
+    # Who started it with nohup means it to go on when the terminal closes.
+    heeded = [number for number in _SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, heard) for number in heeded}
     try:
         yield lambda: asked > 0
     finally:

@@ -67,6 +67,8 @@ def lost(path: Path) -> str | None:
         return None
     if not any(any(path.parent.glob(pattern)) for pattern in _LEFT):
         return None
+    if facts is None and path.exists():
+        return None  # a first session has begun meanwhile
     return f"it is {'gone' if facts is None else 'empty'}, though there was one: what belongs to it is still here"
 
 

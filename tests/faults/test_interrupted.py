@@ -18,7 +18,10 @@ from ingest.errors import ExitCode
 # So much takes a while to read, and no room: files with a hole.
 HUGE = 40 << 30
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-FOREVER = "SELECT * FROM copies, range(100_000_000_000) WHERE random() < 0"
+FOREVER = [
+    "SELECT * FROM copies, range(100_000_000_000) WHERE random() < 0",
+    "SELECT count(*) FROM range(100_000_000_000) n WHERE range * range % 7 = 3",
+]
 
 
 @pytest.fixture
@@ -107,13 +110,14 @@ def test_a_rebuild_says_so(begin, make_card, archive, shell, ingest):
         interrupted(begin("catalog", "rebuild", at=has_open(lock)))
 
 
-def test_a_question_says_so_whatever_duckdb_calls_it(begin, make_card, archive, shell, tmp_path, monkeypatch):
+@pytest.mark.parametrize("question", FOREVER)
+def test_a_question_says_so_whatever_duckdb_calls_it(begin, make_card, archive, shell, tmp_path, monkeypatch, question):
     assert shell.run("copy", make_card({"A.JPG": 100}).folder, archive).code == 0
     spills = tmp_path / "spills"
     spills.mkdir()
     monkeypatch.setenv("TMPDIR", str(spills))
 
-    running = begin("query", FOREVER, "--root", archive, at=lambda _: any(spills.iterdir()))
+    running = begin("query", question, "--root", archive, at=lambda _: any(spills.iterdir()))
     time.sleep(1)  # it has begun to compute
 
     interrupted(running)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -48,6 +49,8 @@ def storage_rules(home: Path) -> tuple[Rule, ...]:
     """
     file = home / NAME
     try:
+        if stat.S_ISFIFO(file.stat().st_mode):
+            raise UsageError("it is a pipe", path=os.fsencode(file), operation="read", advice="Put a file in its place")
         data = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return ()

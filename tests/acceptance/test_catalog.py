@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -148,6 +149,20 @@ def test_a_journal_whose_archives_can_still_be_read_need_not_be_told_them(copied
     assert {root["path"]: root["files"] for root in told.document["roots"]} == {str(archive): FILES, str(backup): FILES}
 
 
+def test_when_archives_were_verified_is_known_again_and_nothing_else_is_said(copied, tell, ingest, archive, journal):
+    assert tell("verify", archive).code == 0
+    verified = {root["path"]: root["last_verified"] for root in tell("storage", "list").document["storage"]}
+    assert verified[str(archive)]
+    with closing(sqlite3.connect(journal)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'locations'").fetchone()
+    overwrite(journal, (page - 1) * 4096, b"\xa5" * 4096)
+
+    said = ingest.run("catalog", "rebuild").stdout
+
+    assert "verified" not in said
+    assert {root["path"]: root["last_verified"] for root in tell("storage", "list").document["storage"]} == verified
+
+
 def test_an_archive_in_a_drawer_is_still_known_and_is_learned_when_it_is_mounted(
     copied, tell, archive, backup, journal, tmp_path
 ):
@@ -240,12 +255,13 @@ def test_a_file_that_was_changed_since_is_compared_byte_by_byte_and_not_believed
 def test_a_damaged_part_is_named_and_what_only_it_tells_is_compared_when_it_is_copied_again(
     damaged, tell, plant, card, archive, backup, tmp_path
 ):
-    shutil.move(tmp_path / "home/ingest.sqlite3", tmp_path / "aside")
+    shutil.move(tmp_path / "home", tmp_path / "aside")
     other = plant(tmp_path / "OTHER", {"B.MOV": b"other" * 1000})
     assert tell("copy", other, archive).code == 0
     parts = sorted(archive.glob(".ingest/manifests/*/items-*.parquet"), key=lambda part: part.stat().st_mtime_ns)
     overwrite(parts[0], 200, b"\xa5\xa5")
-    os.replace(tmp_path / "aside", tmp_path / "home/ingest.sqlite3")
+    shutil.rmtree(tmp_path / "home")
+    shutil.move(tmp_path / "aside", tmp_path / "home")
 
     told = tell("catalog", "rebuild", archive)
     again = tell("copy", card, archive)
@@ -351,3 +367,125 @@ def test_a_clone_of_an_archive_is_not_learned_for_it(damaged, tell, archive, tmp
 
     assert told.code == 2
     assert "clone" in told.error["cause"]
+
+
+# A rebuild that does not come to its end, and a journal that is gone
+
+
+# Runs `ingest catalog rebuild`, and kills it before one call of a function.
+KILLED = """
+import os, signal, sys
+from importlib import import_module
+place, name = sys.argv.pop(1).split(":")
+module = import_module(place)
+def die(*_arguments, **_named):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(module, name, die)
+from ingest.cli.app import main
+main()
+"""
+STEPS = [
+    "ingest.db.aside:_nobody_else", "ingest.db.aside:_renamed", "ingest.pipeline.rebuild:open_database",
+    "ingest.db.engine:_bring_up", "ingest.pipeline.rebuild:restore_root", "ingest.pipeline.rebuild:_mounted",
+    "ingest.pipeline.rebuild:_learn_one", "ingest.pipeline.rebuild:settle",
+]  # fmt: skip
+
+
+@pytest.fixture
+def waiting(copied, journal, card):
+    """A damaged journal of which archives and a session that waited can still be told."""
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("UPDATE sessions SET state = 'paused(user)'")
+        connection.commit()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'locations'").fetchone()
+    overwrite(journal, (page - 1) * 4096, b"\xa5" * 4096)
+    return [{"session": copied, "sources": [str(card)]}]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_rebuild_that_is_killed_loses_nothing_of_what_it_was_told(waiting, ingest, tell, archive, backup, step):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, step, "catalog", "rebuild"], env=ingest.environment, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert tell("doctor").code == 1
+
+    told = tell("catalog", "rebuild")
+
+    assert told.code == 0, told.errors
+    assert told.document["damage"]
+    assert told.document["set_aside"] in [str(ingest.home / name) for name in kept(ingest.home)]
+    assert {root["path"]: root["files"] for root in told.document["roots"]} == {str(archive): FILES, str(backup): FILES}
+    assert told.document["given_up"] == waiting
+    again = tell("catalog", "rebuild")
+    assert (again.code, again.document["damage"], again.document["given_up"]) == (0, None, []), "it is told once"
+    assert tell("doctor").code == 0
+
+
+def test_a_journal_that_is_gone_is_not_taken_for_one_that_never_was(copied, tell, card, archive, backup, journal):
+    journal.unlink()
+
+    for command in (("resume",), ("sessions",), ("copy", card, archive), ("storage", "list"), ("show", "abc")):
+        told = tell(*command)
+        assert told.code == 1, command
+        assert told.error["path"] == str(journal)
+        assert "gone" in told.error["cause"]
+        assert "ingest catalog rebuild" in told.error["advice"]
+    doctor = tell("doctor")
+    assert doctor.code == 1
+    assert "gone" in next(one["detail"] for one in doctor.document["findings"] if one["status"] == "wrong")
+    assert not journal.exists()
+
+    unnamed = tell("catalog", "rebuild")
+    assert unnamed.code == 2
+    assert "sessions" in unnamed.error["advice"]
+    told = tell("catalog", "rebuild", archive, backup)
+    assert (told.code, told.document["set_aside"]) == (0, None), told.errors
+    assert "gone" in told.document["damage"]
+    assert tell("copy", card, archive).document["items"]["duplicate"] == FILES
+
+
+def test_whoever_has_no_archive_yet_can_begin_anew(copied, tell, card, archive, ingest, journal, tmp_path):
+    shutil.rmtree(archive / ".ingest")
+    journal.unlink()
+    told = tell("catalog", "rebuild")
+    assert (told.code, "move away what is left of it" in told.error["advice"]) == (2, True)
+
+    shutil.move(ingest.home / "sessions", tmp_path / "sessions")
+    shutil.rmtree(ingest.home / "trails", ignore_errors=True)
+
+    assert tell("copy", card, archive).code == 0
+
+
+# What stands where a file of our own should
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/hostname", path)], ids=["pipe", "folder", "link"]
+)
+def test_something_else_under_the_lock_files_name_is_said_and_not_waited_for(ingest, tell, card, archive, make):
+    lock = ingest.home / "schema.lock"
+    make(lock)
+
+    for command in (("copy", card, archive), ("catalog", "rebuild", archive)):
+        told = tell(*command)
+        assert told.code in (1, 4), command
+        if command[0] == "copy":
+            assert told.error["path"] == str(lock)
+            assert "Move away" in told.error["advice"]
+    assert list(archive.iterdir()) == []
+
+
+def test_a_pipe_under_the_name_of_a_sessions_lock_or_of_the_configuration_is_not_waited_for(
+    copied, ingest, tell, card, archive
+):
+    lock = ingest.home / "sessions" / f"{copied}.lock"
+    lock.unlink()
+    os.mkfifo(lock)
+    assert tell("sessions").code == 0
+    assert tell("doctor").code == 0
+
+    os.mkfifo(ingest.home / "config.toml")
+    told = tell("copy", card, archive)
+    assert (told.code, told.error["path"]) == (2, str(ingest.home / "config.toml"))
+    assert tell("doctor").code == 1

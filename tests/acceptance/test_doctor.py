@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 
 def statuses(told):
     return {finding["check"]: finding["status"] for finding in told.document["findings"]}
@@ -67,6 +70,24 @@ def test_a_damaged_journal_is_wrong_and_says_what_to_do(ingest, tell, card, arch
     assert copied.code == 1
     assert copied.error["path"] == str(journal)
     assert copied.error["operation"] != "internal"
+
+
+def test_an_index_that_lost_its_entries_is_found_and_a_rebuild_mends_it(ingest, tell, card, archive):
+    """Its pages are sound by themselves; the next copy would not find the archive, and know it twice."""
+    assert tell("copy", card, archive).code == 0
+    journal = ingest.home / "ingest.sqlite3"
+    with closing(sqlite3.connect(journal)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_roots_1'"
+        (page,) = connection.execute(query).fetchone()
+    with journal.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes([10, 0, 0, 0, 0, 0x10, 0, 0]) + bytes(4088))
+
+    assert statuses(tell("doctor"))["journal"] == "wrong"
+
+    rebuilt = tell("catalog", "rebuild")
+    assert (rebuilt.code, [root["path"] for root in rebuilt.document["roots"]]) == (0, [str(archive)])
+    assert tell("doctor").code == 0
 
 
 def test_damage_inside_the_journal_is_found(ingest, tell, card, archive):

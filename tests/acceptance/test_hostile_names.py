@@ -18,7 +18,6 @@ DECEIVING = [
     "gpj.\u202eexe", "zero\u200bwidth.jpg", "\u2066isolated\u2069.jpg", "\x9b2Jc1.jpg", "del\x7f.jpg", "line\u2028separator.jpg",
     "\ufefffirst.jpg", "tag\U000e0041.jpg", "back\bspace.jpg",
 ]  # fmt: skip
-OBEYED = {c for name in DECEIVING for c in name if not c.isprintable()}
 
 
 @pytest.fixture

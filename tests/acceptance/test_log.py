@@ -88,6 +88,98 @@ def test_a_log_that_cannot_be_opened_stops_before_anything_is_done(tell, card, a
     assert list(archive.iterdir()) == []
 
 
+NEVER = ["card", "below the card", "copy", "marker", "new in the archive", "link to the card", "backup"]
+
+
+@pytest.mark.parametrize("where", NEVER)
+@pytest.mark.parametrize("option", ["--log-file", "--events"])
+def test_no_line_is_ever_written_to_footage_or_into_an_archive(
+    tell, card, archive, backup, tmp_path, snapshot, option, where
+):
+    clip = card / "DCIM/100EOSR5/MVI_0002.MP4"
+    assert tell("copy", card, archive, "--also", backup).code == 0
+    (tmp_path / "link").symlink_to(clip)
+    target = {
+        "card": clip, "below the card": card / "new.log", "copy": archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4",
+        "marker": archive / ".ingest/root.json", "new in the archive": archive / "logs.jsonl",
+        "link to the card": tmp_path / "link", "backup": backup / "x",
+    }[where]  # fmt: skip
+    before = [snapshot(place) for place in (card, archive, backup)]
+
+    told = tell("copy", card, archive, option, target)
+
+    assert (told.code, told.error["operation"]) == (2, option)
+    assert told.error["path"] == str(target.resolve())
+    assert [snapshot(place) for place in (card, archive, backup)] == before
+
+
+@pytest.mark.parametrize(
+    "command", [("verify", "archive"), ("repair", "archive", "--from", "EOS_DIGITAL"), ("check", "EOS_DIGITAL"), ("resume",)], ids=" ".join
+)  # fmt: skip
+def test_whatever_the_command_its_log_is_not_written_to_what_it_works_on(
+    tell, card, archive, ingest, snapshot, tmp_path, command
+):
+    session = tell("copy", card, archive).document["session"]
+    words = [tmp_path / word if (tmp_path / word).is_dir() else word for word in command]
+    if command == ("resume",):
+        words.append(session[:13])
+    before = snapshot(card), snapshot(archive)
+
+    for target in (card / "x.log", archive / "x.log"):
+        if command[0] == "verify" and target.parent == card:
+            continue
+        assert tell(*words, "--log-file", target).code == 2, target
+
+    assert (snapshot(card), snapshot(archive)) == before
+
+
+@pytest.mark.parametrize("text", ["a clip of somebody's", "[1]", "{", '{\n  "of": "another program"}\n'])
+def test_a_file_that_holds_no_such_lines_is_not_appended_to(tell, card, archive, tmp_path, text):
+    (tmp_path / "file").write_text(text)
+
+    told = tell("copy", card, archive, "--log-file", tmp_path / "file")
+
+    assert told.code == 2
+    assert "something else" in told.error["cause"]
+    assert (tmp_path / "file").read_text() == text
+
+
+def test_a_log_may_be_empty_or_reached_by_a_link(tell, card, archive, tmp_path):
+    (tmp_path / "log").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+
+    assert tell("copy", card, archive, "--log-file", tmp_path / "link").code == 0
+    assert tell("copy", card, archive, "--log-file", tmp_path / "dangling").code == 0
+
+    assert log_of(tmp_path / "log")[-1]["event"] == log_of(tmp_path / "new")[-1]["event"] == "finished"
+
+
+@pytest.mark.parametrize("option", ["--log-file", "--events"])
+def test_a_pipe_that_nobody_reads_is_refused_and_one_that_somebody_reads_is_not(tell, card, archive, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+
+    told = tell("copy", card, archive, option, tmp_path / "pipe")
+
+    assert told.code == 1
+    assert told.error["operation"] == option
+    assert list(archive.iterdir()) == []
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert tell("copy", card, archive, option, tmp_path / "pipe").code == 0
+        assert b'"finished"' in os.read(reader, 1 << 16)
+    finally:
+        os.close(reader)
+
+
+def test_standard_error_and_nothing_at_all_are_places_for_a_log(tell, card, archive):
+    told = tell("copy", card, archive, "--log-file", "/dev/stderr")
+
+    assert told.code == 0
+    assert '"event": "finished"' in told.errors
+    assert tell("copy", card, archive, "--log-file", os.devnull).code == 0
+
+
 def test_a_log_whose_disk_is_full_is_given_up_with_one_warning(tell, card, archive, media):
     told = tell("copy", card, archive, "--log-file", "/dev/full")
 

@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -94,8 +95,6 @@ NAMES = [
     fault("EIO on statfs", "statfs", err="EIO"),
 ]  # fmt: skip
 EVERYTHING = [*WRITES, *READS, *NAMES]
-# Nobody could know of it, and need not: the bytes are where they belong.
-HARMLESS = {"lost flush of a folder", "short write", "short read", "EIO on fsync, after it was done"}
 
 
 @dataclass(frozen=True)
@@ -267,8 +266,9 @@ class Run:
             # What it advises: the archives know all that arrived. Where there are none yet, there is nothing to know.
             archives = [root for root, held in self.truth.items() if (held / ".ingest/root.json").exists()]
             rebuilt = self.bench.shell.run("catalog", "rebuild", *archives, home=self.home)
-            if not archives and rebuilt.code == 2 and "move this file away" in str(rebuilt.document):
-                (self.kept / "ingest.sqlite3").unlink()
+            if not archives and rebuilt.code == 2 and "move away what is left of it" in str(rebuilt.document):
+                for left in ("ingest.sqlite3", "sessions", "trails"):
+                    subprocess.run(["rm", "-rf", self.kept / left], check=True)
             elif rebuilt.code != 0 or not rebuilt.document["set_aside"]:
                 raise SilentError(f"it cannot be rebuilt: {again} {rebuilt}")
             again = self.bench.shell.run(*self.command(), home=self.home, seconds=WAIT)

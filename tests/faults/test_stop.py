@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -70,6 +71,20 @@ def test_asked_twice_it_stops_at_once_even_if_its_workers_hang(make_card, archiv
     running.end()
     resumed = shell.run("resume")
     assert (resumed.code, resumed.document["state"]) == (0, "completed")
+    check(card, archive)
+
+
+def test_started_with_nohup_it_goes_on_when_the_terminal_closes(make_card, archive, check, ingest, until):
+    card = make_card(BIG)
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *ingest.command("copy", card.folder, archive, "--json")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ingest.environment, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        until(lambda: any(archive.glob(".ingest/staging/*/*")), "a copy under way")
+        os.killpg(process.pid, signal.SIGHUP)
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert b"Stopping" not in errors
     check(card, archive)
 
 

@@ -45,6 +45,7 @@ OPTIONS = {
     "--new-root": None, "--wait": None, "--verify-source": None, "--differing": None, "--dry-run": None, "--version": None,
     "--": None, "-q": None, "-h": None,
     "--also": PLACES, "--to": PLACES, "--root": PLACES, "--from": PLACES, "--events": st.sampled_from(["-", "events", ""]),
+    "--log-file": PLACES, "--copies": NUMBERS, "--fast": None, "--same-volume": None, "--accept-reread": None,
     "--files-from": PLACES, "--label": WORD, "--exclude": WORD, "--only": WORD, "--profile": st.sampled_from(["mirror", "x"]),
     "--session": st.sampled_from(["0", "", "zz"]), "--items": st.sampled_from(["failed", "finalized", "no state"]),
     "--hash": st.sampled_from(["md5", "MD5", "c4", "crc", "blake3"]), "--workers": NUMBERS, "--threads": NUMBERS,
@@ -58,7 +59,7 @@ SQL = st.sampled_from(
      "SELECT * FROM read_csv('/etc/passwd')", "SELECT 1; SELECT 2", "PRAGMA version", "COPY copies TO 'x'", "ATTACH 'x'"]
 )  # fmt: skip
 COMMANDS = [
-    ["copy"], ["resume"], ["sessions"], ["show"], ["verify"], ["repair"], ["query"], ["scan"], ["doctor"], ["clear"],
+    ["copy"], ["resume"], ["sessions"], ["show"], ["verify"], ["check"], ["repair"], ["query"], ["scan"], ["doctor"], ["clear"],
     ["storage"], ["storage", "list"], ["storage", "status"], ["storage", "forget"], ["storage", "relocate"],
     ["catalog"], ["catalog", "rebuild"], [], ["nonsense"],
 ]  # fmt: skip

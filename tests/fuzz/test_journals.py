@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from ingest.db.faults import NAME
 
 FUZZ = settings.get_profile("fuzz")
+WORDS = re.compile(rb"\b(uuid|path|session|state|key|id|first_seen|last_seen|forgotten|number|root|version_num)\b")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def harmed(draw: st.DrawFn, whole: bytes) -> bytes:
         # The header, the first bytes of a page, and anywhere: what SQLite reads most decides most.
         at = draw(st.one_of(st.integers(0, 107), st.integers(0, len(data) // 4096 - 1).map(lambda page: page * 4096),
                             st.integers(0, len(data) - 1)))  # fmt: skip
-        match draw(st.sampled_from(["flip", "set", "page", "run"])):
+        match draw(st.sampled_from(["flip", "set", "page", "run", "word"])):
             case "flip":
                 data[at] ^= 1 << draw(st.integers(0, 7))
             case "set":
@@ -34,6 +37,12 @@ def harmed(draw: st.DrawFn, whole: bytes) -> bytes:
             case "run":
                 piece = draw(st.binary(max_size=40))
                 data[at : at + len(piece)] = piece[: len(data) - at]
+            case "word":
+                # A column of the schema, by another name or none.
+                found = [each.start() for each in WORDS.finditer(data)]
+                if found:
+                    at = draw(st.sampled_from(found))
+                    data[at] = draw(st.sampled_from(b"x_ ,"))
     if draw(st.integers(0, 7)) == 0:
         del data[draw(st.integers(0, len(data))) :]
     return bytes(data)

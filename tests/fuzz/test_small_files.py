@@ -151,9 +151,6 @@ def test_fuzz_a_repairs_note_speaks_of_its_own_files_or_is_refused(root, data):
     assert b".." not in intent.path.split(b"/")
 
 
-TRAIL_OF = b"a trail begins with words of its own"
-
-
 @pytest.mark.fuzz
 @FUZZ
 @given(st.binary(max_size=4096))

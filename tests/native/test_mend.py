@@ -9,7 +9,6 @@ import pytest
 from ingest import _native
 
 MIB = 1 << 20
-BLOCK = MIB
 RIGHT = b"".join(number.to_bytes(8, "big") + bytes(range(256)) * 4096 for number in range(3))[: 3 * MIB]
 
 

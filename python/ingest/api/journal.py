@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from ingest.db.engine import open_database, read_database
+from ingest.db.engine import open_database, read_database, refuse_unfit
 from ingest.db.faults import NAME
 from ingest.errors import MissingError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def open_journal(home: Path, session: str | None = None, *, write: bool = False) -> Iterator[Database | None]:
     """The journal if there is one; None if nothing was ever written down and no session is asked for by name."""
+    refuse_unfit(home / NAME)
     exists = (home / NAME).exists()
     database = None if not exists else open_database(home) if write else read_database(home)
     if database is None:

@@ -10,20 +10,25 @@ import sqlite3
 import uuid
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest.catalog.holdings import KnownRoot
 from ingest.db.engine import connect_to_read
-from ingest.model.states import SessionState
+from ingest.model.states import CLOSED, SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+# One that completed with errors is taken up when it is named: its failed files are tried again.
+_OPEN: Final = frozenset(str(state) for state in SessionState if state not in CLOSED) | {
+    str(SessionState.COMPLETED_WITH_ERRORS)
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """A session that waited to be resumed, and cannot be any more: its id, and the paths of its sources."""
+    """A session that could be taken up again, also by name alone, and cannot be any more: its id, its sources' paths."""
 
     session: str
     sources: tuple[bytes, ...]
@@ -37,8 +42,15 @@ class Salvage:
     abandoned: tuple[Abandoned, ...] = ()
 
 
-def salvage(path: Path) -> Salvage:
-    """Read what can be read of a damaged journal."""
+def salvage(paths: Sequence[Path]) -> Salvage:
+    """Read what can be read of damaged journals, the oldest first: what a later one says of an archive counts."""
+    told = [_told(path) for path in paths]
+    roots = {root.uuid: root for each in told for root in each.roots}
+    abandoned = {session.session: session for each in told for session in each.abandoned}
+    return Salvage(tuple(roots.values()), tuple(abandoned.values()))
+
+
+def _told(path: Path) -> Salvage:
     try:
         with closing(connect_to_read(path)) as connection:
             connection.row_factory = sqlite3.Row
@@ -46,29 +58,29 @@ def salvage(path: Path) -> Salvage:
             roots = [root for row in _rows(connection, "roots") if (root := _root(row)) is not None]
             sources: dict[object, list[bytes]] = {}
             for row in _rows(connection, "session_sources"):
-                if isinstance(row["path"], bytes):
-                    sources.setdefault(row["session"], []).append(row["path"])
+                if isinstance(source := row.get("path"), bytes):
+                    sources.setdefault(row.get("session"), []).append(source)
             return Salvage(
                 tuple({root.uuid: root for root in roots}.values()),
                 tuple(
-                    Abandoned(str(row["id"]), tuple(sources.get(row["key"], ())))
+                    Abandoned(row["id"], tuple(sources.get(row.get("key"), ())))
                     for row in _rows(connection, "sessions")
-                    if _waited(row["state"])
+                    if isinstance(row.get("id"), str) and row.get("state") in _OPEN
                 ),
             )
     except sqlite3.Error:
         return Salvage()
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Any]:
-    """The rows of a table, up to the first that cannot be read."""
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table, up to the first that cannot be read; of damaged schemas a column may be missing."""
     with suppress(sqlite3.Error):
-        yield from connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a name of this program
+        # A name of this program.
+        yield from map(dict, connection.execute(f"SELECT * FROM {table}"))  # noqa: S608
 
 
-def _root(row: Any) -> KnownRoot | None:
+def _root(told: dict[str, Any]) -> KnownRoot | None:
     """A root, None if what the row holds was never written there, or was forgotten."""
-    told = dict(row)
     try:
         identity, path = str(uuid.UUID(told["uuid"])), told["path"]
         first, last, verified = told["first_seen"], told["last_seen"], told.get("last_verified")
@@ -82,10 +94,3 @@ def _root(row: Any) -> KnownRoot | None:
         0, identity, path, fs_uuid if isinstance(fs_uuid, str) else None, first, last,
         verified if isinstance(verified, int) else None,
     )  # fmt: skip
-
-
-def _waited(state: object) -> bool:
-    try:
-        return SessionState(str(state)).resumable
-    except ValueError:
-        return False

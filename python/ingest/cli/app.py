@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -33,7 +33,11 @@ from ingest.cli.commands import (
     verify,
 )
 from ingest.cli.output import prepare_streams, print_error
-from ingest.errors import ExitCode, IngestError, from_os_error
+from ingest.cli.stop import heed, heed_no_more, interrupted, interruption
+from ingest.errors import IngestError, UsageError, from_os_error
+
+# What Typer makes of a KeyboardInterrupt.
+_INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="ingest", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
@@ -75,6 +79,7 @@ def main() -> NoReturn:
     prepare_streams()
     if sys.platform == "linux":
         attend(sys.argv[1:])
+    heed()
     _leave(answer())
 
 
@@ -82,23 +87,32 @@ def answer() -> int:
     """Do what this process's command line asks for; the exit code, after whatever went wrong was said."""
     try:
         code = app(standalone_mode=False)
-    except IngestError as error:
-        print_error(error)
-        code = error.exit_code
-    except TyperException as error:
-        print_error(IngestError(error.format_message(), operation="usage", advice="See: ingest --help"), usage=True)
-        code = ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        code = ExitCode.CANCELLED
-    except OSError as error:
-        # Help is printed by a library: what failed there is standard output. What fails elsewhere is an IngestError.
-        print_error(from_os_error(error, "write"))
-        code = ExitCode.ERROR
+        code = _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last net: a message and an exit code, never a traceback
-        print_error(IngestError(f"{type(error).__name__}: {error}", operation="internal",
-                                advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details"))  # fmt: skip
-        code = ExitCode.ERROR
+        heed_no_more()
+        code = _INTERRUPTED if interrupted(error) else _explained(error)
+    if code == _INTERRUPTED:
+        heed_no_more()
+        code = _explained(interruption())
     return int(code or 0)
+
+
+def _explained(error: Exception) -> int:
+    """Say what went wrong; the exit code that it stands for."""
+    told: IngestError
+    if isinstance(error, TyperException):
+        told = UsageError(error.format_message(), operation="usage", advice="See: ingest --help")
+    elif isinstance(error, IngestError):
+        told = error
+    elif isinstance(error, OSError):
+        # Help is printed by a library: what failed there is standard output. What fails elsewhere is an IngestError.
+        told = from_os_error(error, "write")
+    else:
+        told = IngestError(f"{type(error).__name__}: {error}", operation="internal",
+                           advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details")  # fmt: skip
+    print_error(told)
+    return told.exit_code
 
 
 def _leave(code: int) -> NoReturn:

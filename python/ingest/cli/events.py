@@ -14,7 +14,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from ingest.cli.documents import moment, session_document
 from ingest.cli.output import complain, path_fields, to_json
-from ingest.errors import ExitCode, IngestError, from_os_error, shown
+from ingest.cli.stop import interrupted, interruption
+from ingest.cli.targets import open_target
+from ingest.errors import ExitCode, IngestError, shown
 from ingest.model.event import EventKind
 from ingest.monitor import Progress, Silent
 
@@ -165,21 +167,21 @@ class Log(Silent):
 
 
 @contextmanager
-def opened(target: str | None, option: str) -> Iterator[IO[str] | None]:
+def opened(target: str | None, option: str, places: Sequence[bytes] = ()) -> Iterator[IO[str] | None]:
     """The stream of ``--events`` or ``--log-file``: a file (appended to), ``-`` for stdout, None for none.
 
+    Args:
+        places: what the command reads and writes; no such file may lie in any of them.
+
     Raises:
-        IngestError: the file cannot be opened.
+        UsageError: it is no file for this. IngestError: it cannot be opened.
     """
     if target is None:
         yield None
     elif target == "-" and option == "--events":
         yield sys.stdout
     else:
-        try:
-            stream = open(target, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below; only opening is translated
-        except OSError as error:
-            raise from_os_error(error, option) from error
+        stream = open_target(target, option, places)
         try:
             yield stream
         finally:
@@ -188,19 +190,22 @@ def opened(target: str | None, option: str) -> Iterator[IO[str] | None]:
 
 
 @contextmanager
-def logged(target: str | None, command: str) -> Iterator[Log | None]:
+def logged(target: str | None, command: str, places: Sequence[bytes]) -> Iterator[Log | None]:
     """The log of a command, None without ``--log-file``; an error that ends the command is its last line.
 
+    Args:
+        places: its sources, destinations and archives.
+
     Raises:
-        IngestError: the file cannot be opened.
+        UsageError: it is no file for this. IngestError: it cannot be opened.
     """
-    with opened(target, "--log-file") as stream:
+    with opened(target, "--log-file", places) as stream:
         log = Log(stream, command) if stream is not None else None
         try:
             yield log
-        except IngestError as error:
-            if log is not None:
-                log.failed(error)
+        except BaseException as error:
+            if log is not None and (interrupted(error) or isinstance(error, IngestError)):
+                log.failed(error if isinstance(error, IngestError) and not interrupted(error) else interruption())
             raise
 
 

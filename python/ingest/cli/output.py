@@ -10,10 +10,14 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.errors import ExitCode, IngestError, plain, shown
+from ingest.errors import IngestError, plain, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+# The stdout on which something stands already: two halves make no document.
+_begun: list[object] = []
 
 
 class UnheardError(IngestError):
@@ -26,6 +30,7 @@ def put(text: str) -> None:
     Raises:
         UnheardError: it cannot be written.
     """
+    _begun[:] = [sys.stdout]
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -84,21 +89,20 @@ def give_up_stderr() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def print_error(error: IngestError, *, usage: bool = False) -> None:
-    """An error: one line on stderr, and with --json the document on stdout."""
+def print_error(error: IngestError) -> None:
+    """An error: one line on stderr, and with --json the document on stdout, unless there is the beginning of another."""
     if os.environ.get("INGEST_DEBUG"):
         import traceback
 
         traceback.print_exc()
     complain(f"ingest: {error}")
-    if wants_json() and not isinstance(error, UnheardError):
-        code = ExitCode.USAGE if usage else error.exit_code
+    if wants_json() and sys.stdout not in _begun and not isinstance(error, UnheardError):
         document = {
             "error": {
                 **(path_fields(error.path) if error.path is not None else {"path": None}),
                 "operation": error.operation, "errno": error.errno, "cause": error.cause, "advice": error.advice,
             },
-            "exit_code": int(code),
+            "exit_code": int(error.exit_code),
         }  # fmt: skip
         with suppress(UnheardError):  # the line on stderr has said it
             print_document(document)

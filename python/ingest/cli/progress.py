@@ -197,14 +197,19 @@ def counting(verb: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def watching(*, quiet: bool, events: str | None = None, log: Log | None = None) -> Iterator[Monitor]:
+def watching(
+    *, quiet: bool, events: str | None = None, log: Log | None = None, places: Sequence[bytes] = ()
+) -> Iterator[Monitor]:
     """The monitor for this command: a bar if somebody looks, lines if not, nothing if asked; events and log beside it.
 
+    Args:
+        places: its sources, destinations and archives, where no events are written.
+
     Raises:
-        IngestError: the events file cannot be opened.
+        UsageError: the events' file is none for this. IngestError: it cannot be opened.
     """
     shown_to: Silent = Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
-    with opened(events, "--events") as stream:
+    with opened(events, "--events", places) as stream:
         others = [*([Events(stream)] if stream is not None else []), *([log] if log is not None else [])]
         try:
             yield Both([shown_to, *others]) if others else shown_to

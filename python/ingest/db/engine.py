@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ingest.db import schema
-from ingest.db.faults import NAME, REBUILD, emptied, journal_error
+from ingest.db.faults import NAME, REBUILD, journal_error, lost
 from ingest.errors import DamagedJournalError, DeniedError, JournalError, from_os_error
 
 if TYPE_CHECKING:
@@ -88,11 +89,14 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(home: Path) -> Database:
+def open_database(home: Path, *, anew: bool = False) -> Database:
     """The database in a home folder, made or migrated as needed.
 
+    Args:
+        anew: it may be made also where there was one before.
+
     Raises:
-        DamagedJournalError: it is damaged. JournalError: it cannot be opened, or was written by a newer program.
+        DamagedJournalError: it is damaged, or gone. JournalError: it cannot be opened, or was written by a newer program.
     """
     path = home / NAME
     try:
@@ -109,7 +113,7 @@ def open_database(home: Path) -> Database:
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
     with _understood(path, database), alone(home):
-        refuse_unfit(path)
+        refuse_unfit(path, anew=anew)
         if _version(engine) != schema.HEAD:
             _bring_up(engine, path)
     return database
@@ -131,12 +135,12 @@ def read_database(home: Path) -> Database | None:
     """The database for reading alone, None if there is none; nothing is made, not even beside it.
 
     Raises:
-        DamagedJournalError: it is damaged. JournalError: it cannot be read, or was written by a newer program.
+        DamagedJournalError: it is damaged, or gone. JournalError: it cannot be read, or was written by a newer program.
     """
     path = home / NAME
+    refuse_unfit(path)
     if not path.exists():
         return None
-    refuse_unfit(path)
     engine = create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     database = Database(engine, path)
@@ -148,16 +152,16 @@ def read_database(home: Path) -> Database | None:
     return open_database(home)  # an older one is migrated, a newer one refused
 
 
-def refuse_unfit(path: Path) -> None:
-    """Refuse what SQLite would wait for, for ever (a pipe), and what it would take for a new database.
+def refuse_unfit(path: Path, *, anew: bool = False) -> None:
+    """Refuse what SQLite would wait for, for ever (a pipe), and, but to begin anew, to take nothing for a new database.
 
     Raises:
-        DamagedJournalError: it was emptied. JournalError: it is no file.
+        DamagedJournalError: it is gone, or was emptied. JournalError: it is no file.
     """
     if path.exists() and not path.is_file():
         raise JournalError("it is no file", path=os.fsencode(path), operation="open",
                            advice="Move away what stands there, or set INGEST_HOME to another folder")  # fmt: skip
-    if (why := emptied(path)) is not None:
+    if not anew and (why := lost(path)) is not None:
         raise DamagedJournalError(why, path=os.fsencode(path), operation="open", advice=REBUILD)
 
 
@@ -167,7 +171,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     Without a log beside the database nobody writes, and SQLite need not even make its shared memory. A session may
     begin at any time, so each look decides anew.
     """
-    immutable = "" if path.with_name(NAME + "-wal").exists() else "&immutable=1"
+    immutable = "" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode=ro{immutable}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
 
@@ -208,10 +212,24 @@ def alone(home: Path) -> Iterator[None]:
 
     For making and migrating, and even for turning a new file to the write-ahead log: SQLite does not wait for
     another process that is about to do the same.
+
+    Raises:
+        JournalError: something else has the lock file's name. IngestError: it cannot be made.
     """
-    with open(home / "schema.lock", "w", encoding="ascii") as lock:
+    path = home / "schema.lock"
+    try:
+        # Whatever else stands there must not be waited for (a pipe), nor followed.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise from_os_error(error, "open", os.fsencode(path), "Move away what stands there") from error
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise JournalError("it is no file", path=os.fsencode(path), operation="open",
+                               advice="Move away what stands there")  # fmt: skip
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _bring_up(engine: Engine, path: Path) -> None:

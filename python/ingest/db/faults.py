@@ -1,6 +1,6 @@
 """What SQLite's refusals mean: a journal that is damaged, and everything else, which may pass or can be mended.
 
-Damaged is only what SQLite itself calls so, or a file that was emptied. An error of the disk, another process that
+Damaged is only what SQLite itself calls so, or a file that is gone or was emptied beside what belongs to one. An error of the disk, another process that
 writes, a newer schema: nothing of that says anything about the bytes, and nothing is set aside for it.
 """
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 NAME: Final = "ingest.sqlite3"
 # Beside the journal: a lock file for each session that was ever written down (`session.hold`).
 SESSIONS: Final = "sessions"
+# And a folder for each that left a big file half-copied (`session.trails`).
+TRAILS: Final = "trails"
+# Where it is kept once it was set aside: a time comes behind it, and the suffixes of SQLite's files.
+ASIDE: Final = f"{NAME}.damaged-"
+# What a journal leaves where it is lost.
+_LEFT: Final = (f"{SESSIONS}/*.lock", f"{TRAILS}/*", f"{ASIDE}*")
 
 REBUILD: Final = "Set it aside, and build it anew from the archives: ingest catalog rebuild"
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -45,20 +51,25 @@ def journal_error(error: BaseException, path: Path, operation: str) -> JournalEr
     return kind(str(cause), path=os.fsencode(path), operation=operation, advice=advice)
 
 
-def emptied(path: Path) -> str | None:
-    """What is wrong with a journal without a byte beside which there are sessions; None for any other.
+def lost(path: Path) -> str | None:
+    """What is wrong with a journal that is not there, or has no byte, beside what one leaves; None for any other.
 
-    SQLite takes such a file for a new database, and throws the log beside it away. It is new where nobody ever wrote
-    a session down here: a process that died while it made the journal leaves it so.
+    SQLite takes an empty file for a new database, and throws the log beside it away. It is new where there never was
+    another here: a process that died while it made the journal leaves it so.
     """
     try:
         facts = path.stat()
+    except FileNotFoundError:
+        facts = None
     except OSError:
         return None
-    if facts.st_size or not stat.S_ISREG(facts.st_mode):
+    if facts is not None and (facts.st_size or not stat.S_ISREG(facts.st_mode)):
         return None
-    held = any((path.parent / SESSIONS).glob("*.lock"))
-    return "it is empty, though sessions were written down in it" if held else None
+    if not any(any(path.parent.glob(pattern)) for pattern in _LEFT):
+        return None
+    if facts is None and path.exists():
+        return None  # a first session has begun meanwhile
+    return f"it is {'gone' if facts is None else 'empty'}, though there was one: what belongs to it is still here"
 
 
 def _code(error: BaseException) -> int:

@@ -8,8 +8,10 @@ folder. Not promised: that a query ends; Ctrl-C ends it.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +23,7 @@ from ingest.manifest.sandbox import lock, sandbox
 from ingest.manifest.views import VIEWS, create_views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from ingest.engine import Root
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 MEMORY: Final = "1GB"
 BATCH: Final = 10_000
+T = TypeVar("T")
 
 _ADVICE: Final = f"Ask these views: {', '.join(VIEWS)}; what one holds tells: DESCRIBE copies"
 _ONE: Final = "Ask one SELECT, or EXPLAIN of one"
@@ -42,6 +45,24 @@ _SCAN: Final = re.compile(r"reading the stream registered as '_rows' failed")
 _SYSTEM: Final = re.compile(r"^(IO|INTERNAL|FATAL) Error")
 
 
+class _Computing:
+    """DuckDB at work in a thread of its own. Where it computes, it looks for a signal only now and then."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> None:
+        self._connection = connection
+        self._pool = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="query"))
+
+    def wait(self, work: Callable[[], T]) -> T:
+        """What this gives; Ctrl-C ends it at once."""
+        future = self._pool.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                self._connection.interrupt()
+            raise
+
+
 class Answer:
     """A result that is still being computed. Use it in a `with`, or close it.
 
@@ -49,9 +70,12 @@ class Answer:
         columns: their names; one that comes twice has a number behind it the second time.
     """
 
-    def __init__(self, columns: tuple[str, ...], batches: pa.RecordBatchReader, stack: ExitStack) -> None:
+    def __init__(
+        self, columns: tuple[str, ...], batches: pa.RecordBatchReader, computing: _Computing, stack: ExitStack
+    ) -> None:
         self.columns = columns
         self._batches = batches
+        self._computing = computing
         self._stack = stack
 
     def __iter__(self) -> Iterator[list[tuple[Plain, ...]]]:
@@ -62,7 +86,7 @@ class Answer:
         """
         while True:
             try:
-                rows = rows_of(self._batches.read_next_batch())
+                rows = rows_of(self._computing.wait(self._batches.read_next_batch))
             except StopIteration:
                 return
             except (duckdb.Error, pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -105,10 +129,11 @@ def query(roots: Sequence[Root], sql: str, *, memory: str = MEMORY) -> Answer:
             if relation is None:
                 raise UsageError("this gives no rows", operation="query", advice=_ONE)
             columns = _distinct(relation.columns)
-            batches = relation.to_arrow_reader(BATCH)
+            computing = _Computing(connection, stack)
+            batches = computing.wait(partial(relation.to_arrow_reader, BATCH))
         except (duckdb.Error, pa.ArrowException) as error:
             raise _explained(error) from error
-        return Answer(columns, batches, stack.pop_all())
+        return Answer(columns, batches, computing, stack.pop_all())
 
 
 def checked(sql: str) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingest import engine
+from ingest.db.aside import look_into, unsettled
 from ingest.db.engine import read_database
 from ingest.db.faults import NAME, REBUILD
 from ingest.errors import IngestError, JournalError, shown
@@ -64,7 +65,7 @@ def examine(home: Path, rules: Sequence[Rule] = (), broken: IngestError | None =
     if database is None:
         return [*findings, Health("journal", "ok", "none yet: the first copy makes it")]
     try:
-        findings += _journal(database)
+        findings += [*_journal(database), *_rebuilding(home)]
         findings += [*_roots(database, rules), *_sessions(database)]
     except JournalError as error:
         if findings[-1].check != "journal" or findings[-1].status == "ok":
@@ -114,7 +115,7 @@ def _home(home: Path) -> Iterator[Health]:
 def _journal(database: Database) -> Iterator[Health]:
     connection = sqlite3.connect(f"{database.path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        verdict = look_into(connection)
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     finally:
@@ -130,6 +131,16 @@ def _journal(database: Database) -> Iterator[Health]:
             REBUILD,
         )
     )
+
+
+def _rebuilding(home: Path) -> Iterator[Health]:
+    if unsettled(home):
+        yield Health(
+            "journal",
+            "wrong",
+            "one was set aside, and what it told is not restored",
+            "To complete it: ingest catalog rebuild",
+        )
 
 
 def _roots(database: Database, rules: Sequence[Rule]) -> Iterator[Health]:

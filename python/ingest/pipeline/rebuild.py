@@ -2,11 +2,13 @@
 
 A damaged journal is set aside first (:mod:`ingest.db.aside`); a sound one keeps what it knows, and learns what it does
 not. What comes back are archives and what was proven to be on them, so that a card that was brought home before is
-known again. What no manifest tells does not: sessions that waited to be resumed, the register of those that are over
-(its sum files, its other destinations and its times are not there), and when an archive was last verified.
+known again. What no manifest tells does not: sessions that waited to be resumed, and the register of those that are over
+(its sum files, its other destinations and its times are not there). Of an archive that the damaged journal can still tell
+comes back when it was last verified.
 
 Promises: nothing is changed before every archive that was named has been opened; a manifest that is damaged is named,
-and the others count. Rows stream from part to part into the journal, whatever their number. No file is read back: the
+and the others count. What a journal told that was set aside is told again, and restored, by the next rebuild if this one
+does not come to its end. Rows stream from part to part into the journal, whatever their number. No file is read back: the
 next copy looks at size and time, as always, and `ingest verify` at all of it.
 """
 
@@ -19,10 +21,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ingest.catalog.holdings import add_locations, remember_root, restore_root
-from ingest.catalog.salvage import Abandoned, Salvage, salvage
-from ingest.db.aside import damage, set_aside
+from ingest.catalog.salvage import Abandoned, salvage
+from ingest.db.aside import damage, last_aside, set_aside, settle, unsettled
 from ingest.db.engine import open_database
-from ingest.db.faults import NAME
+from ingest.db.faults import NAME, SESSIONS, TRAILS
 from ingest.errors import IngestError, MissingError, UsageError
 from ingest.manifest.chain import Damage, walk_chain
 from ingest.manifest.expected import proven
@@ -81,7 +83,7 @@ class Rebuilt:
     """What a rebuild did.
 
     Attributes:
-        damage: what was wrong with the journal that was there, None if nothing. aside: where it is kept.
+        damage: what was wrong with the journal that was there, None if nothing. aside: where it is kept, None if it is gone.
         abandoned: sessions that it still told of, and that cannot be resumed any more.
     """
 
@@ -113,24 +115,30 @@ def rebuild(home: Path, given: Sequence[bytes], progress: Callable[[int, int], N
     require_answers(given)
     named = _named(given)
     wrong = damage(home)
-    told = salvage(home / NAME) if wrong is not None else Salvage()
-    if not named and not told.roots and (wrong is not None or not (home / NAME).exists()):
+    there, unfinished = (home / NAME).exists(), unsettled(home)
+    before = last_aside(home) if unfinished or (wrong is not None and not there) else None
+    told = salvage([*([before] if before is not None else []), *([home / NAME] if wrong is not None and there else [])])
+    if not named and not told.roots and (wrong is not None or not there):
         name = "Name the folders of your archives: ingest catalog rebuild ARCHIVE"
         if wrong is None:
             raise UsageError("no archive is named, and there is no journal yet that knows any",
                              operation="rebuild", advice=name)  # fmt: skip
-        raise UsageError("no archive is named, and the journal that there is can tell none", path=os.fsencode(home / NAME),
-                         operation="rebuild", advice=f"{name}. If there are none yet, move this file away")  # fmt: skip
-    aside = set_aside(home) if wrong is not None else None
-    with closing(open_database(home)) as database:
+        raise UsageError("no archive is named, and the journal can tell none", path=os.fsencode(home / NAME),
+                         operation="rebuild", advice=f"{name}. If there are none yet, move away what is left of it: "
+                         f"{NAME}*, {SESSIONS} and {TRAILS}")  # fmt: skip
+    aside = (set_aside(home) if wrong is not None else None) or before
+    if unfinished and wrong is None:
+        wrong = "it was set aside, and the next one not completed"
+    with closing(open_database(home, anew=wrong is not None)) as database:
         with database.write() as connection:
             for known in told.roots:
                 restore_root(connection, known)
         found: dict[str, Root] = dict(named)
         unread: list[Unread] = []
-        if aside is not None or not named:
+        if wrong is not None or not named:
             found, unread = _mounted(database, named)
         learned = list(_learn(database, found, unread, progress or _untold))
+    settle(home)
     path = None if aside is None else os.fsencode(aside)
     return Rebuilt(os.fsencode(home / NAME), wrong, path, tuple(learned), tuple(unread), told.abandoned)
 

@@ -9,6 +9,7 @@ went on; how many more there were is said by the last row. Not promised: events 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
@@ -37,6 +38,14 @@ _PUT_DROPPED = _PUT_DROPPED.on_conflict_do_update(
     index_elements=["session", "number"],
     set_={"dropped": events.c.dropped + _PUT_DROPPED.excluded.dropped, "at": _PUT_DROPPED.excluded.at},
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How much of what was noted a transaction holds: the first so many events, and how many that were dropped."""
+
+    events: int = 0
+    dropped: int = 0
 
 
 class Chronicle:
@@ -86,16 +95,16 @@ class Chronicle:
     @property
     def pending(self) -> bool:
         """Something was noted that is not written yet."""
-        return bool(self._noted)
+        return bool(self._noted or self._dropped)
 
-    def write(self, connection: Connection) -> int:
-        """Write down what was noted since the last time, in somebody's transaction; how many, for `settle`."""
-        noted = list(self._noted)
-        if not noted:
-            return 0
+    def write(self, connection: Connection) -> Written:
+        """Write down what was noted since the last time, in somebody's transaction; how much, for `settle`."""
+        noted, told = list(self._noted), self._dropped
+        if not noted and not told:
+            return Written()
         number, details = self._count(connection)
         rows: list[dict[str, object]] = []
-        dropped = self._dropped
+        dropped = told
         for event in noted:
             detail = event.kind in _DETAIL
             if number >= MOST or (detail and details >= DETAILS):
@@ -114,14 +123,13 @@ class Chronicle:
                 "session": self._key, "number": MOST + 1, "at": time.time_ns(), "run": self._run,
                 "kind": str(EventKind.DROPPED), "told": "", "errno": 0, "dropped": dropped,
             })  # fmt: skip
-        return len(noted)
+        return Written(len(noted), told)
 
-    def settle(self, written: int) -> None:
-        """So many were written, and are committed."""
-        if written:
-            self._details -= sum(event.kind in _DETAIL for event in self._noted[:written])
-            del self._noted[:written]
-            self._dropped = 0
+    def settle(self, written: Written) -> None:
+        """So much was written, and is committed; what was noted or dropped meanwhile is not."""
+        self._details -= sum(event.kind in _DETAIL for event in self._noted[: written.events])
+        del self._noted[: written.events]
+        self._dropped -= written.dropped
 
     def _count(self, connection: Connection) -> tuple[int, int]:
         own = (events.c.session == self._key) & (events.c.number <= MOST)

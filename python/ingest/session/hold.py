@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Whoever lists sessions tries each lock for a moment: a holder tries a few times before it believes it is taken.
 TRIES: Final = 10
 PAUSE: Final = 0.05
+# Whatever else may stand where a lock file should is not waited for (a pipe), nor followed.
+_SAFE: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def _lock_file(home: Path, session: str) -> Path:
@@ -39,7 +41,7 @@ def hold(home: Path, session: str) -> Iterator[None]:
     path = _lock_file(home, session)
     try:
         path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o644)
     except OSError as error:
         raise from_os_error(error, "open", os.fsencode(path), "Set INGEST_HOME to a folder you can write") from error
     try:
@@ -62,7 +64,7 @@ def hold(home: Path, session: str) -> Iterator[None]:
 def held(home: Path, session: str) -> bool:
     """Whether some process holds a session now."""
     try:
-        descriptor = os.open(_lock_file(home, session), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(_lock_file(home, session), os.O_RDONLY | _SAFE)
     except FileNotFoundError:
         return False
     except OSError:

@@ -14,13 +14,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
+from ingest.db.faults import TRAILS
 from ingest.errors import from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-FOLDER: Final = "trails"
+
 _SUFFIX: Final = ".trail"
 
 
@@ -29,7 +30,7 @@ class Trails:
 
     def __init__(self, home: Path, session: str, *, wanted: bool) -> None:
         """Beside the journal in `home`; not `wanted`: big files are copied again from their start."""
-        self._folder = home / FOLDER / session
+        self._folder = home / TRAILS / session
         self._wanted = wanted
 
     def open(self) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -11,6 +12,7 @@ from ingest.catalog.salvage import Abandoned, Salvage, salvage
 from ingest.db import schema
 from ingest.db.engine import open_database
 from ingest.db.faults import NAME
+from ingest.model.states import SessionState
 
 UUID = "00000000-0000-4000-8000-%012x"
 
@@ -44,7 +46,7 @@ def test_archives_and_sessions_that_waited_are_told_though_another_table_is_dama
     session.database.close()
     spoil(home, page_of("locations"))
 
-    told = salvage(home / NAME)
+    told = salvage([home / NAME])
 
     assert [(root.uuid, root.path) for root in told.roots] == [
         (session.facts.roots[0].uuid, session.facts.roots[0].path)
@@ -52,12 +54,22 @@ def test_archives_and_sessions_that_waited_are_told_though_another_table_is_dama
     assert told.abandoned == (Abandoned(session.facts.id, (session.sources[0].name,)),)
 
 
+@pytest.mark.parametrize("state", SessionState)
+def test_every_session_that_could_be_taken_up_again_is_told(home, session, state):
+    with session.database.write() as connection:
+        connection.execute(schema.sessions.update().values(state=str(state)))
+    session.database.close()
+
+    over = state in (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
+    assert [one.session for one in salvage([home / NAME]).abandoned] == ([] if over else [session.facts.id])
+
+
 def test_a_root_comes_back_as_it_was_known(home):
     database = open_database(home)
     put_root(database, 1)
     database.close()
 
-    (root,) = salvage(home / NAME).roots
+    (root,) = salvage([home / NAME]).roots
 
     assert (root.uuid, root.path, root.fs_uuid, root.first_seen, root.last_seen, root.last_verified) == (
         UUID % 1, b"/mnt/1", "F", 1, 2, 3,
@@ -77,7 +89,7 @@ def test_a_row_that_was_never_written_so_or_was_forgotten_is_passed_over(home, c
     put_root(database, 2)
     database.close()
 
-    assert [root.uuid for root in salvage(home / NAME).roots] == [UUID % 2]
+    assert [root.uuid for root in salvage([home / NAME]).roots] == [UUID % 2]
 
 
 def test_an_older_journal_is_told_too(home):
@@ -88,7 +100,45 @@ def test_an_older_journal_is_told_too(home):
         connection.execute("ALTER TABLE roots DROP COLUMN forgotten")
         connection.commit()
 
-    assert [root.uuid for root in salvage(home / NAME).roots] == [UUID % 1]
+    assert [root.uuid for root in salvage([home / NAME]).roots] == [UUID % 1]
+
+
+@pytest.mark.parametrize("column", ["path", "session"])
+def test_sources_without_a_column_leave_sessions_that_are_told_without_them(home, session, column):
+    session.database.close()
+    rename(home, "session_sources", column)
+
+    told = salvage([home / NAME])
+
+    assert [root.uuid for root in told.roots] == [session.facts.roots[0].uuid]
+    assert told.abandoned == (Abandoned(session.facts.id, ()),)
+
+
+@pytest.mark.parametrize("table", ["roots", "sessions"])
+@pytest.mark.parametrize("column", ["uuid", "path", "first_seen", "id", "key", "state", "label"])
+def test_a_table_that_lacks_a_column_never_costs_more_than_its_own_rows(home, session, table, column):
+    session.database.close()
+    whole = salvage([home / NAME])
+    rename(home, table, column)
+
+    told = salvage([home / NAME])
+
+    assert told.roots in ((), whole.roots)
+    assert {one.session for one in told.abandoned} <= {one.session for one in whole.abandoned}
+    assert told.roots == whole.roots or table == "roots"
+    assert told.abandoned == whole.abandoned or table == "sessions"
+
+
+def rename(home, table: str, column: str) -> None:
+    """As a few changed bytes of the schema would have it, in the table and its indexes."""
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for name, sql in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL", (table,)
+        ).fetchall():
+            other = re.sub(rf"\b{column}\b", f"x{column[1:]}x", sql)
+            connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (other, name))
+        connection.commit()
 
 
 @pytest.mark.parametrize("data", [b"", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -96,4 +146,4 @@ def test_what_is_no_database_tells_nothing(home, data):
     home.mkdir()
     (home / NAME).write_bytes(data)
 
-    assert salvage(home / NAME) == Salvage()
+    assert salvage([home / NAME]) == Salvage()

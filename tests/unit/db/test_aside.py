@@ -12,14 +12,14 @@ from contextlib import closing
 import pytest
 
 from ingest.db import aside, schema
-from ingest.db.aside import damage, set_aside
-from ingest.db.engine import open_database
-from ingest.db.faults import NAME, SESSIONS
+from ingest.db.aside import damage, last_aside, set_aside, settle, unsettled
+from ingest.db.engine import open_database, read_database
+from ingest.db.faults import NAME, SESSIONS, TRAILS
 from ingest.errors import DamagedJournalError, JournalError
 
 WRITER = """
 import os, signal, sqlite3, sys, pathlib
-from ingest.db.engine import open_database
+from ingest.db.engine import open_database, read_database
 from ingest.db import schema
 database = open_database(pathlib.Path(sys.argv[1]))
 def put(numbers):
@@ -43,7 +43,8 @@ def killed(home):
 
 
 def held(home) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in home.iterdir() if path.name.startswith(NAME) and path.is_file()}
+    files = {path.name: path.read_bytes() for path in home.iterdir() if path.name.startswith(NAME) and path.is_file()}
+    return {name: data for name, data in files.items() if not name.endswith(".rebuilding")}
 
 
 def known(home) -> int:
@@ -80,6 +81,24 @@ def test_a_journal_that_is_not_there_is_not_damaged(home):
 def test_commits_in_the_log_are_no_damage(killed):
     assert damage(killed) is None
     assert known(killed) == 240
+
+
+def test_an_index_that_lost_its_entries_is_damage(home):
+    """A leaf without a cell is sound by itself; what the table holds is not in it."""
+    database = open_database(home)
+    with database.write() as connection:
+        connection.execute(schema.roots.insert().values(uuid="one", path=b"/one", first_seen=0, last_seen=0))
+    database.close()
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_roots_1'"
+        (page,) = connection.execute(query).fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (home / NAME).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes([10, 0, 0, 0, 0, 0x10, 0, 0]) + bytes(4088))
+
+    assert "index" in (damage(home) or "")
+    assert set_aside(home) is not None
 
 
 def test_a_lost_log_is_no_damage_and_leaves_an_older_state(killed):
@@ -119,7 +138,7 @@ def test_the_log_goes_with_its_database(killed):
 def test_two_in_one_second_have_two_names(home):
     kept = []
     for _ in range(2):
-        open_database(home).close()
+        open_database(home, anew=True).close()
         spoil(home)
         kept.append(set_aside(home))
 
@@ -169,7 +188,9 @@ def test_a_kill_at_any_step_loses_no_byte_and_leaves_no_stray_log(killed, step):
     done = subprocess.run([sys.executable, "-c", code, str(killed), str(step)], check=False)
     assert done.returncode == -signal.SIGKILL
 
-    open_again = None if (killed / NAME).exists() else open_database(killed)  # a new one: it removes a stray log
+    open_again = (
+        None if (killed / NAME).exists() else open_database(killed, anew=True)
+    )  # a new one: it removes a stray log
     if open_again is not None:
         open_again.close()
     set_aside(killed)
@@ -223,3 +244,47 @@ def test_what_sqlite_cannot_open_is_an_error_and_not_damage(home):
 
     assert not isinstance(caught.value, DamagedJournalError)
     assert (home / NAME).is_dir()
+
+
+# A journal that is gone
+
+
+@pytest.mark.parametrize("left", [f"{SESSIONS}/a.lock", f"{TRAILS}/a", f"{NAME}.damaged-20200101T000000Z"])
+def test_a_journal_that_is_gone_from_beside_what_it_left_is_damaged(home, left):
+    (home / left).parent.mkdir(parents=True, exist_ok=True)
+    (home / left).touch()
+
+    for opened in (open_database, read_database):
+        with pytest.raises(DamagedJournalError, match="gone"):
+            opened(home)
+    assert damage(home) is not None
+    assert not (home / NAME).exists()
+    open_database(home, anew=True).close()
+    assert damage(home) is None
+
+
+@pytest.mark.parametrize("left", ["schema.lock", "config.toml", SESSIONS, TRAILS])
+def test_where_there_never_was_a_journal_a_new_one_is_begun(home, left):
+    home.mkdir()
+    (home / left).mkdir() if left in (SESSIONS, TRAILS) else (home / left).touch()
+
+    assert read_database(home) is None
+    assert damage(home) is None
+    open_database(home).close()
+
+
+def test_the_one_that_was_set_aside_last_is_found_whatever_lies_beside_it(killed):
+    assert last_aside(killed) is None
+    spoil(killed)
+    first = set_aside(killed)
+    open_database(killed, anew=True).close()
+    (killed / SESSIONS).mkdir()
+    (killed / SESSIONS / "a.lock").touch()
+    os.truncate(killed / NAME, 0)
+    empty = set_aside(killed)
+
+    assert empty is not None
+    assert last_aside(killed) == first, "what is empty tells nothing"
+    assert unsettled(killed)
+    settle(killed)
+    assert not unsettled(killed)

@@ -71,6 +71,24 @@ def test_what_was_not_committed_is_written_the_next_time(session, write):
     assert told(session) == [(EventKind.WARNING, "once")]
 
 
+def test_what_is_dropped_between_writing_and_committing_is_counted_the_next_time(session, write, monkeypatch):
+    monkeypatch.setattr(chronicles, "DETAILS", 2)
+    chronicle = Chronicle(session.facts.key)
+    for number in range(3):
+        chronicle.note(EventKind.WARNING, f"{number}")
+
+    with session.database.write() as connection:
+        written = chronicle.write(connection)
+        chronicle.note(EventKind.WARNING, "meanwhile")
+        chronicle.note(EventKind.WARNING, "and more")
+    chronicle.settle(written)
+
+    assert chronicle.pending, "what was only dropped is to be told as well"
+    write(chronicle)
+    assert not chronicle.pending
+    assert told(session)[-1] == (EventKind.DROPPED, "3 more events were not recorded")
+
+
 def test_a_warning_that_says_what_was_just_noted_is_no_event_of_its_own(session, write):
     chronicle = Chronicle(session.facts.key)
     chronicle.note(EventKind.ROOT_PAUSED, "the archive is away")

@@ -43,8 +43,9 @@ def rebuild(
     One that is sound keeps what it knows, and learns what it does not. No footage is read, and nothing is written to
     the archives.
 
-    What manifests do not tell does not come back: sessions that waited to be resumed, the list of those that are over
-    (ask the archives: `ingest query "SELECT * FROM sessions"`), and when archives were last verified.
+    What manifests do not tell does not come back: sessions that waited to be resumed, and the list of those that are
+    over (ask the archives: `ingest query "SELECT * FROM sessions"`). When an archive was last verified is known again if
+    the damaged journal can still tell.
 
     Exit 7 if an archive cannot be reached, or a part of its manifests not be read.
 
@@ -59,10 +60,9 @@ def rebuild(
     with counting("known", quiet=quiet) as progress:
         report = api.rebuild(config.home(), [raw(root) for root in roots or ()], progress=progress)
     code = ExitCode.OK if report.whole else ExitCode.WITH_ERRORS
-    if report.aside is not None:
-        complain(
-            f"ingest: {shown(report.journal)}: it was damaged ({report.damage}) and is kept as {shown(report.aside)}"
-        )
+    if report.damage is not None:
+        kept = "" if report.aside is None else f" and is kept as {shown(report.aside)}"
+        complain(f"ingest: {shown(report.journal)}: it was damaged ({report.damage}){kept}")
     if as_json:
         print_document(rebuild_document(report, int(code)))
     elif not quiet:
@@ -81,8 +81,8 @@ def _lines(report: Rebuilt) -> Iterator[str]:
         yield f"GIVEN UP  session {session.session[:8]} of {listed(session.sources) or 'an unknown source'}"
     if report.abandoned:
         yield "          Copy these sources again: what arrived is known. What was left half-made: ingest clear ARCHIVE"
-    if report.aside is not None:
-        yield "Not in manifests, so not restored: sessions to be resumed, the list of old ones, when archives were verified."
+    if report.damage is not None:
+        yield "Not in manifests, so not restored: sessions to be resumed, and the list of old ones."
 
 
 def _root(root: RebuiltRoot) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +73,7 @@ def run(
     from ingest.cli.events import logged
     from ingest.cli.progress import counting
 
-    with logged(log_file, "check") as log:
+    with logged(log_file, "check", [os.fsencode(place) for place in (*sources, *(roots or ()))]) as log:
         with counting("read", quiet=quiet) as progress:
             found = api.check(
                 [raw(source) for source in sources], config.home(), roots=[raw(root) for root in roots or ()],

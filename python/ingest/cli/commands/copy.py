@@ -215,9 +215,10 @@ def run(
         from ingest.cli.stop import stoppable
 
         rules = config.storage_rules(config.home())
+        places = (*request.sources, *request.destinations)
         with (
-            logged(log_file, "copy") as log,
-            watching(quiet=quiet, events=events, log=log) as monitor,
+            logged(log_file, "copy", places) as log,
+            watching(quiet=quiet, events=events, log=log, places=places) as monitor,
             stoppable() as stopped,
         ):
             report = api.copy(request, config.home(), monitor, stopped, wait=wait, rules=rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +50,8 @@ def run(
     from ingest.cli.events import logged
     from ingest.cli.progress import counting
 
-    with logged(log_file, "repair") as log, counting("read", quiet=quiet) as progress:
+    places = os.fsencode(root), os.fsencode(other)
+    with logged(log_file, "repair", places) as log, counting("read", quiet=quiet) as progress:
         report = api.repair(raw(root), raw(other), dry_run=dry_run, progress=progress)
         if log is not None:
             _note(log, report)

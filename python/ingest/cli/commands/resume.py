@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +11,12 @@ from ingest.cli.commands.copy import print_report
 from ingest.cli.documents import session_document
 from ingest.cli.options import Events, Json, LogFile, Quiet, Wait
 from ingest.cli.output import print_document, say
-from ingest.errors import UsageError, worst_exit
+from ingest.errors import IngestError, UsageError, worst_exit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ingest.session.register import Entry
 
 
 def run(
@@ -47,9 +53,10 @@ def run(
     from ingest.cli.stop import stoppable
 
     rules = config.storage_rules(config.home())
+    places = _places(config.home(), session) if log_file is not None or events is not None else ()
     with (
-        logged(log_file, "resume") as log,
-        watching(quiet=quiet, events=events, log=log) as monitor,
+        logged(log_file, "resume", places) as log,
+        watching(quiet=quiet, events=events, log=log, places=places) as monitor,
         stoppable() as stopped,
     ):
         reports = api.resume(config.home(), session, monitor, stopped, wait=wait, rules=rules)
@@ -63,3 +70,20 @@ def run(
     for report in reports if len(reports) > 1 and not as_json else []:
         print_report(report, as_json=False, quiet=silent)
     return int(worst_exit([report.exit_code for report in reports]))
+
+
+def _places(home: Path, session: str | None) -> tuple[bytes, ...]:
+    """The sources and destinations of what is taken up; none where the journal cannot tell: the command says so itself."""
+    from ingest import api
+
+    def meant(entry: Entry) -> bool:
+        return (
+            entry.resumable
+            if session is None
+            else entry.id.replace("-", "").startswith(session.replace("-", "").lower())
+        )
+
+    with suppress(IngestError):
+        taken = [entry for entry in api.sessions(home) if meant(entry)]
+        return tuple(path for entry in taken for path in (*entry.sources, *entry.roots))
+    return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def run(
     from ingest.cli.progress import counting
 
     began = time.time_ns()
-    with logged(log_file, "verify") as log:
+    with logged(log_file, "verify", [os.fsencode(root) for root in roots]) as log:
         paths = [raw(root) for root in roots]
         with counting("verified", quiet=quiet) as progress:
             report = api.verify(paths, session=session, strict=strict, progress=progress)

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-# Two folders of one disk serve as two archives where the disks are not the point.
+# Folders of one disk serve as the card and as two archives where the disks are not the point.
 ONE_DISK = "--same-volume"
 
 
@@ -42,9 +42,11 @@ def test_a_card_with_two_proven_copies_is_safe_and_nothing_is_touched(
     assert [snapshot(place) for place in (card, archive, backup)] == before
 
 
-def test_two_archives_on_one_volume_are_one_copy_unless_it_is_allowed(tell, ingest, card, archive, backup, home_twice):
-    told = tell("check", card)
-    said = ingest.run("check", card)
+def test_two_archives_on_one_volume_are_one_copy_unless_it_is_allowed(tell, ingest, card, home_twice, make_disk):
+    twin = shutil.copytree(card, make_disk("ext4") / "CARD")
+
+    told = tell("check", twin)
+    said = ingest.run("check", twin)
 
     assert told.code == said.returncode == 1
     assert told.document["safe"] is False
@@ -55,20 +57,73 @@ def test_two_archives_on_one_volume_are_one_copy_unless_it_is_allowed(tell, inge
         assert "same volume" in kept["reason"]
         assert kept["advice"]
     assert "NOT SAFE: 6 files" in said.stdout
+    assert tell("check", twin, ONE_DISK).code == 0
 
 
-def test_two_disks_are_two_copies(tell, card, archive, make_disk):
-    disk = make_disk("ext4")
-    assert tell("copy", card, archive, "--also", disk).code == 0
+def test_two_disks_are_two_copies(tell, card, make_disk):
+    disk, other = make_disk("ext4"), make_disk("ext4")
+    assert tell("copy", card, disk, "--also", other).code == 0
 
     assert tell("check", card).document["safe"] is True
+
+
+def test_an_archive_on_the_cards_own_disk_does_not_count_unless_it_is_allowed(tell, card, archive, make_disk):
+    disk = make_disk("ext4")
+    source = shutil.copytree(card, disk / "CARD")
+    (near := disk / "backup").mkdir()
+    assert tell("copy", source, archive, "--also", near).code == 0
+
+    told, one = tell("check", source), tell("check", source, "--copies", "1", "--root", near)
+
+    assert (told.code, told.document["covered"]) == (1, 0)
+    assert all("1 of 2 copies count" in reason for reason in reasons(told).values())
+    for each in (told, one):
+        assert all("is on the card's own disk" in reason for reason in reasons(each).values()), each.document
+    assert one.code == 1
+    assert tell("check", source, ONE_DISK).code == 0
+
+
+def test_archives_that_are_asked_about_together_are_no_copies_of_each_other(tell, archive, backup, home_twice):
+    halves = [place / "EOS_DIGITAL" for place in (archive, backup)]
+
+    told = tell("check", *halves, "--copies", "1", ONE_DISK)
+
+    assert (told.code, told.document["files"], told.document["covered"]) == (1, 12, 0)
+    assert all("is itself among what is asked about" in reason for reason in reasons(told).values()), told.document
+    assert tell("check", halves[0], "--copies", "1", ONE_DISK).code == 0
+
+
+def test_one_file_of_a_folder_is_asked_about_alone(tell, archive, plant, tmp_path):
+    card = plant(tmp_path / "CARD", {"a.mov": b"same", "b.mov": b"same"})
+    assert tell("copy", card, archive).code == 0
+
+    told = tell("check", archive / "CARD/a.mov", "--copies", "1", ONE_DISK)
+    both = tell("check", archive / "CARD/a.mov", archive / "CARD/b.mov", "--copies", "1", ONE_DISK)
+
+    assert told.document["files"] == 1
+    assert told.code == 0, told.document
+    assert (both.code, both.document["covered"]) == (1, 0)
+
+
+def test_a_copy_that_is_another_name_of_another_file_on_the_card_does_not_count(tell, plant, archive, tmp_path):
+    card = plant(tmp_path / "CARD", {"a.mov": b"same", "b.mov": b"same"})
+    for name in ("a.mov", "b.mov"):
+        os.utime(card / name, ns=(10**18, 10**18))
+    assert tell("copy", card, archive).code == 0
+    for name, other in (("a.mov", "b.mov"), ("b.mov", "a.mov")):
+        (archive / "CARD" / name).unlink()
+        os.link(card / other, archive / "CARD" / name)
+
+    told = tell("check", card, "--copies", "1", ONE_DISK)
+
+    assert (told.code, told.document["covered"]) == (1, 0)
 
 
 def test_one_copy_is_enough_where_one_is_asked_for(tell, card, archive):
     assert tell("copy", card, archive).code == 0
 
-    assert tell("check", card).code == 1
-    assert tell("check", card, "--copies", "1").code == 0
+    assert tell("check", card, ONE_DISK).code == 1
+    assert tell("check", card, "--copies", "1", ONE_DISK).code == 0
     assert tell("check", card, "--copies", "0").code == 2
 
 
@@ -184,7 +239,7 @@ def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, c
 
     told = tell("check", card, ONE_DISK)
     said = ingest.run("check", card, ONE_DISK)
-    one = tell("check", card, "--copies", "1")
+    one = tell("check", card, "--copies", "1", ONE_DISK)
     archive.rename(archive.with_name("also unplugged"))
     none = tell("check", card)
 
@@ -234,7 +289,7 @@ def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(te
     )
     part.rename(part.with_name("items-0002.parquet"))
 
-    told = tell("check", card, other, "--copies", "1")
+    told = tell("check", card, other, "--copies", "1", ONE_DISK)
 
     assert told.code == 1
     assert (told.document["files"], told.document["covered"]) == (7, 1)
@@ -299,7 +354,7 @@ def test_a_clone_on_the_cards_own_disk_does_not_count(tell, card, archive, make_
     assert tell("copy", source, near, "--also", archive, "--strategy", "reflink").code == 0
 
     told = tell("check", source)
-    elsewhere = tell("check", card)
+    elsewhere = tell("check", card, "--copies", "1", "--root", near)
 
     assert told.code == 1
     sized = {name: reason for name, reason in reasons(told).items() if name != "AUTPRINT.MRK"}
@@ -389,4 +444,4 @@ def test_the_same_content_twice_on_one_archive_counts_once(tell, plant, archive,
     told = tell("check", card, ONE_DISK)
 
     assert {kept["copies"] for kept in told.document["not_covered"]} == {1}
-    assert tell("check", card, "--copies", "1").code == 0
+    assert tell("check", card, "--copies", "1", ONE_DISK).code == 0

@@ -41,7 +41,7 @@ def check(
 
     Args:
         roots: archives to look for copies in; none takes those that the journal knows and that are here.
-        copies: how many a file needs, each on a volume of its own unless `same_volume`.
+        copies: how many a file needs, each on a volume of its own that is no source's, unless `same_volume`.
         accept_reread: let copies count that could only be read back from memory.
         fast: read nothing of the sources, and believe what was recorded for a file's path, size and time.
         exclude: globs of what is not asked about. progress: told files and bytes read so far.

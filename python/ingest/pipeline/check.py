@@ -18,9 +18,10 @@ from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
 from ingest.model.states import ItemState
-from ingest.pipeline.gate import Gate, Kept, Origin
+from ingest.pipeline.gate import Gate, Kept
 from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter, scan_source
+from ingest.pipeline.witness import Origin
 from ingest.session.advice import advice_of
 from ingest.storage.erase import lasting
 from ingest.storage.volumes import place_of
@@ -217,7 +218,7 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
     for facts, root, volume in sources:
         device = volume.mount.device if volume.mount is not None else root.dev
         try:
-            found.append(Origin(root, volume.identity(device), place_of(root.path)))
+            found.append(Origin(root, volume.identity(device), place_of(root.path), facts.single))
         except OSError as error:
             raise from_os_error(error, "open", facts.path) from error
     return found

@@ -7,8 +7,9 @@ A file passes only if as many copies of its bytes as are required
 - were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). One
   that a session found there already (`duplicate`) is read back now, and compared by BLAKE3;
 - are there now, as regular files, with the recorded size and time;
-- are on archives of their own, and, unless the user allows it, on file systems of their own;
-- are files of their own: no hard links, not the source itself under another name, no clones on the source's own disk;
+- are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
+- are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
+  source's own disk (`pipeline.witness`);
 
 and if the source is, opened right now, the file that was copied, by device, inode, size and time. A group of files that
 belong together passes as a whole or not at all.
@@ -20,7 +21,6 @@ systems are two disks.
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,13 +28,15 @@ from ingest import engine
 from ingest.errors import ABSENT, from_os_error, shown
 from ingest.pipeline.plan import same_mtime
 from ingest.pipeline.reading import read
-from ingest.storage.erase import Sighting, lasting, sight
+from ingest.pipeline.witness import one_volume, refusal
+from ingest.storage.erase import Sighting, sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
+    from ingest.pipeline.witness import Origin
 
 # Files that are judged together: enough for calls to pay, few enough that verdicts come while there is more to read.
 PAGE: Final = 500
@@ -94,15 +96,6 @@ class Kept:
 
 
 Verdict: TypeAlias = Deletable | Kept
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A source: pinned, what its file system is known by, and where it really is."""
-
-    root: engine.Root
-    volume: bytes
-    place: tuple[int, bytes]
 
 
 @dataclass(slots=True)
@@ -203,22 +196,11 @@ class Gate:
         self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, time: int | None
     ) -> str | None:
         """Why a copy does not count, as far as that shows without reading it; None if it may."""
-        mode, size, mtime, device, inode, _ = stands
-        origin = self._origins[wanted.source]
-        if not stat.S_ISREG(mode):
-            return "is no regular file any more"
-        if _one_place(origin, wanted.path, archive, holding.path) or (
-            lasting(origin.root) and wanted.inode and (device, inode) == (wanted.device, wanted.inode)
-        ):
-            return "is the very file that is asked about"
-        if size != wanted.size:
-            return f"is {size:,} bytes long, not {wanted.size:,}"
-        if not same_mtime(holding.mtime_ns if time is None else time, mtime):
+        why = refusal(wanted, self._origins, archive, holding, stands, same_volume=self._terms.same_volume)
+        if why is not None:
+            return why
+        if not same_mtime(holding.mtime_ns if time is None else time, stands[2]):
             return "was changed after it was proven: its time is another one"
-        if holding.strategy == "hardlink":
-            return "is a hard link, not a copy"
-        if holding.strategy == "reflink" and archive.volume == origin.volume:
-            return "is a clone on the source's own disk, and shares its blocks"
         if not holding.duplicate and holding.verify_method not in _COLD and not self._terms.accept_reread:
             return "could only be read back from memory (reread)"
         return None
@@ -278,7 +260,7 @@ class Gate:
             if first is second:
                 return f"{shown(first.root.path)} has it more than once, which counts once"
             return f"{shown(second.root.path)} is a clone of {shown(first.root.path)}"
-        if first.volume == second.volume:
+        if one_volume(first, second):
             if not self._terms.same_volume:
                 return f"{shown(second.root.path)} is on the same volume as {shown(first.root.path)}"
             if one.stands[3:5] == other.stands[3:5]:
@@ -329,13 +311,6 @@ def _same(wanted: Wanted, seen: Sighting) -> bool:
     if (wanted.size, wanted.mtime_ns) != (seen.size, seen.mtime_ns):
         return False
     return not (wanted.inode and seen.inode) or (wanted.device, wanted.inode) == (seen.device, seen.inode)
-
-
-def _one_place(origin: Origin, path: bytes, archive: Archive, other: bytes) -> bool:
-    """Whether both paths lead to one file, as far as the mount table tells: a source may lie in an archive."""
-    (device, inner), (other_device, other_inner) = origin.place, archive.place
-    whole = inner.rstrip(b"/") + b"/" + path
-    return device == other_device and whole == other_inner.rstrip(b"/") + b"/" + other
 
 
 def _require(root: engine.Root) -> None:

@@ -37,7 +37,7 @@ def run(
         ),
     ] = None,
     same_volume: Annotated[
-        bool, typer.Option("--same-volume", help="Let copies on two archives of one volume count as two.")
+        bool, typer.Option("--same-volume", help="Let copies on one volume count as several, and on the card's own.")
     ] = False,
     accept_reread: Annotated[
         bool,
@@ -56,8 +56,8 @@ def run(
 
     The card is read, and its files are looked for by content in archives that are here now, by the records that these
     carry themselves. A copy counts if it was read back from the device when it was made, and is there now with the
-    recorded size and time; two on one volume, hard links, clones on the card's own disk and the card itself do not. A
-    file that a session found there already (a duplicate) is read back from the device now. The others are not read
+    recorded size and time; two on one volume, anything on the card's own disk, hard links, clones, and whatever lies in
+    what is asked about do not. A file that a session found there already (a duplicate) is read back from the device now. The others are not read
     again: that they still are what they were, `ingest verify` finds out.
 
     What was left out by rule is counted, and would be lost: litter of systems, what you --exclude, symbolic links.

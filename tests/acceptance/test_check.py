@@ -222,16 +222,51 @@ def test_duplicates_are_read_back_before_they_count(tell, card, archive, backup,
 
     sound = tell("check", card, ONE_DISK)
     rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
-    facts = rotten.stat()
-    with rotten.open("r+b") as file:
-        file.write(b"rot")
-    os.utime(rotten, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    rot(rotten)
     told = tell("check", card, ONE_DISK)
 
     assert sound.code == 0
     assert sound.document["bytes"]["read_back"] == 2 * sound.document["bytes"]["read"]
     assert told.code == 1
     assert f"{rotten} holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+
+
+def rot(path):
+    """Other bytes, of the same size and time."""
+    facts = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"rot")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_what_was_proven_of_an_archive_is_not_proven_of_a_clone_that_became_an_archive_of_its_own(
+    tell, card, plant, archive, tmp_path
+):
+    assert tell("copy", card, archive).code == 0
+    clone = shutil.copytree(archive, tmp_path / "clone")
+    (clone / ".ingest/root.json").unlink()
+    assert tell("copy", plant(tmp_path / "OTHER", {"a.mov": b"a"}), clone).code == 0
+    rot(clone / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+
+    told = tell("check", card, "--copies", "1", ONE_DISK, "--root", clone)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+    assert "holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+    assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"], "all of it was read back now"
+
+
+def test_what_was_proven_on_one_disk_is_not_proven_of_a_clone_on_another(tell, card, make_disk):
+    (archive := make_disk("ext4") / "archive").mkdir()
+    assert tell("copy", card, archive).code == 0
+    clone = shutil.copytree(archive, make_disk("ext4") / "clone")
+    rot(clone / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+
+    told = tell("check", card, "--copies", "1", "--root", clone)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+    assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"]
 
 
 def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):

@@ -123,9 +123,14 @@ def move_root(connection: Connection, root: int, path: bytes, *, fs_uuid: str | 
     return connection.execute(moved.values(path=path, device=signed(device), inode=signed(inode))).rowcount
 
 
+def forget_locations(connection: Connection, root: int) -> None:
+    """Know nothing any more of what a root holds."""
+    connection.execute(delete(locations).where(locations.c.root == root))
+
+
 def forget_root(connection: Connection, root: int) -> None:
     """Know a root no more, nor what it holds. Its sessions stay, and remember it when they are taken up again."""
-    connection.execute(delete(locations).where(locations.c.root == root))
+    forget_locations(connection, root)
     connection.execute(update(roots).where(roots.c.key == root).values(forgotten=time.time_ns()))
 
 

@@ -22,7 +22,7 @@ from ingest.manifest.reader import Manifests, no_manifest, of_parts
 from ingest.pipeline.moved import sightings
 from ingest.pipeline.rollcall import silent
 from ingest.storage.identity import Footing, stranger
-from ingest.storage.marker import read_marker
+from ingest.storage.marker import carried_over, read_marker
 from ingest.storage.roots import pin
 from ingest.storage.volumes import place_of, volume_of
 
@@ -41,6 +41,7 @@ class Archive:
     Attributes:
         root: pinned. uuid: its marker's. key: its row in the journal, None if that does not know it.
         volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
+        carried: it was copied here from another file system, so nothing was proven of the files that are here.
     """
 
     root: engine.Root
@@ -48,6 +49,7 @@ class Archive:
     key: int | None
     volume: bytes
     place: tuple[int, bytes]
+    carried: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def _look(path: bytes) -> tuple[engine.Root, Volume, Marker | None]:
 
 def _archive(root: engine.Root, volume: Volume, marker: Marker, key: int | None) -> Archive:
     device = volume.mount.device if volume.mount is not None else root.dev
-    return Archive(root, marker.uuid, key, volume.identity(device), place_of(root.path))
+    place = place_of(root.path)
+    return Archive(root, marker.uuid, key, volume.identity(device), place, carried_over(marker, volume))
 
 
 def believed(root: engine.Root, absent: list[Absence]) -> list[Part]:

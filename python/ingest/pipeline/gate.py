@@ -4,8 +4,9 @@ A file passes only if as many copies of its bytes as are required
 
 - are told of by the latest row of their path, in a part of a manifest that was read back from that archive now and can
   be believed (`pipeline.archives`): rows of the journal alone count for nothing;
-- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). One
-  that a session found there already (`duplicate`) is read back now, and compared by BLAKE3;
+- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). What
+  leaves a doubt is read back now, and compared by BLAKE3: what a session found there already (`duplicate`), what was
+  proven of another archive that this one is a clone of, or on another file system than the archive is on now;
 - are there now, as regular files, with the recorded size and time;
 - are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
 - are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
@@ -190,7 +191,8 @@ class Gate:
                 case.obstacles.append(f"{where} {why}")
             else:
                 held = Held(archive.uuid, holding.path, holding.verify_method or "")
-                (case.unread if holding.duplicate else case.sure).append(_Candidate(holding, stands, held))
+                doubtful = self._doubtful(archive, holding)
+                (case.unread if doubtful else case.sure).append(_Candidate(holding, stands, held))
 
     def _uncounted(
         self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, time: int | None
@@ -201,9 +203,18 @@ class Gate:
             return why
         if not same_mtime(holding.mtime_ns if time is None else time, stands[2]):
             return "was changed after it was proven: its time is another one"
-        if not holding.duplicate and holding.verify_method not in _COLD and not self._terms.accept_reread:
+        if (
+            not self._doubtful(archive, holding)
+            and holding.verify_method not in _COLD
+            and not self._terms.accept_reread
+        ):
             return "could only be read back from memory (reread)"
         return None
+
+    @staticmethod
+    def _doubtful(archive: Archive, holding: Holding) -> bool:
+        """Whether nothing was proven of the file that is there: it has to be read back now."""
+        return holding.duplicate or archive.carried or holding.home != archive.uuid
 
     def _read(self, cases: Sequence[_Case]) -> None:
         """Read duplicates back from the device, those that are needed."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.catalog.holdings import (
     KnownRoot,
+    forget_locations,
     forget_root,
     holds,
     known_roots,
@@ -20,6 +21,7 @@ from ingest.catalog.holdings import (
 from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
+from ingest.storage.identity import cloned
 from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
 from ingest.storage.rules import ruled
@@ -181,14 +183,16 @@ def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[Kno
     return known, waiting
 
 
-def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int, bool]:
     """Write down that a root is at another path now, or on another disk, after its marker was seen there.
+
+    On another disk nothing is known of its files any more: what was proven was proven on the old one.
 
     A root that this journal does not know, named by its whole UUID, is known from now on: so a move can be told where
     no session was.
 
     Returns:
-        What was known of it, the new path, and how many sessions will look for it there.
+        What was known of it, the new path, how many sessions will look for it there, and whether it is another disk.
 
     Raises:
         MissingError: no such root, or nothing is at the new path. UsageError: another one is, or it is at both.
@@ -214,9 +218,13 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
         )  # fmt: skip
     assert now.device is not None  # noqa: S101 - it was seen
     assert now.inode is not None  # noqa: S101
+    other = cloned(known.fs_uuid, "in memory" if now.volume.memory else now.volume.fs_uuid)
     with database.write() as connection:
         moved = move_root(connection, known.key, path, fs_uuid=now.volume.fs_uuid, device=now.device, inode=now.inode)
-    return known, path, moved
+        if other:
+            # What was proven on the old disk was not proven of what somebody copied to this one.
+            forget_locations(connection, known.key)
+    return known, path, moved, other
 
 
 def _one_or_new(database: Database, name: bytes, path: bytes) -> KnownRoot:

@@ -269,6 +269,45 @@ def test_what_was_proven_on_one_disk_is_not_proven_of_a_clone_on_another(tell, c
     assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"]
 
 
+def test_what_a_session_put_there_that_died_before_it_recorded_it_does_not_pass_for_what_was_there(
+    tell, card, archive, tmp_path
+):
+    """The journal knows the time of the new file; only its digest says that it is not the one that is asked about."""
+    (old := tmp_path / "OLD").mkdir()
+    shutil.copytree(card, old / "CARD")
+    picture = "DCIM/100EOSR5/IMG_0001.CR3"
+    assert tell("copy", card, archive).code == 0
+    before = set((archive / ".ingest/manifests").glob("*/items-*"))
+    (archive / "EOS_DIGITAL" / picture).unlink()
+    (card / picture).write_bytes(b"x" * (card / picture).stat().st_size)
+    assert tell("copy", card, archive).document["items"]["finalized"] == 1
+    for part in set((archive / ".ingest/manifests").glob("*/items-*")) - before:
+        part.unlink()
+
+    told = tell("check", old / "CARD", "--copies", "1", ONE_DISK)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+
+
+def test_other_bytes_of_the_same_size_and_time_that_only_the_journal_knows_of_are_found(tell, card, archive, tmp_path):
+    (old := tmp_path / "OLD").mkdir()
+    shutil.copytree(card, old / "CARD")
+    picture = "DCIM/100EOSR5/IMG_0001.CR3"
+    assert tell("copy", card, archive).code == 0
+    before = set((archive / ".ingest/manifests").glob("*/items-*"))
+    (archive / "EOS_DIGITAL" / picture).unlink()
+    rot(card / picture)
+    assert tell("copy", card, archive).document["items"]["finalized"] == 1
+    for part in set((archive / ".ingest/manifests").glob("*/items-*")) - before:
+        part.unlink()
+
+    told = tell("check", old / "CARD", "--copies", "1", ONE_DISK)
+
+    assert told.code == 1
+    assert "holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+
+
 def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):
     backup.rename(backup.with_name("unplugged"))
 

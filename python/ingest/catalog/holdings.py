@@ -171,15 +171,18 @@ def put_locations(connection: Connection, rows: list[dict[str, object]]) -> None
 # Raw, since archives hold millions. A session of 0 is none of this journal's.
 _ADD = """
     INSERT INTO locations (root, path, blake3, size, mtime_ns, managed, verify_method, verified_at, session, item)
-    VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0) ON CONFLICT (root, path) DO NOTHING"""
+    VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0) ON CONFLICT (root, path) DO UPDATE SET
+        blake3 = excluded.blake3, size = excluded.size, mtime_ns = excluded.mtime_ns, managed = 1,
+        verify_method = excluded.verify_method, verified_at = excluded.verified_at, session = 0, item = 0
+        WHERE excluded.verified_at > locations.verified_at"""
 
 
 def add_locations(connection: Connection, root: int, proven: Iterable[tuple[bytes, bytes, int, int, str, int]]) -> int:
-    """Record what other sessions than this journal's have proven to be on a root; how much of it was not known.
+    """Record what other sessions than this journal's have proven to be on a root; how much of it was not known, or older.
 
     Args:
         proven: path, BLAKE3, size, mtime (ns), verify method, and when it was proven (ns). What is recorded for a path
-            already stays.
+            already stays, unless it was proven earlier.
     """
     rows = [(root, *row) for row in proven]
     return connection.exec_driver_sql(_ADD, rows).rowcount if rows else 0

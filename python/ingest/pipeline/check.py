@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
-from ingest.catalog.holdings import managed_at
+from ingest.catalog.holdings import Location, managed_at
 from ingest.errors import CancelledError, IngestError, from_os_error
 from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
@@ -112,7 +112,7 @@ class Check:
             IngestError: a source or an archive cannot be read, or went away.
         """
         gate = Gate(
-            self.archives.here, self._origins, self.terms, kept_times(self._database, self.archives.here), self._page
+            self.archives.here, self._origins, self.terms, known_copies(self._database, self.archives.here), self._page
         )
         with sandbox(MEMORY) as connection:
             evidence = Evidence(connection, self.archives.manifests)
@@ -224,19 +224,19 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
     return found
 
 
-def kept_times(
+def known_copies(
     database: Database | None, archives: Sequence[Archive]
-) -> Callable[[int, list[bytes]], dict[bytes, int]]:
-    """The times that the journal knows copies to have, by archive and path."""
+) -> Callable[[int, list[bytes]], dict[bytes, Location]]:
+    """What the journal knows to be on archives, by archive and path."""
 
-    def times(index: int, paths: list[bytes]) -> dict[bytes, int]:
+    def known(index: int, paths: list[bytes]) -> dict[bytes, Location]:
         key = archives[index].key
         if database is None or key is None:
             return {}
         try:
             with database.read() as connection:
-                return {path: one.mtime_ns for path, one in managed_at(connection, key, paths).items()}
+                return managed_at(connection, key, paths)
         except IngestError:
-            return {}  # then the manifests' times have to do
+            return {}  # then the manifests have to do
 
-    return times
+    return known

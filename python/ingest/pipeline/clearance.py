@@ -14,7 +14,7 @@ from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
 from ingest.model.states import ARRIVED, ItemState, SessionState
-from ingest.pipeline.check import kept_times, origins
+from ingest.pipeline.check import known_copies, origins
 from ingest.pipeline.gate import Gate
 from ingest.session.advice import advice_of
 
@@ -62,7 +62,7 @@ def clearance(
     Raises:
         IngestError: a source, an archive or the journal cannot be read.
     """
-    gate = Gate(archives.here, origins(sources), terms, kept_times(database, archives.here))
+    gate = Gate(archives.here, origins(sources), terms, known_copies(database, archives.here))
     with sandbox(MEMORY) as connection:
         evidence = Evidence(connection, archives.manifests)
         for page in journal.items():

@@ -6,7 +6,8 @@ A file passes only if as many copies of its bytes as are required
   be believed (`pipeline.archives`): rows of the journal alone count for nothing;
 - were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). What
   leaves a doubt is read back now, and compared by BLAKE3: what a session found there already (`duplicate`), what was
-  proven of another archive that this one is a clone of, or on another file system than the archive is on now;
+  proven of another archive that this one is a clone of, or on another file system than the archive is on now, and what
+  the journal knows to be other bytes by now;
 - are there now, as regular files, with the recorded size and time;
 - are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
 - are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
@@ -35,6 +36,7 @@ from ingest.storage.erase import Sighting, sight
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ingest.catalog.holdings import Location
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
     from ingest.pipeline.witness import Origin
@@ -130,20 +132,20 @@ class Gate:
         archives: Sequence[Archive],
         origins: Sequence[Origin],
         terms: Terms,
-        kept_times: Callable[[int, list[bytes]], dict[bytes, int]],
+        known: Callable[[int, list[bytes]], dict[bytes, Location]],
         page: engine.Page | None = None,
     ) -> None:
         """Over archives that are here.
 
         Args:
-            kept_times: of an archive (its index) and paths below it, the times that the journal knows these copies to
-                have been given, where it knows any: file systems round.
+            known: of an archive (its index) and paths below it, what the journal last knew to be there, if anything: file
+                systems round times, and it knows to what. It vouches for nothing else.
             page: told to stop, it ends the reading back.
         """
         self._archives = archives
         self._origins = origins
         self._terms = terms
-        self._kept_times = kept_times
+        self._known = known
         self._page = page or engine.Page()
         self.read_back = (0, 0)
 
@@ -179,7 +181,7 @@ class Gate:
     def _look(self, index: int, archive: Archive, concerned: Sequence[tuple[_Case, Holding]]) -> None:
         """Sort the copies that an archive should have into those that count, those that may, and obstacles."""
         paths = [holding.path for _, holding in concerned]
-        times = self._kept_times(index, paths)
+        known = self._known(index, paths)
         _require(archive.root)
         for (case, holding), stands in zip(concerned, archive.root.lstat(paths), strict=True):
             where = shown(archive.root.path.rstrip(b"/") + b"/" + holding.path)
@@ -187,24 +189,25 @@ class Gate:
                 case.obstacles.append(f"{where} cannot be looked at ({stands.strerror})")
             elif stands is None or isinstance(stands, OSError):
                 case.obstacles.append(f"{where} is not there any more")
-            elif why := self._uncounted(case.wanted, archive, holding, stands, times.get(holding.path)):
+            elif why := self._uncounted(case.wanted, archive, holding, stands, known.get(holding.path)):
                 case.obstacles.append(f"{where} {why}")
             else:
                 held = Held(archive.uuid, holding.path, holding.verify_method or "")
-                doubtful = self._doubtful(archive, holding)
+                doubtful = self._doubtful(case.wanted, archive, holding, known.get(holding.path))
                 (case.unread if doubtful else case.sure).append(_Candidate(holding, stands, held))
 
     def _uncounted(
-        self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, time: int | None
+        self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, known: Location | None
     ) -> str | None:
         """Why a copy does not count, as far as that shows without reading it; None if it may."""
         why = refusal(wanted, self._origins, archive, holding, stands, same_volume=self._terms.same_volume)
         if why is not None:
             return why
-        if not same_mtime(holding.mtime_ns if time is None else time, stands[2]):
+        time = known.mtime_ns if known is not None and known.blake3 == wanted.blake3 else holding.mtime_ns
+        if not same_mtime(time, stands[2]):
             return "was changed after it was proven: its time is another one"
         if (
-            not self._doubtful(archive, holding)
+            not self._doubtful(wanted, archive, holding, known)
             and holding.verify_method not in _COLD
             and not self._terms.accept_reread
         ):
@@ -212,9 +215,12 @@ class Gate:
         return None
 
     @staticmethod
-    def _doubtful(archive: Archive, holding: Holding) -> bool:
+    def _doubtful(wanted: Wanted, archive: Archive, holding: Holding, known: Location | None) -> bool:
         """Whether nothing was proven of the file that is there: it has to be read back now."""
-        return holding.duplicate or archive.carried or holding.home != archive.uuid
+        if holding.duplicate or archive.carried or holding.home != archive.uuid:
+            return True
+        # A session that ended before it had recorded what it did may have put something else there.
+        return known is not None and known.blake3 != wanted.blake3
 
     def _read(self, cases: Sequence[_Case]) -> None:
         """Read duplicates back from the device, those that are needed."""

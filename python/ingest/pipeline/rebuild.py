@@ -54,7 +54,7 @@ class RebuiltRoot:
     """What an archive's manifests told.
 
     Attributes:
-        files: paths that a session proved, on this file system: none of an archive that was copied here. added: those that the journal did not know. parts: manifest parts that were read.
+        files: paths that a session proved, on this file system: none of an archive that was copied here. added: those that the journal did not know, or knew as they were before. parts: manifest parts that were read.
         damage: the parts that could not be, and why: files that only these tell of are not known.
     """
 

@@ -35,8 +35,8 @@ _NEEDED: Final = (
 )  # fmt: skip
 _WANTED: Final[dict[str, pa.DataType]] = {
     "source": pa.int32(), "kin": pa.binary(), "number": pa.int64(), "path": pa.binary(), "place": pa.binary(),
-    "size": pa.int64(), "mtime_ns": pa.int64(), "device": pa.uint64(), "inode": pa.uint64(), "blake3": pa.binary(),
-    "reason": pa.string(), "advice": pa.string(),
+    "size": pa.int64(), "mtime_ns": pa.int64(), "device": pa.uint64(), "inode": pa.uint64(), "ctime_ns": pa.int64(),
+    "blake3": pa.binary(), "reason": pa.string(), "advice": pa.string(),
 }  # fmt: skip
 
 _STANDING: Final = (
@@ -72,7 +72,7 @@ _HELD: Final = f"""
     WHERE place = 1"""  # noqa: S608 - as above
 _ANSWERS: Final = f"""
     SELECT wanted.source, wanted.kin, wanted.number, wanted.path, wanted.size, wanted.mtime_ns, wanted.device, wanted.inode,
-        wanted.blake3, wanted.reason, wanted.advice,
+        wanted.ctime_ns, wanted.blake3, wanted.reason, wanted.advice,
         best._root, best.name, best.destination_root, best.mtime_ns, best.state, best.verify_method, best.strategy
     FROM wanted LEFT JOIN (
         SELECT held.* FROM held SEMI JOIN wanted ON held.digest = wanted.blake3 AND held.size = wanted.size
@@ -89,7 +89,7 @@ class Wanted:
     Attributes:
         source: index of its source. kin: what it has in common with files that belong to it. number: within all that
             is wanted, or its item's. path: below the source. place: absolute, as the manifests would tell it.
-        size, mtime_ns: bytes and ns. device, inode: 0 where they are not known, or say nothing.
+        size, mtime_ns: bytes and ns. device, inode, ctime_ns: 0 where they are not known, or say nothing.
         blake3: None while it is not known. reason, advice: why nothing can be said of it, where that is so.
     """
 
@@ -102,6 +102,7 @@ class Wanted:
     mtime_ns: int
     device: int = 0
     inode: int = 0
+    ctime_ns: int = 0
     blake3: bytes | None = None
     reason: str | None = None
     advice: str | None = None
@@ -176,8 +177,10 @@ class Evidence:
         for _, rows in groupby(self._rows(), itemgetter(0, 2)):
             wanted, holdings = None, []
             for row in rows:
-                source, kin, number, path, size, mtime, device, inode, blake3, reason, advice, *held = row
-                wanted = Wanted(source, kin, number, path, b"", size, mtime, device, inode, blake3, reason, advice)
+                source, kin, number, path, size, mtime, device, inode, ctime, blake3, reason, advice, *held = row
+                wanted = Wanted(
+                    source, kin, number, path, b"", size, mtime, device, inode, ctime, blake3, reason, advice
+                )
                 if held[0] is not None:
                     root, name, home, kept, state, method, strategy = held
                     holdings.append(Holding(root, name, home, kept, state == "duplicate", method, strategy))

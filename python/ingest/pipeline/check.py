@@ -27,7 +27,7 @@ from ingest.storage.erase import lasting
 from ingest.storage.volumes import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.db.engine import Database
     from ingest.engine import Root
@@ -134,7 +134,7 @@ class Check:
         asked: list[Wanted] = []
         try:
             for found in scan_source(root, facts, self.totals.files + 1, self._chosen):
-                for batch in _batches(self._counted(found.items)):
+                for batch in batches(self._counted(found.items)):
                     asked += self._wanted(batch, facts, root)
                     if len(asked) >= _ASKED:
                         evidence.add(asked)
@@ -195,7 +195,8 @@ def _asked(
     return replace(wanted, device=device, inode=inode, blake3=proof[0] if proof is not None else None)
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Items of a source that are read by one call of the engine."""
     batch: list[Item] = []
     size = 0
     for item in items:

@@ -13,7 +13,8 @@ A file passes only if as many copies of its bytes as are required
 - are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
   source's own disk (`pipeline.witness`);
 
-and if the source is, opened right now, the file that was copied, by device, inode, size and time. A group of files that
+and if the source is, opened right now, the file that was read, by device, inode, size and times as far as whoever asks
+knows them. A group of files that
 belong together passes as a whole or not at all.
 
 Promises: each file gets a verdict, in pages, whatever their number; a doubt keeps the file. Not promised: that the
@@ -326,6 +327,8 @@ _ADVICE_CHANGED: Final = "Keep it. Something changed it meanwhile: bring it home
 
 def _same(wanted: Wanted, seen: Sighting) -> bool:
     if (wanted.size, wanted.mtime_ns) != (seen.size, seen.mtime_ns):
+        return False
+    if wanted.ctime_ns and wanted.ctime_ns != seen.ctime_ns:
         return False
     return not (wanted.inode and seen.inode) or (wanted.device, wanted.inode) == (seen.device, seen.inode)
 

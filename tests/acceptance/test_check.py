@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 
@@ -306,6 +308,56 @@ def test_other_bytes_of_the_same_size_and_time_that_only_the_journal_knows_of_ar
 
     assert told.code == 1
     assert "holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+
+
+@pytest.mark.parametrize("apart", [1, -1_500_000_000, 3_600_000_000_000], ids=["1 ns", "1.5 s", "1 h"])
+def test_a_copy_whose_time_is_only_nearly_the_recorded_one_is_read_back(tell, card, archive, apart):
+    assert tell("copy", card, archive).code == 0
+    clips = [archive / "EOS_DIGITAL/DCIM/100EOSR5" / name for name in ("IMG_0001.CR3", "MVI_0002.MP4")]
+    rot(clips[0])
+    for clip in clips:
+        os.utime(clip, ns=(0, clip.stat().st_mtime_ns + apart))
+
+    told = tell("check", card, "--copies", "1", ONE_DISK)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+    assert "holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+    assert told.document["bytes"]["read_back"] == sum(clip.stat().st_size for clip in clips)
+
+
+def test_a_time_that_the_journal_knows_the_copy_was_given_is_as_good_as_the_recorded_one(
+    tell, ingest, card, archive, tmp_path
+):
+    assert tell("copy", card, archive).code == 0
+    clip = archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4"
+    kept = clip.stat().st_mtime_ns // 2_000_000_000 * 2_000_000_000
+    os.utime(clip, ns=(0, kept))
+    with closing(sqlite3.connect(ingest.home / "ingest.sqlite3")) as journal, journal:
+        row = (kept, os.fsencode(clip.relative_to(archive)))
+        assert journal.execute("UPDATE locations SET mtime_ns = ? WHERE path = ?", row).rowcount == 1
+    one = ("--copies", "1", ONE_DISK)
+
+    known = tell("check", card, *one)
+    unknown = tell("check", card, *one, "--root", archive, by=type(ingest)(tmp_path / "nobody's home"))
+
+    assert (known.code, known.document["bytes"]["read_back"]) == (0, 0), known.document
+    assert (unknown.code, unknown.document["bytes"]["read_back"]) == (0, clip.stat().st_size), unknown.document
+
+
+def test_times_that_a_file_system_rounds_are_known_by_the_journal_and_else_read_back(
+    tell, ingest, card, make_disk, tmp_path
+):
+    disk = make_disk("vfat")
+    assert tell("copy", card, disk).code == 0
+    one = ("--copies", "1", "--accept-reread")
+
+    known = tell("check", card, *one)
+    unknown = tell("check", card, *one, "--root", disk, by=type(ingest)(tmp_path / "nobody's home"))
+
+    assert (known.code, known.document["bytes"]["read_back"]) == (0, 0), known.document
+    assert unknown.code == 0, unknown.document
+    assert unknown.document["bytes"]["read_back"] == unknown.document["bytes"]["read"]
 
 
 def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):

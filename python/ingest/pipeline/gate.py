@@ -8,7 +8,8 @@ A file passes only if as many copies of its bytes as are required
   leaves a doubt is read back now, and compared by BLAKE3: what a session found there already (`duplicate`), what was
   proven of another archive that this one is a clone of, or on another file system than the archive is on now, and what
   the journal knows to be other bytes by now;
-- are there now, as regular files, with the recorded size and time;
+- are there now, as regular files, with the recorded size and time, the manifest's or the journal's; one whose time is only
+  as near as some file systems keep it (2 s, or off by whole quarter hours) is read back now;
 - are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
 - are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
   source's own disk (`pipeline.witness`);
@@ -190,38 +191,36 @@ class Gate:
                 case.obstacles.append(f"{where} cannot be looked at ({stands.strerror})")
             elif stands is None or isinstance(stands, OSError):
                 case.obstacles.append(f"{where} is not there any more")
-            elif why := self._uncounted(case.wanted, archive, holding, stands, known.get(holding.path)):
+            elif why := self._sort(case, archive, holding, stands, known.get(holding.path)):
                 case.obstacles.append(f"{where} {why}")
-            else:
-                held = Held(archive.uuid, holding.path, holding.verify_method or "")
-                doubtful = self._doubtful(case.wanted, archive, holding, known.get(holding.path))
-                (case.unread if doubtful else case.sure).append(_Candidate(holding, stands, held))
 
-    def _uncounted(
-        self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, known: Location | None
+    def _sort(
+        self, case: _Case, archive: Archive, holding: Holding, stands: engine.Identity, known: Location | None
     ) -> str | None:
-        """Why a copy does not count, as far as that shows without reading it; None if it may."""
+        """Let a copy count, or let it be read first; or say why it does not count, as far as that shows without reading."""
+        wanted = case.wanted
         why = refusal(wanted, self._origins, archive, holding, stands, same_volume=self._terms.same_volume)
         if why is not None:
             return why
-        time = known.mtime_ns if known is not None and known.blake3 == wanted.blake3 else holding.mtime_ns
-        if not same_mtime(time, stands[2]):
+        same = known is not None and known.blake3 == wanted.blake3
+        times = [holding.mtime_ns, known.mtime_ns] if known is not None and same else [holding.mtime_ns]
+        if not any(same_mtime(time, stands[2]) for time in times):
             return "was changed after it was proven: its time is another one"
-        if (
-            not self._doubtful(wanted, archive, holding, known)
-            and holding.verify_method not in _COLD
-            and not self._terms.accept_reread
-        ):
+        sure = (
+            not holding.duplicate
+            # What was proven elsewhere was not proven of the file that is here.
+            and not archive.carried
+            and holding.home == archive.uuid
+            # A session that ended before it had recorded what it did may have put something else there.
+            and (known is None or same)
+            # File systems that round times, or shift them, show others than were given; so does a file that was exchanged.
+            and stands[2] in times
+        )
+        if sure and holding.verify_method not in _COLD and not self._terms.accept_reread:
             return "could only be read back from memory (reread)"
+        held = Held(archive.uuid, holding.path, holding.verify_method or "")
+        (case.sure if sure else case.unread).append(_Candidate(holding, stands, held))
         return None
-
-    @staticmethod
-    def _doubtful(wanted: Wanted, archive: Archive, holding: Holding, known: Location | None) -> bool:
-        """Whether nothing was proven of the file that is there: it has to be read back now."""
-        if holding.duplicate or archive.carried or holding.home != archive.uuid:
-            return True
-        # A session that ended before it had recorded what it did may have put something else there.
-        return known is not None and known.blake3 != wanted.blake3
 
     def _read(self, cases: Sequence[_Case]) -> None:
         """Read duplicates back from the device, those that are needed."""

@@ -360,6 +360,52 @@ def test_times_that_a_file_system_rounds_are_known_by_the_journal_and_else_read_
     assert unknown.document["bytes"]["read_back"] == unknown.document["bytes"]["read"]
 
 
+def test_what_verify_found_damaged_is_relied_on_by_nobody(tell, card, archive, backup):
+    assert tell("copy", card, archive, "--also", backup).code == 0
+    rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
+    rot(rotten)
+    one = ("--copies", "1", ONE_DISK, "--root", archive)
+    assert tell("check", card, *one).code == 0, "nobody has read it since"
+
+    assert tell("verify", archive).code == 3
+    told = tell("check", card, *one)
+    assert tell("catalog", "rebuild", archive).code == 0
+    again = tell("check", card, *one)
+    copied = tell("copy", card, archive)
+
+    for each in (told, again):
+        assert (each.code, each.document["bytes"]["read_back"]) == (1, rotten.stat().st_size)
+        assert "holds other bytes than were recorded" in reasons(each)["IMG_0001.CR3"]
+    assert (copied.document["items"]["finalized"], copied.document["items"]["duplicate"]) == (1, 5)
+    assert rotten.with_name("IMG_0001_1.CR3").read_bytes() == (card / "DCIM/100EOSR5/IMG_0001.CR3").read_bytes()
+
+
+def test_what_was_mended_is_read_back_until_all_of_the_archive_was_found_whole(tell, card, archive, backup):
+    assert tell("copy", card, archive, "--also", backup).code == 0
+    rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
+    rot(rotten)
+    session = tell("sessions").document["sessions"][0]["session"]
+    assert tell("verify", archive, "--session", session).code == 3
+    assert tell("repair", archive, "--from", backup).code == 0
+
+    told = tell("check", card, ONE_DISK)
+    assert tell("verify", archive).code == 0
+    after = tell("check", card, ONE_DISK)
+
+    assert (told.code, told.document["bytes"]["read_back"]) == (0, rotten.stat().st_size)
+    assert (after.code, after.document["bytes"]["read_back"]) == (0, 0)
+
+
+def test_a_clone_that_is_whole_does_not_make_the_archive_whole(tell, card, archive, tmp_path):
+    assert tell("copy", card, archive).code == 0
+    clone = shutil.copytree(archive, tmp_path / "clone")
+    rot(archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+    assert tell("verify", archive).code == 3
+    assert tell("verify", clone).code == 0
+
+    assert tell("check", card, "--copies", "1", ONE_DISK, "--root", archive).code == 1
+
+
 def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):
     backup.rename(backup.with_name("unplugged"))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
-from ingest.catalog.holdings import Location, managed_at
+from ingest.catalog.holdings import Location, known_at
 from ingest.errors import CancelledError, IngestError, from_os_error
 from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
@@ -236,7 +236,7 @@ def known_copies(
             return {}
         try:
             with database.read() as connection:
-                return managed_at(connection, key, paths)
+                return known_at(connection, key, paths)
         except IngestError:
             return {}  # then the manifests have to do
 

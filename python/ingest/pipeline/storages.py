@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.catalog.holdings import (
     KnownRoot,
@@ -13,12 +13,23 @@ from ingest.catalog.holdings import (
     forget_root,
     holds,
     known_roots,
+    lift_damage,
     move_root,
+    note_damaged,
     note_verified,
     remember_root,
     sessions_at,
 )
-from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
+from ingest.errors import (
+    ABSENT,
+    IngestError,
+    ManifestError,
+    MissingError,
+    PausedError,
+    UsageError,
+    from_os_error,
+    shown,
+)
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
 from ingest.storage.identity import cloned
@@ -26,6 +37,7 @@ from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
 from ingest.storage.rules import ruled
 from ingest.storage.tuning import tune
+from ingest.storage.volumes import volume_of
 from ingest.workers.prober import visit
 
 if TYPE_CHECKING:
@@ -36,6 +48,9 @@ if TYPE_CHECKING:
     from ingest.pipeline.findings import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.rules import Rule
+
+# Rows of one transaction: other sessions may be at work on the journal, and wait for it.
+_BATCH: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,15 +267,43 @@ def _unseen(path: bytes, look: Look) -> IngestError:
                        advice="Check that it is mounted and can be read")  # fmt: skip
 
 
-def remember_verified(database: Database, roots: Sequence[Root], report: VerifyReport, began: int) -> None:
-    """Write down which of these roots were found whole by a verification that began then (nanoseconds since the epoch).
+def remember_verified(
+    database: Database, roots: Sequence[Root], report: VerifyReport, began: int, *, whole: bool
+) -> None:
+    """Write down which of these roots a verification found whole, and what it found missing or changed.
+
+    Args:
+        began: the verification, nanoseconds since the epoch. whole: it was of all files, not of one session's.
 
     Raises:
         IngestError: a root is gone, or the journal cannot be written.
     """
-    damaged = {finding.root for finding in (*report.missing, *report.changed)}
-    markers = [read_marker(root) for root in roots if root.path not in damaged]
-    with database.write() as connection:
-        for marker in markers:
-            if marker is not None:
-                note_verified(connection, marker.uuid, began)
+    known = _known(database)
+    places = {root.path: (root.dev, root.ino) for root in roots}  # one may have been named twice
+    damaged: dict[tuple[int, int], list[bytes]] = {place: [] for place in places.values()}
+    for finding in (*report.missing, *report.changed):
+        damaged[places[finding.root]].append(finding.path)
+    for root in roots:
+        one, paths = _owner(root, known), damaged[root.dev, root.ino]
+        if one is None:
+            continue
+        for start in range(0, len(paths), _BATCH):
+            with database.write() as connection:
+                note_damaged(connection, one.key, paths[start : start + _BATCH], began)
+        if not paths and whole:
+            with database.write() as connection:
+                note_verified(connection, one.uuid, began)
+                # A clone that is whole says nothing of the archive.
+                if root.path == one.path and not cloned(one.fs_uuid, volume_of(root.path).fs_uuid):
+                    lift_damage(connection, one.key, began)
+
+
+def _owner(root: Root, known: Sequence[KnownRoot]) -> KnownRoot | None:
+    """Whose files these are: by the marker or, where that is what was found damaged, by the place."""
+    try:
+        marker = read_marker(root)
+    except ManifestError:
+        marker = None
+    if marker is not None:
+        return next((one for one in known if one.uuid == marker.uuid), None)
+    return next((one for one in known if one.path == root.path), None)

@@ -96,15 +96,49 @@ def test_archives_that_are_asked_about_together_are_no_copies_of_each_other(tell
 
 
 def test_one_file_of_a_folder_is_asked_about_alone(tell, archive, plant, tmp_path):
+    card = plant(tmp_path / "CARD", {"a.mov": b"a", "b.mov": b"b"})
+    assert tell("copy", card, archive).code == 0
+    inside = archive.rename(card / "archive")
+    one = ("--copies", "1", ONE_DISK, "--root", inside)
+
+    told, whole = tell("check", card / "a.mov", *one), tell("check", card, *one)
+
+    assert (told.code, told.document["files"]) == (0, 1), told.document
+    assert (whole.code, whole.document["covered"]) == (1, 0)
+    assert "is itself among what is asked about" in reasons(whole)["b.mov"]
+
+
+def test_what_lies_in_an_archive_has_no_copy_in_it(tell, archive, plant, tmp_path):
     card = plant(tmp_path / "CARD", {"a.mov": b"same", "b.mov": b"same"})
     assert tell("copy", card, archive).code == 0
 
     told = tell("check", archive / "CARD/a.mov", "--copies", "1", ONE_DISK)
-    both = tell("check", archive / "CARD/a.mov", archive / "CARD/b.mov", "--copies", "1", ONE_DISK)
 
-    assert told.document["files"] == 1
-    assert told.code == 0, told.document
-    assert (both.code, both.document["covered"]) == (1, 0)
+    assert told.code == 1
+    assert "is in the archive that the source itself lies in" in reasons(told)["a.mov"]
+
+
+@pytest.mark.root
+def test_an_archive_that_is_seen_through_another_file_system_is_no_copy_of_itself(tell, card, archive, tmp_path):
+    assert tell("copy", card, archive).code == 0
+    upper, work, merged = [tmp_path / name for name in ("upper", "work", "merged")]
+    for folder in (upper, work, merged):
+        folder.mkdir()
+    options = f"lowerdir={archive},upperdir={upper},workdir={work}"
+    done = subprocess.run(
+        ["mount", "-t", "overlay", "-o", options, "overlay", merged], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no overlay here: {done.stderr!r}")
+    try:
+        told = tell("check", merged / "EOS_DIGITAL", "--copies", "1", "--root", archive)
+    finally:
+        subprocess.run(["umount", merged], check=True)
+
+    assert (told.code, told.document["covered"]) == (1, 0)
+    assert all("is in the archive that the source itself lies in" in each for each in reasons(told).values()), reasons(
+        told
+    )
 
 
 def test_a_copy_that_is_another_name_of_another_file_on_the_card_does_not_count(tell, plant, archive, tmp_path):

@@ -21,7 +21,7 @@ from ingest.model.states import ItemState
 from ingest.pipeline.gate import Gate, Kept
 from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.witness import Origin
+from ingest.pipeline.witness import Origin, archives_around
 from ingest.session.advice import advice_of
 from ingest.storage.erase import lasting
 from ingest.storage.volumes import place_of
@@ -219,7 +219,8 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
     for facts, root, volume in sources:
         device = volume.mount.device if volume.mount is not None else root.dev
         try:
-            found.append(Origin(root, volume.identity(device), place_of(root.path), facts.single))
+            around = archives_around(root.path, volume)
+            found.append(Origin(root, volume.identity(device), place_of(root.path), facts.single, around))
         except OSError as error:
             raise from_os_error(error, "open", facts.path) from error
     return found

@@ -2,16 +2,20 @@
 
 Promises: whoever lies in what is asked about, on its disk, or is a name of the very bytes that would be erased, does not
 count; each refusal is half a sentence. Not promised: that two file systems are two disks, nor that two mounts of one
-folder are known to be one where nothing shows it (see `place_of`).
+folder are known to be one where neither the mount table (see `place_of`) nor an archive's marker shows it.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.errors import DeniedError
 from ingest.storage.erase import lasting
+from ingest.storage.marker import read_marker
+from ingest.storage.roots import pin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from ingest import engine
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
+    from ingest.storage.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,38 @@ class Origin:
     Attributes:
         root: pinned. volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
         single: the name of the one file in it that is meant, None for all of it.
+        within: the UUIDs of the archives that it lies in, by whatever mount these were reached.
     """
 
     root: engine.Root
     volume: bytes
     place: tuple[int, bytes]
     single: bytes | None = None
+    within: frozenset[str] = frozenset()
+
+
+def archives_around(path: bytes, volume: Volume) -> frozenset[str]:
+    """The UUIDs of the archives that a folder lies in, by their markers, up to where its file system is mounted.
+
+    The mount table does not tell that an overlay, or a share, shows an archive's own files; its marker does.
+
+    Raises:
+        IngestError: a marker cannot be read. Folders that may not be opened are passed over.
+    """
+    found = set()
+    folder = os.path.realpath(path)
+    device = os.stat(folder).st_dev
+    while volume.mount is not None or os.stat(folder).st_dev == device:
+        try:
+            marker = read_marker(pin(folder, volume=volume))
+        except DeniedError:
+            marker = None
+        if marker is not None:
+            found.add(marker.uuid)
+        if folder in (b"/", volume.mount.point if volume.mount is not None else b"/"):
+            break
+        folder = os.path.dirname(folder)
+    return frozenset(found)
 
 
 def one_volume(one: Archive | Origin, other: Archive | Origin) -> bool:
@@ -72,6 +103,8 @@ def refusal(
         return "is the very file that is asked about"
     if any(_lies_in(origin, archive, holding.path) for origin in origins):
         return "is itself among what is asked about, and would be erased with it"
+    if any(archive.uuid in origin.within for origin in origins):
+        return "is in the archive that the source itself lies in"
     if size != wanted.size:
         return f"is {size:,} bytes long, not {wanted.size:,}"
     if holding.strategy == "hardlink":

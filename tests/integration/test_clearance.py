@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ingest import api, engine
-from ingest.errors import UsageError
+from ingest.errors import MissingError, UsageError
 from ingest.pipeline import gate
 from ingest.pipeline.gate import Deletable, Kept
 from ingest.storage.erase import Outcome, erase
@@ -217,6 +217,22 @@ def test_a_session_that_has_not_ended_lets_nothing_be_erased(place):
 
     with pytest.raises(UsageError, match=r"paused\(user\)"):
         list(api.clearance(place.home, report.id))
+
+
+def test_a_session_whose_archives_were_forgotten_gets_advice_that_can_be_followed(place):
+    place.fill(1)
+    report = place.copy()
+    api.forget(place.home, os.fsencode(place.archive()))
+
+    with pytest.raises(MissingError, match="none of this session's archives") as caught:
+        list(api.clearance(place.home, report.id))
+
+    assert "--root" not in caught.value.advice
+    uuid, archive = report.roots[0].uuid.encode(), os.fsencode(place.archive())
+    api.relocate(place.home, uuid, archive)
+    assert [type(each) for each in api.clearance(place.home, report.id, same_volume=True, accept_reread=True)] == [
+        Deletable
+    ]
 
 
 def test_pages_end_where_groups_do(place, judged, monkeypatch):

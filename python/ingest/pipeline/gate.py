@@ -4,23 +4,22 @@ A file passes only if as many copies of its bytes as are required
 
 - are told of by the latest row of their path, in a part of a manifest that was read back from that archive now and can
   be believed (`pipeline.archives`): rows of the journal alone count for nothing;
-- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). What
-  leaves a doubt is read back now, and compared by BLAKE3: what a session found there already (`duplicate`), what was
-  proven of another archive that this one is a clone of, or on another file system than the archive is on now, and what
-  the journal knows to be other bytes by now;
-- are there now, as regular files, with the recorded size and time, the manifest's or the journal's; one whose time is only
-  as near as some file systems keep it (2 s, or off by whole quarter hours) is read back now;
+- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that);
+- are there now, as regular files, with the recorded size and time, the manifest's or the journal's;
+- leave no doubt that the one is the other, or are read back now and compared by BLAKE3: what a session found there already
+  (`duplicate`); what was proven of another archive that this one is a clone of, or on another file system than the archive
+  is on now; what the journal knows to be other bytes, or damaged, by now; a time that is only as near as some file systems
+  keep it (2 s, or off by whole quarter hours);
 - are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
 - are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
   source's own disk (`pipeline.witness`);
 
 and if the source is, opened right now, the file that was read, by device, inode, size and times as far as whoever asks
-knows them. A group of files that
-belong together passes as a whole or not at all.
+knows them. A group of files that belong together passes as a whole or not at all.
 
-Promises: each file gets a verdict, in pages, whatever their number; a doubt keeps the file. Not promised: that the
-copies that were proven when they were made still are what they were (`ingest verify` reads them), nor that two file
-systems are two disks.
+Promises: each file gets a verdict, in pages, whatever their number; what is not certain is read, and what stays doubtful
+keeps the file. Not promised: that the copies that were proven when they were made still are what they were (`ingest verify`
+reads them), nor that two file systems are two disks.
 """
 
 from __future__ import annotations
@@ -223,7 +222,7 @@ class Gate:
         return None
 
     def _read(self, cases: Sequence[_Case]) -> None:
-        """Read duplicates back from the device, those that are needed."""
+        """Read doubtful copies back from the device, those that are needed."""
         for index, archive in enumerate(self._archives):
             while needed := [(case, one) for case in cases if (one := self._next_unread(case, index)) is not None]:
                 paths = list(dict.fromkeys(candidate.holding.path for _, candidate in needed))

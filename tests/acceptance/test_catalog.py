@@ -377,6 +377,24 @@ def test_a_clone_that_became_an_archive_of_its_own_is_not_known_by_what_was_prov
 
 
 @pytest.mark.root
+def test_on_another_disk_nothing_is_known_of_an_archive_though_its_own_hid_its_uuid(
+    copied, tell, card, archive, journal, make_disk
+):
+    place = shutil.copytree(archive, make_disk("ext4") / "archive")
+    archive.rename(archive.with_name("unplugged"))
+    harm(clip := place / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4")
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE roots SET fs_uuid = NULL")
+
+    moved = tell("storage", "relocate", archive, place)
+    again = tell("copy", card, place)
+
+    assert moved.code == 0, moved.errors
+    assert (again.document["items"]["finalized"], again.document["items"]["duplicate"]) == (1, FILES - 1)
+    assert clip.with_name("MVI_0002_1.MP4").read_bytes() == (card / "DCIM/100EOSR5/MVI_0002.MP4").read_bytes()
+
+
+@pytest.mark.root
 def test_on_another_disk_nothing_is_known_of_an_archive_and_nothing_is_learned_for_it(tell, ingest, card, make_disk):
     (archive := make_disk("ext4") / "archive").mkdir()
     assert tell("copy", card, archive).code == 0

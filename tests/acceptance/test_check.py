@@ -292,6 +292,18 @@ def test_what_was_proven_of_an_archive_is_not_proven_of_a_clone_that_became_an_a
     assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"], "all of it was read back now"
 
 
+def test_a_clone_beside_its_archive_is_read_back(tell, card, archive, tmp_path):
+    assert tell("copy", card, archive).code == 0
+    clone = shutil.copytree(archive, tmp_path / "clone")
+    rot(clone / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+
+    told = tell("check", card, "--copies", "1", ONE_DISK, "--root", clone)
+
+    assert told.code == 1
+    assert list(reasons(told)) == ["IMG_0001.CR3"]
+    assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"]
+
+
 def test_what_was_proven_on_one_disk_is_not_proven_of_a_clone_on_another(tell, card, make_disk):
     (archive := make_disk("ext4") / "archive").mkdir()
     assert tell("copy", card, archive).code == 0

@@ -9,7 +9,7 @@ the others go on. Not promised: that missing last parts are noticed; their files
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Archive:
     Attributes:
         root: pinned. uuid: its marker's. key: its row in the journal, None if that does not know it.
         volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
-        carried: it was copied here from another file system, so nothing was proven of the files that are here.
+        carried: it was copied here from another place, so nothing was proven of the files that are here.
     """
 
     root: engine.Root
@@ -98,8 +98,20 @@ def _named(path: bytes, known: Sequence[KnownRoot]) -> Archive:
     root, volume, marker = _look(path)
     if marker is None or not list_parts(root):
         raise no_manifest(root)
-    keys = {other.uuid: other.key for other in known}
-    return _archive(root, volume, marker, keys.get(marker.uuid))
+    own = next((other for other in known if other.uuid == marker.uuid), None)
+    archive = _archive(root, volume, marker, own.key if own is not None else None)
+    return replace(archive, carried=True) if own is not None and _stands_also(own, root) else archive
+
+
+def _stands_also(known: KnownRoot, root: engine.Root) -> bool:
+    """Whether the archive that the journal knows is at its own place, too: then what was named is a clone of it."""
+    if known.path == root.path or silent([known.path]):
+        return False
+    try:
+        there, _, marker = _look(known.path)
+    except IngestError:
+        return False
+    return marker is not None and marker.uuid == known.uuid and (there.dev, there.ino) != (root.dev, root.ino)
 
 
 def _known(known: Sequence[KnownRoot], absent: list[Absence]) -> list[Archive]:

@@ -13,6 +13,7 @@ from ingest.catalog.holdings import (
     forget_root,
     holds,
     known_roots,
+    last_device,
     lift_damage,
     move_root,
     note_damaged,
@@ -32,7 +33,7 @@ from ingest.errors import (
 )
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
-from ingest.storage.identity import cloned
+from ingest.storage.identity import Footing, cloned, elsewhere
 from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
 from ingest.storage.rules import ruled
@@ -233,8 +234,11 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
         )  # fmt: skip
     assert now.device is not None  # noqa: S101 - it was seen
     assert now.inode is not None  # noqa: S101
-    other = cloned(known.fs_uuid, "in memory" if now.volume.memory else now.volume.fs_uuid)
+    fs_uuid = "in memory" if now.volume.memory else now.volume.fs_uuid
     with database.write() as connection:
+        device = last_device(connection, known.key)
+        then = Footing(now.device if device is None else device, 0, known.uuid, known.fs_uuid)
+        other = elsewhere(then, Footing(now.device, now.inode, known.uuid, fs_uuid))
         moved = move_root(connection, known.key, path, fs_uuid=now.volume.fs_uuid, device=now.device, inode=now.inode)
         if other:
             # What was proven on the old disk was not proven of what somebody copied to this one.

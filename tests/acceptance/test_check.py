@@ -118,6 +118,16 @@ def test_what_lies_in_an_archive_has_no_copy_in_it(tell, archive, plant, tmp_pat
     assert "is in the archive that the source itself lies in" in reasons(told)["a.mov"]
 
 
+@pytest.mark.parametrize("make", [lambda path: path.write_text("a note"), lambda path: path.symlink_to("/nowhere")])
+def test_what_has_only_the_name_of_an_archives_record_is_no_archive_around_the_card(
+    tell, card, archive, make, tmp_path
+):
+    assert tell("copy", card, archive).code == 0
+    make(tmp_path / ".ingest")
+
+    assert tell("check", card, "--copies", "1", ONE_DISK).code == 0
+
+
 @pytest.mark.root
 def test_an_archive_that_is_seen_through_another_file_system_is_no_copy_of_itself(tell, card, archive, tmp_path):
     assert tell("copy", card, archive).code == 0

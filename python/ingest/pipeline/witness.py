@@ -7,12 +7,13 @@ folder are known to be one where neither the mount table (see `place_of`) nor an
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ingest.errors import DeniedError
+from ingest.errors import IngestError
 from ingest.storage.erase import lasting
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import pin
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
     from ingest.storage.volumes import Volume
+
+# Something else has the marker's place, or nobody may look: what this program cannot open is no archive of its own.
+_NO_ARCHIVE: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def archives_around(path: bytes, volume: Volume) -> frozenset[str]:
     The mount table does not tell that an overlay, or a share, shows an archive's own files; its marker does.
 
     Raises:
-        IngestError: a marker cannot be read. Folders that may not be opened are passed over.
+        IngestError: a marker cannot be read. Folders that may not be opened are passed over, and what is no folder.
     """
     found = set()
     folder = os.path.realpath(path)
@@ -57,7 +61,9 @@ def archives_around(path: bytes, volume: Volume) -> frozenset[str]:
     while volume.mount is not None or os.stat(folder).st_dev == device:
         try:
             marker = read_marker(pin(folder, volume=volume))
-        except DeniedError:
+        except IngestError as error:
+            if error.errno not in _NO_ARCHIVE:
+                raise
             marker = None
         if marker is not None:
             found.add(marker.uuid)

@@ -489,3 +489,63 @@ def test_a_pipe_under_the_name_of_a_sessions_lock_or_of_the_configuration_is_not
     told = tell("copy", card, archive)
     assert (told.code, told.error["path"]) == (2, str(ingest.home / "config.toml"))
     assert tell("doctor").code == 1
+
+
+def harm(clip):
+    """Other bytes, of the same size and time."""
+    facts = clip.stat()
+    clip.write_bytes(b"x" * facts.st_size)
+    os.utime(clip, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_a_clone_that_became_an_archive_of_its_own_is_not_known_by_what_was_proven_of_the_other(
+    copied, tell, plant, card, archive, tmp_path
+):
+    clone = shutil.copytree(archive, tmp_path / "clone")
+    (clone / ".ingest/root.json").unlink()
+    assert tell("copy", plant(tmp_path / "OTHER", {"B.MOV": b"other"}), clone).code == 0
+    harm(clip := clone / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4")
+
+    told = tell("catalog", "rebuild", clone)
+    again = tell("copy", card, clone)
+
+    assert (told.code, told.document["roots"][0]["files"]) == (0, 1)
+    assert (again.document["items"]["finalized"], again.document["items"]["duplicate"]) == (1, FILES - 1)
+    assert clip.with_name("MVI_0002_1.MP4").read_bytes() == (card / "DCIM/100EOSR5/MVI_0002.MP4").read_bytes()
+
+
+@pytest.mark.root
+def test_on_another_disk_nothing_is_known_of_an_archive_though_its_own_hid_its_uuid(
+    copied, tell, card, archive, journal, make_disk
+):
+    place = shutil.copytree(archive, make_disk("ext4") / "archive")
+    archive.rename(archive.with_name("unplugged"))
+    harm(clip := place / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4")
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE roots SET fs_uuid = NULL")
+
+    moved = tell("storage", "relocate", archive, place)
+    again = tell("copy", card, place)
+
+    assert moved.code == 0, moved.errors
+    assert (again.document["items"]["finalized"], again.document["items"]["duplicate"]) == (1, FILES - 1)
+    assert clip.with_name("MVI_0002_1.MP4").read_bytes() == (card / "DCIM/100EOSR5/MVI_0002.MP4").read_bytes()
+
+
+@pytest.mark.root
+def test_on_another_disk_nothing_is_known_of_an_archive_and_nothing_is_learned_for_it(tell, ingest, card, make_disk):
+    (archive := make_disk("ext4") / "archive").mkdir()
+    assert tell("copy", card, archive).code == 0
+    place = shutil.copytree(archive, make_disk("ext4") / "archive")
+    archive.rename(archive.with_name("unplugged"))
+    harm(clip := place / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4")
+
+    moved = ingest.run("storage", "relocate", archive, place)
+    told = tell("catalog", "rebuild", place)
+    again = tell("copy", card, place)
+
+    assert moved.returncode == 0, moved.stderr
+    assert f"ingest verify {place}" in moved.stdout
+    assert (told.code, told.document["roots"][0]["files"]) == (0, 0)
+    assert (again.document["items"]["finalized"], again.document["items"]["duplicate"]) == (1, FILES - 1)
+    assert clip.with_name("MVI_0002_1.MP4").read_bytes() == (card / "DCIM/100EOSR5/MVI_0002.MP4").read_bytes()

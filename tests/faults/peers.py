@@ -90,7 +90,8 @@ TOOLS = (
     # FUSE allows no cold read, and one disk is one copy.
     Tool("ingest copy, then ingest check", sys.executable,
          lambda python, card, disk: [[python, "-m", "ingest", "copy", card, disk, "-q"],
-                                     [python, "-m", "ingest", "check", card, "-q", "--copies", "1", "--accept-reread"]]),
+                                     [python, "-m", "ingest", "check", card, "-q", "--copies", "1", "--accept-reread",
+                                      "--same-volume"]]),
 )  # fmt: skip
 
 

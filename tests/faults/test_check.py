@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.root
 
 FILES = {"A.JPG": 10_000, "B.MOV": 3_000_000, "C.JPG": 70_000}
-ONE = ("--copies", "1", "--accept-reread")
+ONE = ("--copies", "1", "--accept-reread", "--same-volume")
 
 
 @pytest.fixture

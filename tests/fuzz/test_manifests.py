@@ -197,7 +197,7 @@ def _proven(root) -> None:
     for batch in Rows(manifests).batches():
         assert batch.schema.names
     with sandbox("256MB") as connection:
-        for each in proven(connection, manifests):
+        for each in proven(connection, manifests, manifests.parts[0][1].facts.root):
             assert not each.path.startswith(b"/")
             assert b".." not in each.path.split(b"/")
             assert each.size >= 0

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ingest import api, engine
-from ingest.errors import UsageError
+from ingest.errors import MissingError, UsageError
 from ingest.pipeline import gate
 from ingest.pipeline.gate import Deletable, Kept
 from ingest.storage.erase import Outcome, erase
@@ -97,6 +97,54 @@ def test_a_source_that_is_not_what_was_copied_stays(place, judged, change):
     assert sum(isinstance(each, Deletable) for each in verdicts.values()) == 2
 
 
+def exchanged(path, data=None):
+    """Another file under this name, of the same size and time, as `mv` puts it there."""
+    facts = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(data or bytes(facts.st_size))
+    os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    other.rename(path)
+
+
+def rewritten(path):
+    facts = path.stat()
+    with path.open("r+b") as file:
+        file.write(bytes(facts.st_size))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.mark.parametrize("harm", [exchanged, rewritten])
+def test_other_bytes_of_the_same_size_and_time_stay(place, judged, harm):
+    place.fill(3)
+    report = place.copy()
+    harm(place.card / "DCIM/000/C00001.MP4")
+
+    verdicts = judged(report)
+
+    kept = verdicts["DCIM/000/C00001.MP4"]
+    assert isinstance(kept, Kept)
+    assert kept.reason == "it holds other bytes than were copied"
+    assert sum(isinstance(each, Deletable) for each in verdicts.values()) == 2
+
+
+@pytest.mark.parametrize("harm", [exchanged, rewritten])
+def test_other_bytes_of_the_same_size_and_time_that_come_after_the_verdict_are_spared(place, judged, harm):
+    place.fill(2)
+    verdicts = judged(place.copy())
+    harm(place.card / "DCIM/000/C00001.MP4")
+
+    assert erased(place, verdicts)["DCIM/000/C00001.MP4"] is Outcome.SPARED
+    assert left(place) == ["DCIM/000/C00001.MP4"]
+
+
+def test_another_file_with_the_very_bytes_that_were_copied_may_be_erased(place, judged):
+    files = place.fill(1)
+    report = place.copy()
+    exchanged(place.card / "DCIM/000/C00000.MP4", files["DCIM/000/C00000.MP4"])
+
+    assert erased(place, judged(report)) == {"DCIM/000/C00000.MP4": Outcome.ERASED}
+
+
 def test_a_file_that_is_exchanged_after_the_verdict_is_spared(place, judged):
     place.fill(2)
     verdicts = judged(place.copy())
@@ -169,6 +217,22 @@ def test_a_session_that_has_not_ended_lets_nothing_be_erased(place):
 
     with pytest.raises(UsageError, match=r"paused\(user\)"):
         list(api.clearance(place.home, report.id))
+
+
+def test_a_session_whose_archives_were_forgotten_gets_advice_that_can_be_followed(place):
+    place.fill(1)
+    report = place.copy()
+    api.forget(place.home, os.fsencode(place.archive()))
+
+    with pytest.raises(MissingError, match="none of this session's archives") as caught:
+        list(api.clearance(place.home, report.id))
+
+    assert "--root" not in caught.value.advice
+    uuid, archive = report.roots[0].uuid.encode(), os.fsencode(place.archive())
+    api.relocate(place.home, uuid, archive)
+    assert [type(each) for each in api.clearance(place.home, report.id, same_volume=True, accept_reread=True)] == [
+        Deletable
+    ]
 
 
 def test_pages_end_where_groups_do(place, judged, monkeypatch):

@@ -238,11 +238,13 @@ def verify(
     return verify_roots(pinned, session=session, strict=strict, progress=progress)
 
 
-def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int) -> None:
-    """Tell the journal, if there is one, which of these archives were found whole: what ``ingest verify`` does last.
+def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, began: int, *, whole: bool = True) -> None:
+    """Tell the journal, if there is one, what was found: what ``ingest verify`` does last.
+
+    Which archives are whole, and of which files nothing is known any more, so that no copy and no check relies on them.
 
     Args:
-        report: of all their files. began: when it was asked for, nanoseconds since the epoch.
+        report: of all their files, or, if it is not `whole`, of one session's. began: when it was asked for, nanoseconds since the epoch.
 
     Raises:
         IngestError: a root is gone, or the journal cannot be written.
@@ -251,7 +253,7 @@ def note_verified(home: Path, roots: Sequence[bytes], report: VerifyReport, bega
 
     with open_journal(home, write=True) as database:
         if database is not None:
-            remember_verified(database, [pin(os.path.abspath(path)) for path in roots], report, began)
+            remember_verified(database, [pin(os.path.abspath(path)) for path in roots], report, began, whole=whole)
 
 
 def repair(

@@ -41,7 +41,7 @@ def check(
 
     Args:
         roots: archives to look for copies in; none takes those that the journal knows and that are here.
-        copies: how many a file needs, each on a volume of its own unless `same_volume`.
+        copies: how many a file needs, each on a volume of its own that is no source's, unless `same_volume`.
         accept_reread: let copies count that could only be read back from memory.
         fast: read nothing of the sources, and believe what was recorded for a file's path, size and time.
         exclude: globs of what is not asked about. progress: told files and bytes read so far.
@@ -95,13 +95,14 @@ def clearance(
 ) -> Iterator[Verdict]:
     """For each file of a finished session, whether its source may be deleted, and by what proof or why not.
 
-    Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else.
+    Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else. Each
+    file is read for it, and compared with what was copied: it takes as long as reading the card.
 
     Args:
         copies: how many of the session's destinations have to hold it; None: every one of them.
 
     Raises:
-        MissingError: no such session. UsageError: it has not ended. PausedError: a source is away.
+        MissingError: no such session, or none of its archives is known. UsageError: it has not ended. PausedError: a source is away.
         IngestError: an archive, or the journal, cannot be read.
     """
     from ingest.pipeline.archives import open_archives
@@ -117,6 +118,9 @@ def clearance(
         with database.read() as connection:
             own = {place.uuid for place in facts.roots}
             known = [root for root in known_roots(connection) if root.uuid in own]
+        if not known:
+            raise MissingError("the journal knows none of this session's archives any more", operation="clearance",
+                               advice="Say where one is: ingest storage relocate UUID PATH")  # fmt: skip
         archives = open_archives((), known)
         sources = reopen_sources(journal, facts.sources)
         terms = Terms(len(facts.roots) if copies is None else copies, same_volume, accept_reread)

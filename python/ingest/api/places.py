@@ -52,11 +52,12 @@ def forget(home: Path, root: bytes, *, force: bool = False) -> tuple[KnownRoot, 
         return storages.forget(database, root, force=force)
 
 
-def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int, bool]:
     """Write down where an archive is now: the command ``ingest storage relocate``.
 
     Returns:
-        What was known of it, its path now, and how many sessions will look for it there.
+        What was known of it, its path now, how many sessions will look for it there, and whether it is on another file
+        system now: then nothing is known of its files any more.
 
     Raises:
         MissingError, UsageError, PausedError, IngestError: as :func:`ingest.pipeline.storages.relocate`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -15,7 +15,11 @@ from ingest.model.states import CLOSED, SessionState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
+
+
+# What `locations.managed` says where a look found something else, or nothing: nothing is known of the path but that.
+_DAMAGED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +127,14 @@ def move_root(connection: Connection, root: int, path: bytes, *, fs_uuid: str | 
     return connection.execute(moved.values(path=path, device=signed(device), inode=signed(inode))).rowcount
 
 
+def forget_locations(connection: Connection, root: int) -> None:
+    """Know nothing any more of what a root holds."""
+    connection.execute(delete(locations).where(locations.c.root == root))
+
+
 def forget_root(connection: Connection, root: int) -> None:
     """Know a root no more, nor what it holds. Its sessions stay, and remember it when they are taken up again."""
-    connection.execute(delete(locations).where(locations.c.root == root))
+    forget_locations(connection, root)
     connection.execute(update(roots).where(roots.c.key == root).values(forgotten=time.time_ns()))
 
 
@@ -134,20 +143,52 @@ def note_verified(connection: Connection, uuid: str, moment: int) -> None:
     connection.execute(update(roots).where(roots.c.uuid == uuid).values(last_verified=moment))
 
 
-_BY_PATH = select(locations.c.path, locations.c.blake3, locations.c.size, locations.c.mtime_ns).where(
-    locations.c.root == bindparam("key"),
-    locations.c.managed == 1,
-    locations.c.path.in_(bindparam("paths", expanding=True)),
+_KNOWN = select(locations.c.path, locations.c.blake3, locations.c.size, locations.c.mtime_ns).where(
+    locations.c.root == bindparam("key"), locations.c.path.in_(bindparam("paths", expanding=True))
 )
+_MANAGED = _KNOWN.where(locations.c.managed == 1)
 
 
 def managed_at(connection: Connection, root: int, paths: Sequence[bytes]) -> dict[bytes, Location]:
     """The managed, verified locations among these paths of a root."""
+    return _at(connection, _MANAGED, root, paths)
+
+
+def known_at(connection: Connection, root: int, paths: Sequence[bytes]) -> dict[bytes, Location]:
+    """Whatever is known of these paths of a root; one that was found damaged has no digest (empty)."""
+    return _at(connection, _KNOWN, root, paths)
+
+
+def _at(
+    connection: Connection, query: Select[tuple[bytes, bytes, int, int]], root: int, paths: Sequence[bytes]
+) -> dict[bytes, Location]:
     found: dict[bytes, Location] = {}
     for start in range(0, len(paths), 500):  # SQLite binds at most 32,766 values; 500 keeps statements cached
-        for row in connection.execute(_BY_PATH, {"key": root, "paths": list(paths[start : start + 500])}):
+        for row in connection.execute(query, {"key": root, "paths": list(paths[start : start + 500])}):
             found[row.path] = Location(row.path, row.blake3, row.size, row.mtime_ns)
     return found
+
+
+_DAMAGE = f"""
+    INSERT INTO locations (root, path, blake3, size, mtime_ns, managed, verify_method, verified_at, session, item)
+    VALUES (?, ?, x'', 0, 0, {_DAMAGED}, '', ?, 0, 0) ON CONFLICT (root, path) DO UPDATE SET
+        blake3 = excluded.blake3, managed = excluded.managed, verified_at = excluded.verified_at
+        WHERE locations.verified_at <= excluded.verified_at"""  # noqa: S608 - a constant of this program
+
+
+def note_damaged(connection: Connection, root: int, paths: Iterable[bytes], moment: int) -> None:
+    """What was proven at these paths before this moment is not there, or not as it was: it is known no more.
+
+    That is kept, so that manifests do not teach it anew; what is proven there later takes its place.
+    """
+    if rows := [(root, path, moment) for path in paths]:
+        connection.exec_driver_sql(_DAMAGE, rows)
+
+
+def lift_damage(connection: Connection, root: int, moment: int) -> None:
+    """Every file of a root was found as recorded, by a look that began at this moment: what was damaged is mended."""
+    mended = (locations.c.root == root) & (locations.c.managed == _DAMAGED) & (locations.c.verified_at <= moment)
+    connection.execute(delete(locations).where(mended))
 
 
 _PUT = insert(locations)
@@ -166,15 +207,18 @@ def put_locations(connection: Connection, rows: list[dict[str, object]]) -> None
 # Raw, since archives hold millions. A session of 0 is none of this journal's.
 _ADD = """
     INSERT INTO locations (root, path, blake3, size, mtime_ns, managed, verify_method, verified_at, session, item)
-    VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0) ON CONFLICT (root, path) DO NOTHING"""
+    VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0) ON CONFLICT (root, path) DO UPDATE SET
+        blake3 = excluded.blake3, size = excluded.size, mtime_ns = excluded.mtime_ns, managed = 1,
+        verify_method = excluded.verify_method, verified_at = excluded.verified_at, session = 0, item = 0
+        WHERE excluded.verified_at > locations.verified_at"""
 
 
 def add_locations(connection: Connection, root: int, proven: Iterable[tuple[bytes, bytes, int, int, str, int]]) -> int:
-    """Record what other sessions than this journal's have proven to be on a root; how much of it was not known.
+    """Record what other sessions than this journal's have proven to be on a root; how much of it was not known, or older.
 
     Args:
         proven: path, BLAKE3, size, mtime (ns), verify method, and when it was proven (ns). What is recorded for a path
-            already stays.
+            already stays, unless it was proven earlier.
     """
     rows = [(root, *row) for row in proven]
     return connection.exec_driver_sql(_ADD, rows).rowcount if rows else 0

@@ -39,7 +39,7 @@ def put(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UnheardError(
             f"standard output cannot be written: {error.strerror}", operation="write", errno=error.errno or 0,
-            advice="What was done is done, and in the journal: ingest sessions",
+            advice="What was copied is told by: ingest sessions. What only looks can be run again, its output to where there is room",
         ) from error  # fmt: skip
 
 

@@ -230,7 +230,8 @@ sums: Final = Table(
     sqlite_with_rowid=False,
 )
 
-# Where an asset's bytes are. A location is managed (this program put it there and proved it) or referenced.
+# Where an asset's bytes are. A location is managed (1: this program put it there and proved it) or referenced (0); or the
+# last look found it missing or changed (2, without a digest).
 locations: Final = Table(
     "locations",
     metadata,

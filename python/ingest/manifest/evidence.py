@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 _HOLDERS: Final = 8
 _BATCH: Final = 10_000
 _NEEDED: Final = (
-    "_root", "path", "path_raw", "source_path", "source_path_raw", "state", "item", "size", "mtime_ns", "blake3",
+    "_root", "destination_root", "path", "path_raw", "source_path", "source_path_raw", "state", "item", "size", "mtime_ns", "blake3",
     "verify_method", "strategy", "operation", "started_at", "copied_at", "validated_at", "finalized_at", "_part", "_created",
 )  # fmt: skip
 _WANTED: Final[dict[str, pa.DataType]] = {
     "source": pa.int32(), "kin": pa.binary(), "number": pa.int64(), "path": pa.binary(), "place": pa.binary(),
-    "size": pa.int64(), "mtime_ns": pa.int64(), "device": pa.uint64(), "inode": pa.uint64(), "blake3": pa.binary(),
-    "reason": pa.string(), "advice": pa.string(),
+    "size": pa.int64(), "mtime_ns": pa.int64(), "device": pa.uint64(), "inode": pa.uint64(), "ctime_ns": pa.int64(),
+    "blake3": pa.binary(), "reason": pa.string(), "advice": pa.string(),
 }  # fmt: skip
 
 _STANDING: Final = (
@@ -59,11 +59,12 @@ _NAMED: Final = f"""
 # A duplicate's row says nothing of how its file came to be: that is what any earlier row of the same bytes says.
 _HELD: Final = f"""
     CREATE TEMP TABLE held AS
-    SELECT _root, name, digest, size, mtime_ns, state, verify_method,
+    SELECT _root, name, destination_root, digest, size, mtime_ns, state, verify_method,
         CASE WHEN operation = '{REPAIR}' THEN 'copy' WHEN linked THEN 'hardlink' WHEN cloned THEN 'reflink' ELSE 'copy' END
             AS strategy
     FROM (
-        SELECT _root, name, digest, size, mtime_ns, state, verify_method, operation, bool_or(coalesce(strategy, '') = 'hardlink') OVER same AS linked,
+        SELECT _root, name, destination_root, digest, size, mtime_ns, state, verify_method, operation,
+            bool_or(coalesce(strategy, '') = 'hardlink') OVER same AS linked,
             bool_or(coalesce(strategy, '') = 'reflink' AND operation <> '{REPAIR}') OVER same AS cloned,
             row_number() OVER (PARTITION BY told._root, told.name ORDER BY {LATEST_FIRST}) AS place
         FROM {_STANDING} AS told SEMI JOIN named ON told._root = named._root AND told.name = named.name
@@ -71,8 +72,8 @@ _HELD: Final = f"""
     WHERE place = 1"""  # noqa: S608 - as above
 _ANSWERS: Final = f"""
     SELECT wanted.source, wanted.kin, wanted.number, wanted.path, wanted.size, wanted.mtime_ns, wanted.device, wanted.inode,
-        wanted.blake3, wanted.reason, wanted.advice,
-        best._root, best.name, best.mtime_ns, best.state, best.verify_method, best.strategy
+        wanted.ctime_ns, wanted.blake3, wanted.reason, wanted.advice,
+        best._root, best.name, best.destination_root, best.mtime_ns, best.state, best.verify_method, best.strategy
     FROM wanted LEFT JOIN (
         SELECT held.* FROM held SEMI JOIN wanted ON held.digest = wanted.blake3 AND held.size = wanted.size
         QUALIFY row_number() OVER (PARTITION BY _root, digest ORDER BY strategy <> 'copy', state = 'duplicate',
@@ -88,7 +89,7 @@ class Wanted:
     Attributes:
         source: index of its source. kin: what it has in common with files that belong to it. number: within all that
             is wanted, or its item's. path: below the source. place: absolute, as the manifests would tell it.
-        size, mtime_ns: bytes and ns. device, inode: 0 where they are not known, or say nothing.
+        size, mtime_ns: bytes and ns. device, inode, ctime_ns: 0 where they are not known, or say nothing.
         blake3: None while it is not known. reason, advice: why nothing can be said of it, where that is so.
     """
 
@@ -101,6 +102,7 @@ class Wanted:
     mtime_ns: int
     device: int = 0
     inode: int = 0
+    ctime_ns: int = 0
     blake3: bytes | None = None
     reason: str | None = None
     advice: str | None = None
@@ -111,13 +113,15 @@ class Holding:
     """A path of an archive that by its latest row has these bytes.
 
     Attributes:
-        root: index of the archive. mtime_ns: the source's, as the row has it.
+        root: index of the archive. home: the UUID of the archive that its row was written for, which may be another one
+            that this is a clone of. mtime_ns: the source's, as the row has it.
         duplicate: its last session found it there. verify_method: how it was read back when it was made, if it was.
         strategy: `copy`, `reflink` or `hardlink`.
     """
 
     root: int
     path: bytes
+    home: str | None
     mtime_ns: int
     duplicate: bool
     verify_method: str | None
@@ -173,11 +177,13 @@ class Evidence:
         for _, rows in groupby(self._rows(), itemgetter(0, 2)):
             wanted, holdings = None, []
             for row in rows:
-                source, kin, number, path, size, mtime, device, inode, blake3, reason, advice, *held = row
-                wanted = Wanted(source, kin, number, path, b"", size, mtime, device, inode, blake3, reason, advice)
+                source, kin, number, path, size, mtime, device, inode, ctime, blake3, reason, advice, *held = row
+                wanted = Wanted(
+                    source, kin, number, path, b"", size, mtime, device, inode, ctime, blake3, reason, advice
+                )
                 if held[0] is not None:
-                    root, name, kept, state, method, strategy = held
-                    holdings.append(Holding(root, name, kept, state == "duplicate", method, strategy))
+                    root, name, home, kept, state, method, strategy = held
+                    holdings.append(Holding(root, name, home, kept, state == "duplicate", method, strategy))
             if wanted is not None:
                 yield wanted, holdings
 

@@ -31,7 +31,7 @@ _NEEDED: Final = (
     *_NAMES, "session", "item", "size", "blake3", "started_at", "copied_at", "validated_at", "finalized_at", "_part",
     "_created",
 )  # fmt: skip
-_PROOF: Final = (*_NEEDED, "mtime_ns", "verify_method")
+_PROOF: Final = (*_NEEDED, "destination_root", "mtime_ns", "verify_method")
 # A moment in microseconds that is no more than the journal's nanoseconds can hold.
 _LATEST: Final = (1 << 63) // 1000
 _KINDS: Final[dict[str, pa.DataType]] = {"root": pa.int32(), "name": pa.binary(), "reason": pa.string()}
@@ -104,27 +104,27 @@ def expected(
         yield latest
 
 
-def proven(connection: duckdb.DuckDBPyConnection, manifests: Manifests) -> Iterator[Proven]:
+def proven(connection: duckdb.DuckDBPyConnection, manifests: Manifests, home: str) -> Iterator[Proven]:
     """Each path of one root that holds what some session proved there, in order of path.
 
     A row that found the bytes there already proves nothing by itself: it counts if an earlier one did, of the same bytes.
-    Paths that lead out of the root are none.
+    Nor do rows that were written for another root, which this one was copied from. Paths that lead out of the root are none.
 
     Args:
         connection: from :func:`ingest.manifest.sandbox.sandbox`; it serves nothing else until the end.
-        manifests: of one root.
+        manifests: of one root. home: the UUID of its marker.
     """
     connection.register("_rows", Rows(manifests, _PROOF))
     sql = f"""
         SELECT {names.NAME_SQL} AS name, blake3, size, mtime_ns, verify_method,
-            epoch_us(coalesce(validated_at, finalized_at, copied_at))
+            epoch_us(coalesce(validated_at, finalized_at, copied_at)), destination_root
         FROM _rows WHERE {STANDING} AND blake3 IS NOT NULL AND size IS NOT NULL
         ORDER BY name, {LATEST_FIRST}"""  # noqa: S608 - constants of this program
     path, wanted = None, None
-    for name, digest, size, mtime, method, moment in _rows(connection, sql):
+    for name, digest, size, mtime, method, moment, written_for in _rows(connection, sql):
         if name != path:
             path, wanted = name, (digest, size)
-        told = method is not None and moment is not None and 0 <= moment < _LATEST
+        told = written_for == home and method is not None and moment is not None and 0 <= moment < _LATEST
         if wanted == (digest, size) and told and names.below(name):
             yield Proven(name, digest, size, mtime, method, 1000 * moment)
             wanted = None

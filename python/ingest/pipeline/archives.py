@@ -9,7 +9,7 @@ the others go on. Not promised: that missing last parts are noticed; their files
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from ingest.manifest.reader import Manifests, no_manifest, of_parts
 from ingest.pipeline.moved import sightings
 from ingest.pipeline.rollcall import silent
 from ingest.storage.identity import Footing, stranger
-from ingest.storage.marker import read_marker
+from ingest.storage.marker import carried_over, read_marker
 from ingest.storage.roots import pin
 from ingest.storage.volumes import place_of, volume_of
 
@@ -41,6 +41,7 @@ class Archive:
     Attributes:
         root: pinned. uuid: its marker's. key: its row in the journal, None if that does not know it.
         volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
+        carried: it was copied here from another place, so nothing was proven of the files that are here.
     """
 
     root: engine.Root
@@ -48,6 +49,7 @@ class Archive:
     key: int | None
     volume: bytes
     place: tuple[int, bytes]
+    carried: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,20 @@ def _named(path: bytes, known: Sequence[KnownRoot]) -> Archive:
     root, volume, marker = _look(path)
     if marker is None or not list_parts(root):
         raise no_manifest(root)
-    keys = {other.uuid: other.key for other in known}
-    return _archive(root, volume, marker, keys.get(marker.uuid))
+    own = next((other for other in known if other.uuid == marker.uuid), None)
+    archive = _archive(root, volume, marker, own.key if own is not None else None)
+    return replace(archive, carried=True) if own is not None and _stands_also(own, root) else archive
+
+
+def _stands_also(known: KnownRoot, root: engine.Root) -> bool:
+    """Whether the archive that the journal knows is at its own place, too: then what was named is a clone of it."""
+    if known.path == root.path or silent([known.path]):
+        return False
+    try:
+        there, _, marker = _look(known.path)
+    except IngestError:
+        return False
+    return marker is not None and marker.uuid == known.uuid and (there.dev, there.ino) != (root.dev, root.ino)
 
 
 def _known(known: Sequence[KnownRoot], absent: list[Absence]) -> list[Archive]:
@@ -149,7 +163,8 @@ def _look(path: bytes) -> tuple[engine.Root, Volume, Marker | None]:
 
 def _archive(root: engine.Root, volume: Volume, marker: Marker, key: int | None) -> Archive:
     device = volume.mount.device if volume.mount is not None else root.dev
-    return Archive(root, marker.uuid, key, volume.identity(device), place_of(root.path))
+    place = place_of(root.path)
+    return Archive(root, marker.uuid, key, volume.identity(device), place, carried_over(marker, volume))
 
 
 def believed(root: engine.Root, absent: list[Absence]) -> list[Part]:

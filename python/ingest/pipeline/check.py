@@ -12,21 +12,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ingest import engine
-from ingest.catalog.holdings import managed_at
+from ingest.catalog.holdings import Location, known_at
 from ingest.errors import CancelledError, IngestError, from_os_error
 from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
 from ingest.model.states import ItemState
-from ingest.pipeline.gate import Gate, Kept, Origin
+from ingest.pipeline.gate import Gate, Kept
 from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter, scan_source
+from ingest.pipeline.witness import Origin, archives_around
 from ingest.session.advice import advice_of
 from ingest.storage.erase import lasting
 from ingest.storage.volumes import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.db.engine import Database
     from ingest.engine import Root
@@ -111,7 +112,7 @@ class Check:
             IngestError: a source or an archive cannot be read, or went away.
         """
         gate = Gate(
-            self.archives.here, self._origins, self.terms, kept_times(self._database, self.archives.here), self._page
+            self.archives.here, self._origins, self.terms, known_copies(self._database, self.archives.here), self._page
         )
         with sandbox(MEMORY) as connection:
             evidence = Evidence(connection, self.archives.manifests)
@@ -133,7 +134,7 @@ class Check:
         asked: list[Wanted] = []
         try:
             for found in scan_source(root, facts, self.totals.files + 1, self._chosen):
-                for batch in _batches(self._counted(found.items)):
+                for batch in batches(self._counted(found.items)):
                     asked += self._wanted(batch, facts, root)
                     if len(asked) >= _ASKED:
                         evidence.add(asked)
@@ -194,7 +195,8 @@ def _asked(
     return replace(wanted, device=device, inode=inode, blake3=proof[0] if proof is not None else None)
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Items of a source that are read by one call of the engine."""
     batch: list[Item] = []
     size = 0
     for item in items:
@@ -217,25 +219,26 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
     for facts, root, volume in sources:
         device = volume.mount.device if volume.mount is not None else root.dev
         try:
-            found.append(Origin(root, volume.identity(device), place_of(root.path)))
+            around = archives_around(root.path, volume)
+            found.append(Origin(root, volume.identity(device), place_of(root.path), facts.single, around))
         except OSError as error:
             raise from_os_error(error, "open", facts.path) from error
     return found
 
 
-def kept_times(
+def known_copies(
     database: Database | None, archives: Sequence[Archive]
-) -> Callable[[int, list[bytes]], dict[bytes, int]]:
-    """The times that the journal knows copies to have, by archive and path."""
+) -> Callable[[int, list[bytes]], dict[bytes, Location]]:
+    """What the journal knows to be on archives, by archive and path."""
 
-    def times(index: int, paths: list[bytes]) -> dict[bytes, int]:
+    def known(index: int, paths: list[bytes]) -> dict[bytes, Location]:
         key = archives[index].key
         if database is None or key is None:
             return {}
         try:
             with database.read() as connection:
-                return {path: one.mtime_ns for path, one in managed_at(connection, key, paths).items()}
+                return known_at(connection, key, paths)
         except IngestError:
-            return {}  # then the manifests' times have to do
+            return {}  # then the manifests have to do
 
-    return times
+    return known

@@ -4,23 +4,26 @@ A file passes only if as many copies of its bytes as are required
 
 - are told of by the latest row of their path, in a part of a manifest that was read back from that archive now and can
   be believed (`pipeline.archives`): rows of the journal alone count for nothing;
-- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that). One
-  that a session found there already (`duplicate`) is read back now, and compared by BLAKE3;
-- are there now, as regular files, with the recorded size and time;
-- are on archives of their own, and, unless the user allows it, on file systems of their own;
-- are files of their own: no hard links, not the source itself under another name, no clones on the source's own disk;
+- were read back from the device when they were made (`evicted`, `direct`; `reread` where the user accepts that);
+- are there now, as regular files, with the recorded size and time, the manifest's or the journal's;
+- leave no doubt that the one is the other, or are read back now and compared by BLAKE3: what a session found there already
+  (`duplicate`); what was proven of another archive that this one is a clone of, or on another file system than the archive
+  is on now; what the journal knows to be other bytes, or damaged, by now; a time that is only as near as some file systems
+  keep it (2 s, or off by whole quarter hours);
+- are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
+- are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
+  source's own disk (`pipeline.witness`);
 
-and if the source is, opened right now, the file that was copied, by device, inode, size and time. A group of files that
-belong together passes as a whole or not at all.
+and if the source is, opened right now, the file that was read, by device, inode, size and times as far as whoever asks
+knows them. A group of files that belong together passes as a whole or not at all.
 
-Promises: each file gets a verdict, in pages, whatever their number; a doubt keeps the file. Not promised: that the
-copies that were proven when they were made still are what they were (`ingest verify` reads them), nor that two file
-systems are two disks.
+Promises: each file gets a verdict, in pages, whatever their number; what is not certain is read, and what stays doubtful
+keeps the file. Not promised: that the copies that were proven when they were made still are what they were (`ingest verify`
+reads them), nor that two file systems are two disks.
 """
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,13 +31,16 @@ from ingest import engine
 from ingest.errors import ABSENT, from_os_error, shown
 from ingest.pipeline.plan import same_mtime
 from ingest.pipeline.reading import read
-from ingest.storage.erase import Sighting, lasting, sight
+from ingest.pipeline.witness import one_volume, refusal
+from ingest.storage.erase import Sighting, sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ingest.catalog.holdings import Location
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
+    from ingest.pipeline.witness import Origin
 
 # Files that are judged together: enough for calls to pay, few enough that verdicts come while there is more to read.
 PAGE: Final = 500
@@ -96,15 +102,6 @@ class Kept:
 Verdict: TypeAlias = Deletable | Kept
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A source: pinned, what its file system is known by, and where it really is."""
-
-    root: engine.Root
-    volume: bytes
-    place: tuple[int, bytes]
-
-
 @dataclass(slots=True)
 class _Candidate:
     """A copy that may count: as a row tells it, and as it stands there."""
@@ -136,20 +133,20 @@ class Gate:
         archives: Sequence[Archive],
         origins: Sequence[Origin],
         terms: Terms,
-        kept_times: Callable[[int, list[bytes]], dict[bytes, int]],
+        known: Callable[[int, list[bytes]], dict[bytes, Location]],
         page: engine.Page | None = None,
     ) -> None:
         """Over archives that are here.
 
         Args:
-            kept_times: of an archive (its index) and paths below it, the times that the journal knows these copies to
-                have been given, where it knows any: file systems round.
+            known: of an archive (its index) and paths below it, what the journal last knew to be there, if anything: file
+                systems round times, and it knows to what. It vouches for nothing else.
             page: told to stop, it ends the reading back.
         """
         self._archives = archives
         self._origins = origins
         self._terms = terms
-        self._kept_times = kept_times
+        self._known = known
         self._page = page or engine.Page()
         self.read_back = (0, 0)
 
@@ -185,7 +182,7 @@ class Gate:
     def _look(self, index: int, archive: Archive, concerned: Sequence[tuple[_Case, Holding]]) -> None:
         """Sort the copies that an archive should have into those that count, those that may, and obstacles."""
         paths = [holding.path for _, holding in concerned]
-        times = self._kept_times(index, paths)
+        known = self._known(index, paths)
         _require(archive.root)
         for (case, holding), stands in zip(concerned, archive.root.lstat(paths), strict=True):
             where = shown(archive.root.path.rstrip(b"/") + b"/" + holding.path)
@@ -193,38 +190,39 @@ class Gate:
                 case.obstacles.append(f"{where} cannot be looked at ({stands.strerror})")
             elif stands is None or isinstance(stands, OSError):
                 case.obstacles.append(f"{where} is not there any more")
-            elif why := self._uncounted(case.wanted, archive, holding, stands, times.get(holding.path)):
+            elif why := self._sort(case, archive, holding, stands, known.get(holding.path)):
                 case.obstacles.append(f"{where} {why}")
-            else:
-                held = Held(archive.uuid, holding.path, holding.verify_method or "")
-                (case.unread if holding.duplicate else case.sure).append(_Candidate(holding, stands, held))
 
-    def _uncounted(
-        self, wanted: Wanted, archive: Archive, holding: Holding, stands: engine.Identity, time: int | None
+    def _sort(
+        self, case: _Case, archive: Archive, holding: Holding, stands: engine.Identity, known: Location | None
     ) -> str | None:
-        """Why a copy does not count, as far as that shows without reading it; None if it may."""
-        mode, size, mtime, device, inode, _ = stands
-        origin = self._origins[wanted.source]
-        if not stat.S_ISREG(mode):
-            return "is no regular file any more"
-        if _one_place(origin, wanted.path, archive, holding.path) or (
-            lasting(origin.root) and wanted.inode and (device, inode) == (wanted.device, wanted.inode)
-        ):
-            return "is the very file that is asked about"
-        if size != wanted.size:
-            return f"is {size:,} bytes long, not {wanted.size:,}"
-        if not same_mtime(holding.mtime_ns if time is None else time, mtime):
+        """Let a copy count, or let it be read first; or say why it does not count, as far as that shows without reading."""
+        wanted = case.wanted
+        why = refusal(wanted, self._origins, archive, holding, stands, same_volume=self._terms.same_volume)
+        if why is not None:
+            return why
+        same = known is not None and known.blake3 == wanted.blake3
+        times = [holding.mtime_ns, known.mtime_ns] if known is not None and same else [holding.mtime_ns]
+        if not any(same_mtime(time, stands[2]) for time in times):
             return "was changed after it was proven: its time is another one"
-        if holding.strategy == "hardlink":
-            return "is a hard link, not a copy"
-        if holding.strategy == "reflink" and archive.volume == origin.volume:
-            return "is a clone on the source's own disk, and shares its blocks"
-        if not holding.duplicate and holding.verify_method not in _COLD and not self._terms.accept_reread:
+        sure = (
+            not holding.duplicate
+            # What was proven elsewhere was not proven of the file that is here.
+            and not archive.carried
+            and holding.home == archive.uuid
+            # A session that ended before it had recorded what it did may have put something else there.
+            and (known is None or same)
+            # File systems that round times, or shift them, show others than were given; so does a file that was exchanged.
+            and stands[2] in times
+        )
+        if sure and holding.verify_method not in _COLD and not self._terms.accept_reread:
             return "could only be read back from memory (reread)"
+        held = Held(archive.uuid, holding.path, holding.verify_method or "")
+        (case.sure if sure else case.unread).append(_Candidate(holding, stands, held))
         return None
 
     def _read(self, cases: Sequence[_Case]) -> None:
-        """Read duplicates back from the device, those that are needed."""
+        """Read doubtful copies back from the device, those that are needed."""
         for index, archive in enumerate(self._archives):
             while needed := [(case, one) for case in cases if (one := self._next_unread(case, index)) is not None]:
                 paths = list(dict.fromkeys(candidate.holding.path for _, candidate in needed))
@@ -278,7 +276,7 @@ class Gate:
             if first is second:
                 return f"{shown(first.root.path)} has it more than once, which counts once"
             return f"{shown(second.root.path)} is a clone of {shown(first.root.path)}"
-        if first.volume == second.volume:
+        if one_volume(first, second):
             if not self._terms.same_volume:
                 return f"{shown(second.root.path)} is on the same volume as {shown(first.root.path)}"
             if one.stands[3:5] == other.stands[3:5]:
@@ -328,14 +326,9 @@ _ADVICE_CHANGED: Final = "Keep it. Something changed it meanwhile: bring it home
 def _same(wanted: Wanted, seen: Sighting) -> bool:
     if (wanted.size, wanted.mtime_ns) != (seen.size, seen.mtime_ns):
         return False
+    if wanted.ctime_ns and wanted.ctime_ns != seen.ctime_ns:
+        return False
     return not (wanted.inode and seen.inode) or (wanted.device, wanted.inode) == (seen.device, seen.inode)
-
-
-def _one_place(origin: Origin, path: bytes, archive: Archive, other: bytes) -> bool:
-    """Whether both paths lead to one file, as far as the mount table tells: a source may lie in an archive."""
-    (device, inner), (other_device, other_inner) = origin.place, archive.place
-    whole = inner.rstrip(b"/") + b"/" + path
-    return device == other_device and whole == other_inner.rstrip(b"/") + b"/" + other
 
 
 def _require(root: engine.Root) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # FAT keeps times to 2 s, in local time: a card read in another zone is off by whole quarter hours (facts, rule 3).
 MTIME_GRAIN_NS = 2_000_000_000
 QUARTER_HOUR_NS = 900_000_000_000
+# The file systems that do so (`Root.magic`): FAT and exFAT. Elsewhere a file whose time is an hour off was changed.
+_LOCAL_TIMES = frozenset({0x4D44, 0x2011BAB0})
 # A name that is taken a thousand times is somebody's mistake, not a conflict.
 MOST_NAMES = 1000
 
@@ -42,10 +44,16 @@ def same_mtime(one: int, other: int) -> bool:
     )
 
 
-def known_digest(known: Location | None, seen: Identity) -> bytes | None:
-    """The digest of what stands at a path, if that is still what is known to have been put there."""
+def known_digest(known: Location | None, seen: Identity, magic: int) -> bytes | None:
+    """The digest of what stands at a path, if that is still what is known to have been put there.
+
+    Args:
+        magic: of the file system that it stands on. Quarter hours are forgiven only where times are local ones.
+    """
     _, size, mtime, *_ = seen
     if known is None or known.size != size or not same_mtime(known.mtime_ns, mtime):
+        return None
+    if abs(known.mtime_ns - mtime) > MTIME_GRAIN_NS and magic not in _LOCAL_TIMES:
         return None
     return known.blake3
 
@@ -137,7 +145,7 @@ class Planner:
                 found = root.lstat(paths) if asked else []
                 known = self._known(number, [p for p, f in zip(paths, found, strict=True) if isinstance(f, tuple)])
                 for transfer, seen in zip(asked, found, strict=True):
-                    if not self._fits(transfer, number, seen, known.get(transfer.path or b"")):
+                    if not self._fits(transfer, number, seen, known.get(transfer.path or b""), root.magic):
                         taken.add(transfer.item.number)
             again = [t for t in todo if t.item.number in taken]
             for transfer in again:
@@ -179,7 +187,9 @@ class Planner:
         with self._database.read() as connection:
             return managed_at(connection, key, paths)
 
-    def _fits(self, transfer: Transfer, root: int, seen: Identity | OSError | None, known: Location | None) -> bool:
+    def _fits(
+        self, transfer: Transfer, root: int, seen: Identity | OSError | None, known: Location | None, magic: int
+    ) -> bool:
         """Whether the path can be the item's on this root: free, or perhaps there already."""
         if seen is None:
             return True
@@ -189,7 +199,7 @@ class Planner:
         mode, size, *_ = seen
         if not stat.S_ISREG(mode) or size != transfer.item.size or self._duplicates is Duplicates.COPY:
             return False
-        digest = known_digest(known, seen)
+        digest = known_digest(known, seen, magic)
         if digest is not None and transfer.digest is not None and digest != transfer.digest:
             return False
         transfer.compare[root] = digest

@@ -34,7 +34,7 @@ from ingest.manifest.sandbox import sandbox
 from ingest.pipeline.recognition import require_recognised
 from ingest.pipeline.rollcall import require_answers
 from ingest.pipeline.storages import look_at_roots
-from ingest.storage.marker import Marker, read_marker
+from ingest.storage.marker import carried_over, read_marker
 from ingest.storage.roots import pin
 from ingest.storage.volumes import volume_of
 
@@ -56,7 +56,7 @@ class RebuiltRoot:
     """What an archive's manifests told.
 
     Attributes:
-        files: paths that a session proved. added: those that the journal did not know. parts: manifest parts that were read.
+        files: paths that a session proved, on this file system: none of an archive that was copied here. added: those that the journal did not know, or knew as they were before. parts: manifest parts that were read.
         damage: the parts that could not be, and why: files that only these tell of are not known.
     """
 
@@ -205,10 +205,14 @@ def _learn_one(database: Database, root: Root, uuid: str, count: Callable[[Seque
     walked = list(walk_chain(root, list_parts(root)))
     damaged = tuple(each for each in walked if isinstance(each, Damage))
     parts = [each for each in walked if not isinstance(each, Damage)]
-    key = _remember(database, root, marker)
+    volume = volume_of(root.path)
+    with database.write() as writing:
+        key = remember_root(writing, marker.uuid, root.path, volume.fs_uuid or marker.fs_uuid)
     files = added = 0
+    # What was proven on another disk is not proven of what was copied from it.
+    believed = [] if carried_over(marker, volume) else parts
     with sandbox(MEMORY) as connection:
-        rows = proven(connection, of_parts((root,), [(0, part) for part in parts]))
+        rows = proven(connection, of_parts((root,), [(0, part) for part in believed]), uuid)
         while batch := list(islice(rows, _BATCH)):
             with database.write() as writing:
                 added += add_locations(
@@ -217,8 +221,3 @@ def _learn_one(database: Database, root: Root, uuid: str, count: Callable[[Seque
             files += len(batch)
             count(batch)
     return RebuiltRoot(root.path, uuid, files, added, len(parts), damaged)
-
-
-def _remember(database: Database, root: Root, marker: Marker) -> int:
-    with database.write() as connection:
-        return remember_root(connection, marker.uuid, root.path, volume_of(root.path).fs_uuid or marker.fs_uuid)

@@ -5,25 +5,40 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.catalog.holdings import (
     KnownRoot,
+    forget_locations,
     forget_root,
     holds,
     known_roots,
+    last_device,
+    lift_damage,
     move_root,
+    note_damaged,
     note_verified,
     remember_root,
     sessions_at,
 )
-from ingest.errors import ABSENT, IngestError, MissingError, PausedError, UsageError, from_os_error, shown
+from ingest.errors import (
+    ABSENT,
+    IngestError,
+    ManifestError,
+    MissingError,
+    PausedError,
+    UsageError,
+    from_os_error,
+    shown,
+)
 from ingest.model.options import CopyOptions
 from ingest.session.register import register
+from ingest.storage.identity import Footing, cloned, elsewhere
 from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
 from ingest.storage.rules import ruled
 from ingest.storage.tuning import tune
+from ingest.storage.volumes import volume_of
 from ingest.workers.prober import visit
 
 if TYPE_CHECKING:
@@ -34,6 +49,9 @@ if TYPE_CHECKING:
     from ingest.pipeline.findings import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.rules import Rule
+
+# Rows of one transaction: other sessions may be at work on the journal, and wait for it.
+_BATCH: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +199,16 @@ def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[Kno
     return known, waiting
 
 
-def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int]:
+def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int, bool]:
     """Write down that a root is at another path now, or on another disk, after its marker was seen there.
+
+    On another disk nothing is known of its files any more: what was proven was proven on the old one.
 
     A root that this journal does not know, named by its whole UUID, is known from now on: so a move can be told where
     no session was.
 
     Returns:
-        What was known of it, the new path, and how many sessions will look for it there.
+        What was known of it, the new path, how many sessions will look for it there, and whether it is another disk.
 
     Raises:
         MissingError: no such root, or nothing is at the new path. UsageError: another one is, or it is at both.
@@ -214,9 +234,16 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
         )  # fmt: skip
     assert now.device is not None  # noqa: S101 - it was seen
     assert now.inode is not None  # noqa: S101
+    fs_uuid = "in memory" if now.volume.memory else now.volume.fs_uuid
     with database.write() as connection:
+        device = last_device(connection, known.key)
+        then = Footing(now.device if device is None else device, 0, known.uuid, known.fs_uuid)
+        other = elsewhere(then, Footing(now.device, now.inode, known.uuid, fs_uuid))
         moved = move_root(connection, known.key, path, fs_uuid=now.volume.fs_uuid, device=now.device, inode=now.inode)
-    return known, path, moved
+        if other:
+            # What was proven on the old disk was not proven of what somebody copied to this one.
+            forget_locations(connection, known.key)
+    return known, path, moved, other
 
 
 def _one_or_new(database: Database, name: bytes, path: bytes) -> KnownRoot:
@@ -244,15 +271,43 @@ def _unseen(path: bytes, look: Look) -> IngestError:
                        advice="Check that it is mounted and can be read")  # fmt: skip
 
 
-def remember_verified(database: Database, roots: Sequence[Root], report: VerifyReport, began: int) -> None:
-    """Write down which of these roots were found whole by a verification that began then (nanoseconds since the epoch).
+def remember_verified(
+    database: Database, roots: Sequence[Root], report: VerifyReport, began: int, *, whole: bool
+) -> None:
+    """Write down which of these roots a verification found whole, and what it found missing or changed.
+
+    Args:
+        began: the verification, nanoseconds since the epoch. whole: it was of all files, not of one session's.
 
     Raises:
         IngestError: a root is gone, or the journal cannot be written.
     """
-    damaged = {finding.root for finding in (*report.missing, *report.changed)}
-    markers = [read_marker(root) for root in roots if root.path not in damaged]
-    with database.write() as connection:
-        for marker in markers:
-            if marker is not None:
-                note_verified(connection, marker.uuid, began)
+    known = _known(database)
+    places = {root.path: (root.dev, root.ino) for root in roots}  # one may have been named twice
+    damaged: dict[tuple[int, int], list[bytes]] = {place: [] for place in places.values()}
+    for finding in (*report.missing, *report.changed):
+        damaged[places[finding.root]].append(finding.path)
+    for root in roots:
+        one, paths = _owner(root, known), damaged[root.dev, root.ino]
+        if one is None:
+            continue
+        for start in range(0, len(paths), _BATCH):
+            with database.write() as connection:
+                note_damaged(connection, one.key, paths[start : start + _BATCH], began)
+        if not paths and whole:
+            with database.write() as connection:
+                note_verified(connection, one.uuid, began)
+                # A clone that is whole says nothing of the archive.
+                if root.path == one.path and not cloned(one.fs_uuid, volume_of(root.path).fs_uuid):
+                    lift_damage(connection, one.key, began)
+
+
+def _owner(root: Root, known: Sequence[KnownRoot]) -> KnownRoot | None:
+    """Whose files these are: by the marker or, where that is what was found damaged, by the place."""
+    try:
+        marker = read_marker(root)
+    except ManifestError:
+        marker = None
+    if marker is not None:
+        return next((one for one in known if one.uuid == marker.uuid), None)
+    return next((one for one in known if one.path == root.path), None)

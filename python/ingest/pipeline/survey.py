@@ -237,7 +237,8 @@ def _compare(card: Card, source: Root, look: Look, folder: bytes, *, strict: boo
             known = _known(look, number, [p for p, f in zip(paths, found, strict=True) if f is not None])
             doubtful = []
             for item, path, seen in zip(items, paths, found, strict=True):
-                asked |= _expect(fit.absent[number], item, seen, known.get(path), past.get((item.number, number)), look)
+                before = past.get((item.number, number))
+                asked |= _expect(fit.absent[number], item, seen, known.get(path), before, look, root.magic)
                 if seen is None or not strict or not item.kind.media:
                     continue
                 if not _alike(item, seen):
@@ -254,7 +255,13 @@ def _compare(card: Card, source: Root, look: Look, folder: bytes, *, strict: boo
 
 
 def _expect(
-    absent: Absent, item: Item, seen: Identity | None, known: Location | None, past: ItemState | None, look: Look
+    absent: Absent,
+    item: Item,
+    seen: Identity | None,
+    known: Location | None,
+    past: ItemState | None,
+    look: Look,
+    magic: int,
 ) -> set[int]:
     """Add to what is to be done at a root what an item needs there; the item, if it will be compared."""
     if past is ItemState.VALIDATED:
@@ -264,7 +271,7 @@ def _expect(
         return set()
     if past is not None and past.ended:
         return set()
-    digest = known_digest(known, seen) if seen is not None else None
+    digest = known_digest(known, seen, magic) if seen is not None else None
     other = None not in (digest, item.blake3) and digest != item.blake3
     if seen is None or not _alike(item, seen) or other or look.anew:
         absent.files += 1

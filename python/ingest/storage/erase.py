@@ -1,6 +1,6 @@
 """Erasing: the one place of the product that removes a file of a source.
 
-Promises: nothing is removed but the name of a file whose device, inode, size and time are those that were asked for,
+Promises: nothing is removed but the name of a file whose device, inode, size and times are those that were asked for,
 looked at through an open descriptor right before; no link is followed, nothing outside the pinned source is reached. What
 was done is told, also where the system's answer leaves a doubt. Not promised: that nobody exchanges the file within the
 microseconds between the look and the removal, because no system call removes "this file" instead of "this name"; it is
@@ -28,13 +28,15 @@ class Sighting:
     """A regular file as it was seen: what has to be the same when it is erased.
 
     Attributes:
-        device, inode: 0 where they say nothing of the file (see `lasting`). size: bytes. mtime_ns: ns since the epoch.
+        device, inode, ctime_ns: 0 where they say nothing of the file (see `lasting`). size: bytes. mtime_ns, ctime_ns: ns
+            since the epoch; whoever sets the first to what it was before changes the second.
     """
 
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 class Outcome(StrEnum):
@@ -135,8 +137,8 @@ def _opened(root: Root, path: bytes) -> tuple[int, int]:
 
 
 def _sighting(root: Root, facts: os.stat_result) -> Sighting:
-    device, inode = (facts.st_dev, facts.st_ino) if lasting(root) else (0, 0)
-    return Sighting(device, inode, facts.st_size, facts.st_mtime_ns)
+    device, inode, ctime = (facts.st_dev, facts.st_ino, facts.st_ctime_ns) if lasting(root) else (0, 0, 0)
+    return Sighting(device, inode, facts.st_size, facts.st_mtime_ns, ctime)
 
 
 def _gone(name: bytes, folder: int) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ingest import engine
 from ingest.errors import IngestError, ManifestError, from_os_error
 from ingest.storage.deposit import deposit
+from ingest.storage.identity import cloned
 
 if TYPE_CHECKING:
     from ingest.storage.volumes import Volume
@@ -91,6 +92,15 @@ def _parse(data: bytes, where: bytes) -> Marker:
     if version < 1 or not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise wrong
     return marker
+
+
+def carried_over(marker: Marker, volume: Volume) -> bool:
+    """Whether a marker lies on another file system than it was written on: somebody copied it, and what it is the marker of.
+
+    Nothing that was proven of files on the one is true of those on the other. Never, where one of them hides its UUID.
+    """
+    # What lives in memory cannot be the disk that a marker names, though it has no lasting UUID of its own.
+    return cloned(marker.fs_uuid, "in memory" if volume.memory else volume.fs_uuid)
 
 
 def write_marker(root: engine.Root, volume: Volume) -> Marker:

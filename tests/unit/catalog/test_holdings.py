@@ -5,6 +5,7 @@ from sqlalchemy import update
 
 from ingest.catalog.holdings import (
     Location,
+    add_locations,
     all_roots,
     forget_root,
     holds,
@@ -195,6 +196,21 @@ def test_any_number_of_paths_can_be_asked_for_at_once(held, look, root, count):
     found = look(*paths, b"missing")
 
     assert {path: location.size for path, location in found.items()} == {path: n for n, path in enumerate(paths)}
+
+
+def test_what_manifests_tell_replaces_only_what_was_proven_earlier(database, held, look, root):
+    held(row(root, b"older", verified_at=9), row(root, b"newer", verified_at=9))
+
+    with database.write() as connection:
+        told = [
+            (path, b"\2" * 32, 6, 8, "direct", moment) for path, moment in ((b"older", 10), (b"newer", 9), (b"new", 1))
+        ]
+        added = add_locations(connection, root, told)
+
+    assert added == 2
+    assert {path: each.size for path, each in look(b"older", b"newer", b"new").items()} == {
+        b"older": 6, b"newer": 5, b"new": 6,
+    }  # fmt: skip
 
 
 def test_nothing_to_record_is_nothing(held, look):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.catalog.holdings import put_locations
+from ingest.catalog.holdings import Location, put_locations
 from ingest.model.options import Duplicates
 from ingest.model.states import ItemState
-from ingest.pipeline.plan import MTIME_GRAIN_NS, QUARTER_HOUR_NS, Planner, Transfer, same_mtime
+from ingest.pipeline.plan import MTIME_GRAIN_NS, QUARTER_HOUR_NS, Planner, Transfer, known_digest, same_mtime
 from ingest.session.rows import Copy
 
 NAME = b"CLIP00001.MP4"
@@ -313,3 +313,18 @@ def test_a_summer_hour_is_not_a_change():
     assert same_mtime(0, 3_600_000_000_000)
     assert same_mtime(0, 3_600_000_000_000 + 1_999_999_999)
     assert not same_mtime(0, 3_600_000_000_000 + 2_000_000_001)
+
+
+@pytest.mark.parametrize(
+    ("magic", "trusted"), [(0x4D44, True), (0x2011BAB0, True), (0xEF53, False), (0x65735546, False), (0x6969, False)]
+)
+def test_quarter_hours_are_forgiven_where_times_are_local_ones(magic, trusted):
+    known = Location(b"a", b"\1" * 32, 5, 0)
+
+    def seen(mtime: int):
+        return (0o100644, 5, mtime, 1, 1, 1)
+
+    assert known_digest(known, seen(0), magic) == known.blake3
+    assert known_digest(known, seen(MTIME_GRAIN_NS), magic) == known.blake3
+    assert (known_digest(known, seen(4 * QUARTER_HOUR_NS), magic) is not None) is trusted
+    assert known_digest(known, seen(MTIME_GRAIN_NS + 1), magic) is None

@@ -78,8 +78,8 @@ def test_a_root_may_be_told_under_a_second_path_to_the_same_folder(database, arc
     root = archive("one")
     (tmp_path / "link").symlink_to("one")
 
-    known, path, moved = relocate(database, root.path, os.fsencode(tmp_path / "link"))
+    known, path, moved, other = relocate(database, root.path, os.fsencode(tmp_path / "link"))
 
-    assert (known.path, path, moved) == (root.path, os.fsencode(tmp_path / "link"), 0)
+    assert (known.path, path, moved, other) == (root.path, os.fsencode(tmp_path / "link"), 0, False)
     (found,) = look_at_roots(database, ())
     assert (found.look.path, found.problem) == (path, None)

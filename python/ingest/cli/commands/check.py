@@ -38,7 +38,7 @@ def run(
         ),
     ] = None,
     same_volume: Annotated[
-        bool, typer.Option("--same-volume", help="Let copies on two archives of one volume count as two.")
+        bool, typer.Option("--same-volume", help="Let copies on one volume count as several, and on the card's own.")
     ] = False,
     accept_reread: Annotated[
         bool,
@@ -57,9 +57,10 @@ def run(
 
     The card is read, and its files are looked for by content in archives that are here now, by the records that these
     carry themselves. A copy counts if it was read back from the device when it was made, and is there now with the
-    recorded size and time; two on one volume, hard links, clones on the card's own disk and the card itself do not. A
-    file that a session found there already (a duplicate) is read back from the device now. The others are not read
-    again: that they still are what they were, `ingest verify` finds out.
+    recorded size and time; two on one volume, anything on the card's own disk, hard links, and whatever lies in what is
+    asked about do not. What leaves a doubt is read back from the device now: what a session found there already (a
+    duplicate), a time that is not exactly the recorded one, an archive that was copied from another disk. The others are
+    not read again: that they still are what they were, `ingest verify` finds out.
 
     What was left out by rule is counted, and would be lost: litter of systems, what you --exclude, symbolic links.
     With --fast another file of the same path, size and time would pass for the one that was copied. Nothing is written.

@@ -102,18 +102,21 @@ def relocate(
     """Tell the journal where an archive is now, so that its sessions go on there. Its own marker has to be there.
 
     Refused where the marker is another one, or where the archive is still at its old path, too: then one of the two
-    is a clone (exit 2).
+    is a clone (exit 2). On another file system nothing counts as proven that was proven on the old one.
 
     Example: ingest storage relocate /mnt/usb1 /media/me/SHUTTLE
     """
     from ingest import api, config
 
-    known, now, moved = api.relocate(config.home(), raw(root), raw(path))
+    known, now, moved, other = api.relocate(config.home(), raw(root), raw(path))
     if as_json:
         print_document({"uuid": known.uuid, **path_fields(known.path, "from"), **path_fields(now, "to"),
                         "sessions": moved, "exit_code": 0})  # fmt: skip
     elif not quiet:
         say(f"{shown(known.path)} is now known at {shown(now)} ({known.uuid}).")
+        if other:
+            say("It is another file system, and what was proven on the old one is not proven here. See that all of it is "
+                f"there: ingest verify {shown(now)}")  # fmt: skip
         if moved:
             say(f"{number(moved, 'session')} will look for it there: ingest resume")
     return 0

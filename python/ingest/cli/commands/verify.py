@@ -31,7 +31,8 @@ def run(
     """Read every file of an archive back from the disk and compare it with the manifests.
 
     Needs nothing but the archive itself: no journal, no other machine. Exit 3 if anything is missing or changed.
-    Where there is a journal that knows the archive, it is told when all of it was found whole.
+    Where there is a journal that knows the archive, it is told when all of it was found whole, and what was not: such files
+    are read again before a copy or a check relies on them.
 
     Examples:
     ingest verify /mnt/archive
@@ -49,11 +50,10 @@ def run(
             report = api.verify(paths, session=session, strict=strict, progress=progress)
         if log is not None:
             _note(log, report)
-    if session is None:
-        try:
-            api.note_verified(config.home(), paths, report, began)
-        except IngestError as error:
-            complain(f"ingest: the journal could not be told of it: {error}")  # what was found is no less true
+    try:
+        api.note_verified(config.home(), paths, report, began, whole=session is None)
+    except IngestError as error:
+        complain(f"ingest: the journal could not be told of it: {error}")  # what was found is no less true
     code = ExitCode.OK if report.sound else ExitCode.VERIFICATION
     if as_json:
         print_document(verify_document(report, int(code)))

@@ -40,8 +40,8 @@ test-below:
 	$(BIN)/python -m pytest $(filter-out $(WAITING),$(wildcard tests/faults/test_*.py))
 
 test-rust:
-	cargo test --quiet --workspace
-	cargo test --quiet --package ingest-core --features portable
+	MAKEFLAGS= cargo test --quiet --workspace
+	MAKEFLAGS= cargo test --quiet --package ingest-core --features portable
 
 test-unit:
 	$(BIN)/python -m pytest tests/golden tests/integration tests/unit

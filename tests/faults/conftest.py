@@ -516,11 +516,24 @@ class Running:
                     frozen.thaw()
             return None
 
-        return until(caught, f"a worker in the middle of {source.name}")
+        with first():
+            return until(caught, f"a worker in the middle of {source.name}")
 
     def freeze(self) -> Frozen:
         """Freeze every worker, wherever it is."""
         return Frozen(until(self.workers, "a worker"))
+
+
+@contextmanager
+def first() -> Iterator[None]:
+    """Before all others at the processor, where that may be asked: a copy takes less time than waiting for one's turn."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 class Frozen:

@@ -35,6 +35,8 @@ MOST_ROWS: Final = 1_000_000
 MOST_BYTES: Final = 1 << 30
 # Columns without which nothing can be said of a file, and the least that they hold.
 _COUNTED: Final = {"item": 0, "size": 0, "mtime_ns": -(1 << 63), "attempts": 0}
+# What Arrow says of a file that is no Parquet, or not in all its parts: names of columns need not be text.
+UNREADABLE: Final = (pa.ArrowException, OSError, UnicodeDecodeError)
 # The key, then Thrift's compact header of the value: field 2, binary (0x18), 64 bytes long (0x40).
 _MARK: Final = SEAL_KEY.encode("ascii") + b"\x18\x40"
 
@@ -86,7 +88,11 @@ def decode(data: bytes, where: bytes) -> tuple[PartFacts, int]:
     """
     file = unseal(data, where)
     facts = read_facts(file.metadata.metadata or {}, where)
-    check_columns(file.schema_arrow, where)
+    try:
+        schema = file.schema_arrow
+    except UNREADABLE as error:
+        raise _wrong(f"its columns cannot be read ({error})", where) from error
+    check_columns(schema, where)
     _check_rows(file, where)
     return facts, file.metadata.num_rows
 
@@ -103,7 +109,7 @@ def _check_rows(file: pq.ParquetFile, where: bytes) -> None:
         raise _wrong(f"it claims {told.num_rows:,} rows of {claimed:,} bytes, which no part has", where)
     try:
         table = file.read(columns=list(_COUNTED), use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise _wrong(f"its rows cannot be read ({error})", where) from error
     for name in _COUNTED:
         column = table[name]
@@ -129,7 +135,7 @@ def unseal(data: bytes, where: bytes) -> pq.ParquetFile:
         )  # fmt: skip
     try:
         return pq.ParquetFile(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise ManifestError(
             f"it cannot be read as Parquet ({error})", path=where, operation="read", advice="Restore it from a copy"
         ) from error

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ingest import engine
 from ingest.errors import CancelledError, IngestError, ManifestError, from_os_error
-from ingest.manifest.codec import MOST_BYTES, MOST_ROWS, unseal
+from ingest.manifest.codec import MOST_BYTES, MOST_ROWS, UNREADABLE, unseal
 from ingest.manifest.files import read_file
 from ingest.manifest.parts import MANIFESTS
 
@@ -113,18 +113,16 @@ def _values(data: bytes, where: bytes) -> pa.Table:
         ManifestError: it is damaged, or not what this program writes.
     """
     file = unseal(data, where)
-    found, told = file.schema_arrow, file.metadata
-    sound = all(name in found.names and found.field(name).type == kind for name, kind in _KINDS.items())
-    claimed = sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
-    if sound and told.num_rows <= MOST_ROWS and claimed <= MOST_BYTES:
-        try:
+    try:
+        found, told = file.schema_arrow, file.metadata
+        sound = all(name in found.names and found.field(name).type == kind for name, kind in _KINDS.items())
+        claimed = sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
+        if sound and told.num_rows <= MOST_ROWS and claimed <= MOST_BYTES:
             table = file.read(columns=list(_KINDS), use_threads=False)
-        except (pa.ArrowException, OSError):
-            sound = False
-        else:
-            sound = not any(table[name].null_count for name in _KINDS)
-            if sound:
+            if not any(table[name].null_count for name in _KINDS):
                 return table
+    except UNREADABLE:
+        pass  # it is told below, like what is no file of blocks at all
     raise ManifestError("it holds no blocks", path=where, operation="read", advice="Restore it from a copy")
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from ingest import engine
 from ingest.errors import ManifestError, MissingError
 from ingest.manifest.chain import chain
+from ingest.manifest.codec import UNREADABLE
 from ingest.manifest.files import read_file
 from ingest.manifest.schema import READ_SCHEMA
 
@@ -118,7 +119,7 @@ class Rows:
             constants = dict(zip(_ORDER.names, (index, at, part.facts.created_ns // 1000), strict=True))
             try:
                 batches = self._unified(data, constants).to_batches()
-            except (pa.ArrowException, OSError) as error:
+            except UNREADABLE as error:
                 raise ManifestError(
                     f"its rows cannot be read ({error})", path=root.path + b"/" + part.path, operation="read",
                     advice="Restore it from a copy of this archive",

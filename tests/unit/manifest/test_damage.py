@@ -235,3 +235,16 @@ def test_a_root_without_manifests_is_not_found(archive):
         open_manifests([archive.root])
 
     assert caught.value.path == archive.root.path
+
+
+def test_a_column_whose_name_is_no_text_is_refused_whatever_the_seal_says(part):
+    """The names stand in the schema, and again in each group of rows."""
+    refused, at = 0, part.find(b"attempts")
+    while at >= 0:
+        blank = codec._with_seal(part[:at] + b"\xff" + part[at + 1 :], b"0" * 64)
+        try:
+            decode(codec._with_seal(blank, engine.blake3(blank).hex().encode()), b"part")
+        except ManifestError as error:
+            refused += bool(error.advice)
+        at = part.find(b"attempts", at + 1)
+    assert refused

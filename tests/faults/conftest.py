@@ -509,7 +509,8 @@ class Running:
                 f"it ended before {source.name} was caught: {self.process.communicate()}"
             )
             for pid in self.workers():
-                if middle(pid):
+                if positions(pid, str(source).__eq__):
+                    # From here on it moves only while nobody looks: it would be done before it was looked at twice.
                     frozen = Frozen([pid])
                     if middle(pid):
                         return frozen

@@ -118,7 +118,9 @@ class Rows:
                 raise ManifestError("it changed while it was read", path=root.path + b"/" + part.path, operation="read")
             constants = dict(zip(_ORDER.names, (index, at, part.facts.created_ns // 1000), strict=True))
             try:
-                batches = self._unified(data, constants).to_batches()
+                table = self._unified(data, constants)
+                table.validate(full=True)  # Parquet's text need not be text
+                batches = table.to_batches()
             except UNREADABLE as error:
                 raise ManifestError(
                     f"its rows cannot be read ({error})", path=root.path + b"/" + part.path, operation="read",

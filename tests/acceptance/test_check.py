@@ -327,6 +327,17 @@ def test_what_was_proven_on_one_disk_is_not_proven_of_a_clone_on_another(tell, c
     assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"]
 
 
+def replaced_unrecorded(tell, card, archive, picture, change):
+    """Bring a card home, and again with a file changed, of which the archive's manifests do not tell."""
+    assert tell("copy", card, archive).code == 0
+    before = set((archive / ".ingest/manifests").glob("*/items-*"))
+    (archive / "EOS_DIGITAL" / picture).unlink()
+    change(card / picture)
+    assert tell("copy", card, archive).document["items"]["finalized"] == 1
+    for part in set((archive / ".ingest/manifests").glob("*/items-*")) - before:
+        part.unlink()
+
+
 def test_what_a_session_put_there_that_died_before_it_recorded_it_does_not_pass_for_what_was_there(
     tell, card, archive, tmp_path
 ):
@@ -334,13 +345,7 @@ def test_what_a_session_put_there_that_died_before_it_recorded_it_does_not_pass_
     (old := tmp_path / "OLD").mkdir()
     shutil.copytree(card, old / "CARD")
     picture = "DCIM/100EOSR5/IMG_0001.CR3"
-    assert tell("copy", card, archive).code == 0
-    before = set((archive / ".ingest/manifests").glob("*/items-*"))
-    (archive / "EOS_DIGITAL" / picture).unlink()
-    (card / picture).write_bytes(b"x" * (card / picture).stat().st_size)
-    assert tell("copy", card, archive).document["items"]["finalized"] == 1
-    for part in set((archive / ".ingest/manifests").glob("*/items-*")) - before:
-        part.unlink()
+    replaced_unrecorded(tell, card, archive, picture, lambda path: path.write_bytes(b"x" * path.stat().st_size))
 
     told = tell("check", old / "CARD", "--copies", "1", ONE_DISK)
 
@@ -352,13 +357,7 @@ def test_other_bytes_of_the_same_size_and_time_that_only_the_journal_knows_of_ar
     (old := tmp_path / "OLD").mkdir()
     shutil.copytree(card, old / "CARD")
     picture = "DCIM/100EOSR5/IMG_0001.CR3"
-    assert tell("copy", card, archive).code == 0
-    before = set((archive / ".ingest/manifests").glob("*/items-*"))
-    (archive / "EOS_DIGITAL" / picture).unlink()
-    rot(card / picture)
-    assert tell("copy", card, archive).document["items"]["finalized"] == 1
-    for part in set((archive / ".ingest/manifests").glob("*/items-*")) - before:
-        part.unlink()
+    replaced_unrecorded(tell, card, archive, picture, rot)
 
     told = tell("check", old / "CARD", "--copies", "1", ONE_DISK)
 

@@ -15,7 +15,7 @@ from ingest.manifest import codec
 from ingest.manifest.chain import Damage, chain, walk_chain
 from ingest.manifest.codec import decode
 from ingest.manifest.parts import list_parts
-from ingest.manifest.reader import open_manifests
+from ingest.manifest.reader import Rows, open_manifests
 from ingest.manifest.schema import FORMAT_VERSION, SCHEMA, NewerFormatError
 
 SESSION = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
@@ -248,3 +248,17 @@ def test_a_column_whose_name_is_no_text_is_refused_whatever_the_seal_says(part):
             refused += bool(error.advice)
         at = part.find(b"attempts", at + 1)
     assert refused
+
+
+def test_rows_whose_text_is_none_are_refused_whatever_the_seal_says(archive, part):
+    known = pq.ParquetFile(pa.BufferReader(part))
+    table, facts = known.read(), known.metadata.metadata
+    at = table.schema.get_field_index("verify_method")
+    lies = pa.Array.from_buffers(pa.binary(), 1, pa.array([b"\xff\x80"]).buffers()).cast(pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 1, lies.buffers())
+    changed = table.slice(0, 1).set_column(at, table.schema.field(at), text)
+    told = {k.decode(): v.decode() for k, v in facts.items() if k.startswith(b"ingest.") and b"seal" not in k}
+    archive.part_file(1).write_bytes(sealed(changed, told))
+
+    with pytest.raises(ManifestError, match="cannot be read"):
+        list(Rows(open_manifests([archive.root])).batches())

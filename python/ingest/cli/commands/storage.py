@@ -111,7 +111,7 @@ def relocate(
     known, now, moved, other = api.relocate(config.home(), raw(root), raw(path))
     if as_json:
         print_document({"uuid": known.uuid, **path_fields(known.path, "from"), **path_fields(now, "to"),
-                        "sessions": moved, "exit_code": 0})  # fmt: skip
+                        "sessions": moved, "other_file_system": other, "exit_code": 0})  # fmt: skip
     elif not quiet:
         say(f"{shown(known.path)} is now known at {shown(now)} ({known.uuid}).")
         if other:

@@ -8,8 +8,8 @@ import pytest
 
 from ingest import api, engine
 from ingest.errors import MissingError, UsageError
-from ingest.pipeline import gate
-from ingest.pipeline.gate import Deletable, Kept
+from ingest.pipeline import proof
+from ingest.pipeline.proof import Deletable, Kept
 from ingest.storage.erase import Outcome, erase
 
 
@@ -236,7 +236,7 @@ def test_a_session_whose_archives_were_forgotten_gets_advice_that_can_be_followe
 
 
 def test_pages_end_where_groups_do(place, judged, monkeypatch):
-    monkeypatch.setattr(gate, "PAGE", 3)
+    monkeypatch.setattr(proof, "PAGE", 3)
     for number in range(10):
         for end in ("CR3", "JPG"):
             place.put(f"IMG_{number}.{end}", b"%d" % number)

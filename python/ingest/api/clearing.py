@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ingest.db.engine import Database
     from ingest.pipeline.archives import Archives
     from ingest.pipeline.check import Check
-    from ingest.pipeline.gate import Verdict
+    from ingest.pipeline.proof import Verdict
 
 
 def check(
@@ -54,7 +54,7 @@ def check(
         IngestError: one cannot be read; also while the files are iterated over.
     """
     from ingest.pipeline.check import Check
-    from ingest.pipeline.gate import Terms
+    from ingest.pipeline.proof import Terms
     from ingest.pipeline.scan import Filter
 
     if copies < 1:
@@ -108,7 +108,7 @@ def clearance(
     from ingest.pipeline.archives import open_archives
     from ingest.pipeline.clearance import clearance as clear_session
     from ingest.pipeline.clearance import require_over
-    from ingest.pipeline.gate import Terms
+    from ingest.pipeline.proof import Terms
 
     with open_journal(home, session) as database:
         assert database is not None  # noqa: S101 - a session was named

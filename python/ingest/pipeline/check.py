@@ -18,7 +18,8 @@ from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
 from ingest.model.states import ItemState
-from ingest.pipeline.gate import Gate, Kept
+from ingest.pipeline.gate import Gate
+from ingest.pipeline.proof import Kept
 from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter, scan_source
 from ingest.pipeline.witness import Origin, archives_around
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.model.session import SourceFacts
     from ingest.pipeline.archives import Archive, Archives
-    from ingest.pipeline.gate import Terms
     from ingest.pipeline.opening import Opened
+    from ingest.pipeline.proof import Terms
 
 MEMORY: Final = "256MB"
 # One call of the engine: as `pipeline.examination` has it.

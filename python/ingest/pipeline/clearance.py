@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.model.session import SessionFacts
     from ingest.pipeline.archives import Archives
-    from ingest.pipeline.gate import Terms, Verdict
     from ingest.pipeline.opening import Opened
+    from ingest.pipeline.proof import Terms, Verdict
     from ingest.session.journal import Journal
     from ingest.session.rows import Copy
     from ingest.storage.erase import Sighting

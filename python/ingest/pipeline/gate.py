@@ -25,14 +25,15 @@ reads them), nor that two file systems are two disks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.errors import ABSENT, from_os_error, shown
 from ingest.pipeline.plan import same_mtime
+from ingest.pipeline.proof import Deletable, Held, Kept, Proof, pages, whole
 from ingest.pipeline.reading import read
 from ingest.pipeline.witness import one_volume, refusal
-from ingest.storage.erase import Sighting, sight
+from ingest.storage.erase import sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,66 +41,13 @@ if TYPE_CHECKING:
     from ingest.catalog.holdings import Location
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
+    from ingest.pipeline.proof import Terms, Verdict
     from ingest.pipeline.witness import Origin
+    from ingest.storage.erase import Sighting
 
-# Files that are judged together: enough for calls to pay, few enough that verdicts come while there is more to read.
-PAGE: Final = 500
 # More obstacles of one file are not told: all copies of it seldom have different ones.
 _TOLD: Final = 3
 _COLD: Final = frozenset({"evicted", "direct"})
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What has to be true. `copies`: how many; the others allow what is not allowed otherwise."""
-
-    copies: int
-    same_volume: bool = False
-    accept_reread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A copy that counts. `read_now`: it was read back for this verdict, not only when it was made."""
-
-    root: str
-    path: bytes
-    verify_method: str
-    read_now: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Why a file may be erased: what it is, and the copies that count."""
-
-    seen: Sighting
-    blake3: bytes
-    copies: tuple[Held, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Deletable:
-    """This file may be erased, as long as it is as the proof has it."""
-
-    source: int
-    number: int
-    path: bytes
-    proof: Proof
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """This file must stay. `copies`: how many of it count. reason, advice: sentences."""
-
-    source: int
-    number: int
-    path: bytes
-    copies: int
-    reason: str
-    advice: str
-
-
-Verdict: TypeAlias = Deletable | Kept
 
 
 @dataclass(slots=True)
@@ -159,9 +107,9 @@ class Gate:
         Raises:
             IngestError: an archive or a source went away.
         """
-        for page in _pages(asked):
+        for page in pages(asked):
             verdicts = self._judge(page)
-            yield _whole(page, verdicts) if groups else verdicts
+            yield whole(page, verdicts) if groups else verdicts
 
     def _judge(self, page: Sequence[tuple[Wanted, list[Holding]]]) -> list[Verdict]:
         cases = [_Case(wanted) for wanted, _ in page]
@@ -337,35 +285,3 @@ def _require(root: engine.Root) -> None:
         root.check()
     except OSError as error:
         raise from_os_error(error, "check", root.path, "Is the disk mounted? Mount it, and check again") from error
-
-
-def _pages(
-    asked: Iterable[tuple[Wanted, list[Holding]]],
-) -> Iterator[list[tuple[Wanted, list[Holding]]]]:
-    """Pages that end where a group does."""
-    page: list[tuple[Wanted, list[Holding]]] = []
-    for wanted, holdings in asked:
-        last = page[-1][0] if page else None
-        if last is not None and len(page) >= PAGE and (last.source, last.kin) != (wanted.source, wanted.kin):
-            yield page
-            page = []
-        page.append((wanted, holdings))
-    if page:
-        yield page
-
-
-def _whole(page: Sequence[tuple[Wanted, list[Holding]]], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, with those of groups of which a member stays turned into staying."""
-    kins = [(wanted.source, wanted.kin) for wanted, _ in page]
-    staying: dict[tuple[int, bytes], Kept] = {}
-    for kin, verdict in zip(kins, verdicts, strict=True):
-        if isinstance(verdict, Kept):
-            staying.setdefault(kin, verdict)
-    whole: list[Verdict] = []
-    for kin, verdict in zip(kins, verdicts, strict=True):
-        why = staying.get(kin)
-        if isinstance(verdict, Deletable) and why is not None:
-            reason = f"{shown(why.path)}, which belongs to it, has to stay ({why.reason})"
-            verdict = Kept(verdict.source, verdict.number, verdict.path, len(verdict.proof.copies), reason, why.advice)  # noqa: PLW2901 - turned
-        whole.append(verdict)
-    return whole

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ingest.cli.events import Log
     from ingest.pipeline.check import Check
-    from ingest.pipeline.gate import Kept
+    from ingest.pipeline.proof import Kept
 
 # More files are only counted: the document has them all.
 _LISTED = 100

@@ -1,8 +1,12 @@
-"""What tests that meddle with processes share: which a process has started, and at which of its calls to meddle."""
+"""What tests that meddle with processes share: which a process has started, whether one still runs, and at
+which of its calls to meddle.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 
@@ -13,6 +17,24 @@ def children(pid: int) -> list[int]:
         return [int(c) for task in tasks for c in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as line:
+            return line.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends in time."""
+    limit = time.monotonic() + seconds
+    while running(pid):
+        if time.monotonic() > limit:
+            return False
+        threading.Event().wait(0.01)
+    return True
 
 
 def spread(number: int, most: int | None) -> list[int]:

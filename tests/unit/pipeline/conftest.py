@@ -49,6 +49,7 @@ def digest_of(item: int) -> bytes:
 UNWRITTEN = frozenset({"create", "fallocate", "open", "write"})
 # What each item gets in turn, so that a strategy that is told of the wrong copy shows.
 STRATEGIES = ("copy", "reflink", "hardlink")
+CLIP = b"CLIP00001.MP4"
 
 
 @dataclass
@@ -360,6 +361,20 @@ def again() -> Callable[[Desk], Desk]:
 
     def make(before: Desk) -> Desk:
         return Desk(before.session)
+
+    return make
+
+
+@pytest.fixture
+def standing(desk, item) -> Callable[..., Desk]:
+    """A desk with one item of ten bytes, for which a file of ten bytes stands on these roots."""
+
+    def make(*on: int, roots: int = 1, **options: object) -> Desk:
+        d = desk(roots=roots, options=CopyOptions(**options))
+        for root in on:
+            d.session.roots[root].put(b"CARD/" + CLIP, b"0123456789")
+        d.start(item(1))
+        return d
 
     return make
 

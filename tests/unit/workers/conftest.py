@@ -76,6 +76,17 @@ class Floor:
 
 
 @pytest.fixture
+def sparse() -> Callable[..., None]:
+    """Makes a large file that costs nothing."""
+
+    def make(tree, name: bytes, size: int) -> None:
+        path = tree.put(name)
+        os.truncate(path, size)
+
+    return make
+
+
+@pytest.fixture
 def floor(tree) -> Iterator[Callable[..., Floor]]:
     """Opens a floor with so many workers."""
     opened = []

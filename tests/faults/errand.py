@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # as pytest has it
 LOOK = 0.005  # seconds between two looks at the journal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_the_host_is_read_only_even_to_its_root(idle, tmp_path):
 
     assert done.code != 0
     assert not list(tmp_path.iterdir())
+
+
+def test_errands_are_run_in_it(idle, make_card, tmp_path):
+    """All that the long campaigns ask of a guest: a session, and the checker's word on what it left."""
+    card = make_card({"A.JPG": 3000, "CLIP/B.MP4": 300_000})
+    errand = Path(__file__).with_name("errand.py")
+
+    def run(what, **given):
+        file = tmp_path / f"{what}.json"
+        file.write_text(json.dumps({"folder": "/run/place", **given}))
+        return json.loads(idle.run(sys.executable, errand, what, file, seconds=100).out.splitlines()[-1])
+
+    idle.run("mkdir", "-p", "/run/place", "/run/archive")
+    versions = {path: sorted(digests) for path, digests in card.versions.items()}
+
+    copied = run("work", arguments=["copy", str(card.folder), "/run/archive"])
+    found = run("check", card=str(card.folder), roots=["/run/archive"], versions=versions, complete=True)
+
+    assert copied["code"] == 0, copied
+    assert (found["broken"], found["finalized"]) == (None, 2)
+    assert found["tally"]["acknowledgements checked"] >= 2
 
 
 def test_no_disk_from_elsewhere_is_given_to_it(guest, folder, tmp_path):

@@ -48,6 +48,7 @@ def lose(given: dict[str, Any]) -> dict[str, Any]:
     place = bench(given["folder"])
     case = network.Case(**given["case"])
     network.Loss.LOOK, network.Loss.PATIENCE = 0.02, 180.0  # a guest has one slow processor
+    network.PAUSE, network.RETURN = 60.0, 30.0  # and its host others: how soon is for the tests of the host to say
     broken = None
     loss = network.Loss(case, SimpleNamespace(NetMount=shares.share, RigError=shares.netmount.RigError), place, times)
     try:

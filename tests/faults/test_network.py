@@ -175,7 +175,7 @@ def pause_and_resume(loss):
 
     loss.check(complete=False)
     resumed = loss.bench.shell.run("resume", seconds=120)
-    assert (resumed.code, resumed.document["state"]) == (0, "completed"), resumed
+    assert (resumed.code, resumed.document.get("state")) == (0, "completed"), resumed
     loss.check(complete=True)
 
 

@@ -49,6 +49,15 @@ _NAMESPACES: Final = ("--mount", "--pid", "--net", "--ipc", "--mount-proc", "--f
 
 
 _PRELOAD: Final = "GUEST_PRELOAD"
+ANSWER: Final = 30.0  # seconds, for what is asked after a silence
+# Where each process stands in the kernel; interpreters that are not the rig's own tell where they stand, and end by it.
+PLIGHT: Final = r"""
+for one in /proc/[0-9]*; do
+    line=$(tr '\0' ' ' < $one/cmdline) && [ -n "$line" ] || continue
+    echo "${one#/proc/} $line: $(cat $one/wchan)"; cat $one/stack
+    case $line in *errand.py*|*inside.py*) ;; *python*) kill -ABRT ${one#/proc/}; echo asked;; esac
+done 2>&1
+"""
 
 
 class GuestError(Exception):
@@ -100,6 +109,7 @@ class Job:
     _news: queue.SimpleQueue[dict[str, Any]] = field(default_factory=queue.SimpleQueue)
     _out: list[str] = field(default_factory=list)
     _errors: list[str] = field(default_factory=list)
+    _asked_after: bool = False
 
     def line(self, seconds: float) -> str | None:
         """Its next line on stdout; None when it has ended.
@@ -112,9 +122,7 @@ class Job:
             try:
                 news = self._news.get(timeout=max(0, limit - time.monotonic()))
             except queue.Empty:
-                raise GuestError(
-                    f"nothing was heard for {seconds} s; its errors: {''.join(self._errors)[-2000:]}"
-                ) from None
+                raise GuestError(f"nothing was heard for {seconds:.0f} s; {self._plight()}") from None
             if news.get("gone"):
                 self._news.put(news)  # for whoever asks again
                 raise GuestError(f"the guest is gone: {self.guest.log()}")
@@ -133,6 +141,21 @@ class Job:
         while self.line(limit - time.monotonic()) is not None:
             pass
         return Done(self._news.get()["code"], "".join(self._out), "".join(self._errors))
+
+    def _plight(self) -> str:
+        """Where the guest's processes stand, and what the job said; its interpreters are ended for it."""
+        if self._asked_after:
+            return "nor was it when it was asked after"
+        self._asked_after = True
+        told = self.guest.start("sh", "-c", PLIGHT)
+        told._asked_after = True
+        try:
+            stand = told.wait(ANSWER).out
+            if "asked\n" in stand:
+                self.wait(ANSWER)
+        except GuestError as error:
+            stand = f"{''.join(told._out)}\n{error}"
+        return f"its processes:\n{stand[-6000:]}\nit said: {''.join([*self._out[-3:], *self._errors])[-12_000:]}"
 
     def signal(self, number: int) -> None:
         """Signal its process group."""

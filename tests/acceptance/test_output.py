@@ -82,3 +82,19 @@ def test_an_events_file_that_fills_up_does_not_stop_the_copy(tell, card, archive
     assert told.code == 0, told.errors
     assert media(archive / "EOS_DIGITAL") == media(card)
     assert "events" in told.errors
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command", [("copy", "{card}", "{archive}"), ("sessions", "--json"), ("doctor",)], ids=" ".join
+)
+def test_streams_that_were_closed_from_the_start_are_no_fault(ingest, card, archive, media, command, closed):
+    """And no file that is opened later gets what was meant for them."""
+    words = [word.format(card=card, archive=archive) for word in command]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *ingest.command(*words)]
+
+    done = subprocess.run(shell, env=ingest.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    if command[0] == "copy":
+        assert media(archive / card.name) == media(card)

@@ -39,6 +39,21 @@ MISTAKES = [
     ("verify",),
     ("show",),
     ("no-such-command",),
+    # A variable of a script that is not set; it would stand for the folder that it runs in.
+    ("copy", "", "archive"),
+    ("copy", "card", ""),
+    ("copy", "card", "archive", "--also", ""),
+    ("copy", "card", "archive", "--log-file", ""),
+    ("check", ""),
+    ("check", "card", "--root", ""),
+    ("scan", ""),
+    ("verify", ""),
+    ("repair", "", "--from", "archive"),
+    ("query", "SELECT 1", "--root", ""),
+    ("clear", ""),
+    ("storage", "forget", ""),
+    ("storage", "relocate", "", "archive"),
+    ("catalog", "rebuild", ""),
 ]
 
 

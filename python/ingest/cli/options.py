@@ -82,8 +82,12 @@ def raw(path: str) -> bytes:
     """A path from the command line, as the bytes it came as; a share's URL as the folder where it is mounted.
 
     Raises:
-        UsageError, MissingError: it is the URL of no share, or of one that is not mounted.
+        UsageError: it is empty. UsageError, MissingError: it is the URL of no share, or of one that is not mounted.
     """
     from ingest.storage.urls import located
 
+    if not path:
+        # It would stand for the folder that the program was started in, of which nobody spoke.
+        raise UsageError("a path is empty", operation="usage",
+                         advice="Name it; a variable of a script that is not set comes as an empty word")  # fmt: skip
     return located(os.fsencode(path))

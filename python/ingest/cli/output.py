@@ -49,7 +49,17 @@ def wants_json() -> bool:
 
 
 def prepare_streams() -> None:
-    """Documents are UTF-8 whatever the terminal speaks; what it cannot show of the rest is escaped."""
+    """Documents are UTF-8 whatever the terminal speaks; what it cannot show of the rest is escaped.
+
+    Streams that were closed when the program was started lead nowhere from now on: the next file that is opened would have
+    their number otherwise, and be written to.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - until the end
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     machines = wants_json() or "--csv" in sys.argv[1:] or "--events" in sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

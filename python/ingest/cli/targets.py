@@ -30,8 +30,10 @@ def open_target(target: str, option: str, places: Sequence[bytes]) -> IO[str]:
             were named.
 
     Raises:
-        UsageError: it is nothing that lines may be appended to. IngestError: it cannot be opened.
+        UsageError: it is empty, or nothing that lines may be appended to. IngestError: it cannot be opened.
     """
+    if not target:
+        raise UsageError("the name of a file is empty", operation=option, advice="Name it")
     path = os.fsencode(target)
     try:
         real = os.path.realpath(path)

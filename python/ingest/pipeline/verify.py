@@ -102,9 +102,9 @@ def _session(roots: Sequence[engine.Root], prefix: str) -> str:
         if not sessions:
             raise no_manifest(root)
     begun = sorted(each for each in set().union(*held) if each.startswith(prefix.lower()))
-    if len(begun) > 1:
+    if len(begun) > 1 or not prefix:
         raise UsageError(
-            f"{len(begun)} sessions begin with {prefix}", operation="verify",
+            f"{len(begun)} sessions begin with {prefix!r}", operation="verify",
             advice=f"Give more of its id: {', '.join(begun[:5])}",
         )  # fmt: skip
     for root, sessions in zip(roots, held, strict=True):

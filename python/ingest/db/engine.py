@@ -156,8 +156,11 @@ def refuse_unfit(path: Path, *, anew: bool = False) -> None:
     """Refuse what SQLite would wait for, for ever (a pipe), and, but to begin anew, to take nothing for a new database.
 
     Raises:
-        DamagedJournalError: it is gone, or was emptied. JournalError: it is no file.
+        DamagedJournalError: it is gone, or was emptied. JournalError: it is no file, or its folder is none.
     """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise JournalError("it is no folder", path=os.fsencode(path.parent), operation="open",
+                           advice="The journal's folder is to be there: move that away, or set INGEST_HOME to another")  # fmt: skip
     if path.exists() and not path.is_file():
         raise JournalError("it is no file", path=os.fsencode(path), operation="open",
                            advice="Move away what stands there, or set INGEST_HOME to another folder")  # fmt: skip

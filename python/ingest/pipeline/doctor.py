@@ -93,6 +93,9 @@ def _program() -> Iterator[Health]:
 
 
 def _home(home: Path) -> Iterator[Health]:
+    if home.exists() and not home.is_dir():
+        yield Health("home", "wrong", f"{home} is no folder", "Move it away, or set INGEST_HOME to a folder")
+        return
     where = home if home.exists() else next(parent for parent in home.parents if parent.exists())
     if not os.access(where, os.W_OK):
         yield Health("home", "wrong", f"{home} cannot be written", "Set INGEST_HOME to a folder you can write")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+pytest.register_assert_rewrite("faults")  # a failure there is told as one in a test is
 
 # How long an example takes is the machine's affair: nothing is judged by it.
 settings.register_profile("patient", deadline=None)

@@ -13,44 +13,38 @@ import sys
 import time
 import traceback
 from collections import defaultdict
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # as pytest has it
+if TYPE_CHECKING:
+    from faults.bench import Bench
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # as pytest has it, instead of this folder
 LOOK = 0.005  # seconds between two looks at the journal
 
 
-def neighbour(name: str, file: Path) -> Any:
-    spec = spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def bench(folder: str) -> Any:
+def bench(folder: str) -> Bench:
     """A bench whose journal lies in this folder."""
-    rig = neighbour("rig", HERE / "conftest.py")
-    fixtures = neighbour("fixtures", HERE.with_name("conftest.py"))
+    from conftest import Ingest
+    from faults.bench import Bench
+
     home = Path(folder, "home")
     home.mkdir(parents=True, exist_ok=True)
-    return rig.Bench(Path(folder), fixtures.Ingest(home))
+    return Bench(Path(folder), Ingest(home))
 
 
 def lose(given: dict[str, Any]) -> dict[str, Any]:
     """Lose a share in the middle of a session, as test_network.py does."""
-    network, shares = neighbour("network", HERE / "test_network.py"), neighbour("shares", HERE / "shares.py")
+    from faults import shares
+    from faults import test_network as network
+
     times: defaultdict[str, list[float]] = defaultdict(list)
     place = bench(given["folder"])
     case = network.Case(**given["case"])
     network.Loss.LOOK, network.Loss.PATIENCE = 0.02, 180.0  # a guest has one slow processor
     network.PAUSE, network.RETURN = 60.0, 30.0  # and its host others: how soon is for the tests of the host to say
     broken = None
-    loss = network.Loss(case, SimpleNamespace(NetMount=shares.share, RigError=shares.netmount.RigError), place, times)
+    loss = network.Loss(case, shares.share, place, times)
     try:
         (network.wait_and_go_on if case.wait else network.pause_and_resume)(loss)
     except BaseException:  # noqa: BLE001 - it is told, whatever it was
@@ -78,10 +72,10 @@ def work(given: dict[str, Any]) -> dict[str, Any]:
 
 def check(given: dict[str, Any]) -> dict[str, Any]:
     """Compare what was acknowledged with what is there."""
+    from faults.cards import Card
+
     place = bench(given["folder"])
-    card = neighbour("rig", HERE / "conftest.py").Card(
-        Path(given["card"]), {path: set(digests) for path, digests in given["versions"].items()}
-    )
+    card = Card(Path(given["card"]), {path: set(digests) for path, digests in given["versions"].items()})
     broken = None
     try:
         place.check(card, *map(Path, given["roots"]), complete=given["complete"])

@@ -3,8 +3,8 @@
 Made as netmount.py makes its own, with a real server (the kernel's NFS server, Samba) in a network namespace and its
 client in another one; the four faults are the same. A guest has one NFS server, and so one share at a time.
 
-What cannot be stopped is a server that is part of the kernel. So between the NFS server and its clients stands a relay,
-which can: a frozen relay takes in what the client sends, and acknowledges it, and nobody answers.
+What cannot be stopped is a server that is part of the kernel. So between the NFS server and its clients stands a relay
+(relay.py), which can: a frozen relay takes in what the client sends, and acknowledges it, and nobody answers.
 
 No share is mounted anew when it comes back: it is the kernel that reconnects, after its own time.
 """
@@ -14,30 +14,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sys
-import threading
 import time
 from contextlib import suppress
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import ClassVar, Final
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from faults import inside, netmount
 
-
-def _neighbour(name: str) -> ModuleType:
-    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-netmount: Any = _neighbour("netmount")
-inside: Any = _neighbour("inside")
 FILTER: Final = "iptables-legacy"
 PROGRAMS: Final = (
     "rpc.nfsd", "rpc.mountd", "nfsdcld", "exportfs", "mount.nfs", "smbd", "mount.cifs", "ip", FILTER, "tc", "nsenter",
@@ -53,6 +37,7 @@ MODULES: Final = {
 DISK: Final = "/dev/ubdb"  # what the server keeps it on
 NFS, PIPES = Path("/var/lib/nfs"), Path("/run/rpc_pipefs")
 PORT, RELAYED = 2049, 2050
+RELAY: Final = Path(__file__).with_name("relay.py")
 RATE: Final = "48mbit"  # what a guest's one processor can keep up with, so that a moment is not over when it is seen
 # Until the kernel has found its server again: TCP asks less and less often, at last every two minutes.
 AGAIN: Final = 180.0
@@ -64,7 +49,7 @@ def missing() -> str | None:
     return f"needs {', '.join(lacking)}" if lacking else None
 
 
-class KernelShare(netmount.NetMount):  # type: ignore[misc]
+class KernelShare(netmount.NetMount):
     """What NFS and CIFS have in common: `served` is a disk of its own.
 
     `outage`: how many seconds the kernel took to find its server again, the last time that it was back.
@@ -77,7 +62,7 @@ class KernelShare(netmount.NetMount):  # type: ignore[misc]
 
     def _in(self, space: str, *command: str | Path) -> str:
         """Run in one of the two networks, but with everybody's mounts, which `ip netns exec` would not."""
-        return str(netmount._run("nsenter", f"--net=/run/netns/{space}", *command))
+        return netmount._run("nsenter", f"--net=/run/netns/{space}", *command)
 
     def lose(self, fault: str) -> None:
         if fault != "hole":
@@ -133,7 +118,8 @@ class NfsShare(KernelShare):
         # A new server gives the clients of the one before it this long to take up what they had open.
         self._in(self._server, "rpc.nfsd", "-N", "3", "-G", "10", "-L", "10", "-p", str(PORT), "4")
         netmount._until(lambda: self._listening(PORT), lambda: "the NFS server does not listen")
-        self._relay = self._start("relay.log", "nsenter", f"--net=/run/netns/{self._server}", sys.executable, __file__)
+        relay = (sys.executable, str(RELAY), netmount.SERVER, str(RELAYED), str(PORT))
+        self._relay = self._start("relay.log", "nsenter", f"--net=/run/netns/{self._server}", *relay)
         netmount._until(lambda: self._listening(RELAYED), lambda: self._told("relay.log"))
 
     def connect(self) -> None:
@@ -198,26 +184,3 @@ def share(folder: Path, options: str) -> KernelShare:
     """Make a share; `options` names its kind, too."""
     inside.load(*MODULES["network"], *MODULES[options.partition("-")[0]])
     return (NfsShare if options.startswith("nfs") else CifsShare)(folder, options, RATE)
-
-
-def _relay() -> None:
-    """Pass on whatever comes to `RELAYED` to the server, and its answers back."""
-
-    def pump(taken: socket.socket, given: socket.socket) -> None:
-        with suppress(OSError):
-            while data := taken.recv(1 << 18):
-                given.sendall(data)
-        for end in (taken, given):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    with socket.create_server((netmount.SERVER, RELAYED)) as listener:
-        while True:
-            client, _ = listener.accept()
-            server = socket.create_connection((netmount.SERVER, PORT))
-            for ends in ((client, server), (server, client)):
-                threading.Thread(target=pump, args=ends, daemon=True).start()
-
-
-if __name__ == "__main__":
-    _relay()

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from faults.commands import Shell
+
 pytestmark = pytest.mark.root
 
 PAGE = 4096
@@ -130,13 +132,13 @@ def test_what_is_claimed_to_come_from_the_device_did(kind, files, place, make_ca
 
 
 @pytest.mark.parametrize("kind", DISKS)
-def test_an_engine_that_reads_nothing_back_is_caught(kind, place, make_card, ingest, shell, journal, hold):
+def test_an_engine_that_reads_nothing_back_is_caught(kind, place, make_card, ingest, journal, hold):
     extra = (("PYTHONPATH", str(Path(__file__).with_name("meddling"))), ("INGEST_BROKEN", "unproven"))
     root = place(kind)
     card = make_card({"A.MOV": (8 << 20) + 77})
 
     before = root.given()
-    assert type(shell)(replace(ingest, extra=extra)).run("copy", card.folder, root.archive).code == 0
+    assert Shell(replace(ingest, extra=extra)).run("copy", card.folder, root.archive).code == 0
     given = root.given() - before
 
     with pytest.raises(AssertionError, match="are said to have come from the device"):

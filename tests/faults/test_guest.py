@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]
+from faults.guest import Guest, GuestError, image
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("guest"), pytest.mark.timeout(200)]
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +20,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def idle(guest, folder):
+def idle(folder):
     """A guest for those that leave it as it is."""
-    with guest.Guest(folder) as made:
+    with Guest(folder) as made:
         yield made
 
 
@@ -36,9 +38,9 @@ def test_it_is_a_machine_of_its_own_with_the_hosts_files(idle):
     assert idle.run(sys.executable, "-m", "ingest", "--version").out.startswith("ingest")
 
 
-def test_what_takes_too_long_is_given_up(guest, idle):
+def test_what_takes_too_long_is_given_up(idle):
     job = idle.start("sleep", "1000")
-    with pytest.raises(guest.GuestError, match="nothing was heard"):
+    with pytest.raises(GuestError, match="nothing was heard"):
         job.wait(0.1)
 
     job.signal(9)
@@ -84,17 +86,17 @@ def test_errands_are_run_in_it(idle, make_card, tmp_path):
     assert found["tally"]["acknowledgements checked"] >= 2
 
 
-def test_no_disk_from_elsewhere_is_given_to_it(guest, folder, tmp_path):
-    disk = guest.image(tmp_path / "elsewhere.img", "ext4", 8)
+def test_no_disk_from_elsewhere_is_given_to_it(folder, tmp_path):
+    disk = image(tmp_path / "elsewhere.img", "ext4", 8)
 
-    with pytest.raises(guest.GuestError, match="not in the guest's folder"):
-        guest.Guest(folder, [disk])
+    with pytest.raises(GuestError, match="not in the guest's folder"):
+        Guest(folder, [disk])
 
 
-def test_its_death_is_a_power_cut(guest, folder):
+def test_its_death_is_a_power_cut(folder):
     """What was flushed is there afterwards, what was not is lost; and nothing of the guest lives on."""
-    disk = guest.image(folder / "disk.img", "ext4", 32)
-    first = guest.Guest(folder, [disk])
+    disk = image(folder / "disk.img", "ext4", 32)
+    first = Guest(folder, [disk])
     first.mount("a", "/mnt/disk", "ext4")
     first.run("sh", "-c", "echo kept > /mnt/disk/kept && sync && echo lost > /mnt/disk/lost")
     sleeper = first.start("sleep", "1000")
@@ -102,18 +104,18 @@ def test_its_death_is_a_power_cut(guest, folder):
 
     first.kill()
 
-    with pytest.raises(guest.GuestError, match="gone"):
+    with pytest.raises(GuestError, match="gone"):
         sleeper.wait(5)
     assert not holders_of(disk)
-    with guest.Guest(folder, [disk]) as second:
+    with Guest(folder, [disk]) as second:
         second.mount("a", "/mnt/disk", "ext4")
         assert second.run("cat", "/mnt/disk/kept").out == "kept\n"
         second.run("test", "-e", "/mnt/disk/lost", code=1)
 
 
-def test_it_ends_after_its_time(guest, folder):
-    short = guest.Guest(folder, seconds=5)
-    with pytest.raises(guest.GuestError, match="gone"):
+def test_it_ends_after_its_time(folder):
+    short = Guest(folder, seconds=5)
+    with pytest.raises(GuestError, match="gone"):
         short.start("sleep", "1000").wait(60)
     short.kill()
 

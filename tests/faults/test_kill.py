@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faults.commands import Shell
+from faults.journal import Journal
 from processes import spread
 
 if TYPE_CHECKING:
@@ -54,7 +56,6 @@ class Rounds:
     folder: Path
     shell: Any
     check: Any
-    journal: Any
     tally: Counter
     numbers: Iterator[int] = field(default_factory=count)
 
@@ -71,14 +72,14 @@ class Rounds:
 
     def left(self, home: Path) -> Any:
         """The session as the kill left it; None if it was not running (not opened yet, or over already)."""
-        session = self.journal(home).session(self.card)
+        session = Journal(home).session(self.card)
         return None if session is None or session["state"] in CLOSED else session
 
     def resumed(self, home: Path, archive: Path, before: Any) -> None:
         """Everything that has to be true after a hit, and after `resume` alone."""
         self.tally["hits"] += 1
         self.check(self.card, archive, complete=False, home=home)
-        journal = self.journal(home)
+        journal = Journal(home)
         proven = {
             key: row for key, row in journal.copies(before["key"]).items() if row["state"] in ("validated", "finalized")
         }
@@ -103,7 +104,7 @@ class Rounds:
 
 
 @pytest.fixture
-def rounds(make_card, shell, check, journal, tally, tmp_path):
+def rounds(make_card, shell, check, tally, tmp_path):
     card = make_card()
     template = tmp_path / "template"
     (template / "archive").mkdir(parents=True)
@@ -113,7 +114,7 @@ def rounds(make_card, shell, check, journal, tally, tmp_path):
     shutil.rmtree(template / "archive" / "OTHER")
     # Where it was made nothing stands any more: beside it, each copy of it would be a clone.
     kept = template.rename(tmp_path / "kept")
-    return Rounds(card, kept, tmp_path, shell, check, type(journal), tally)
+    return Rounds(card, kept, tmp_path, shell, check, tally)
 
 
 def counted(rounds: Rounds, *command: Any, home: Path) -> Counter:
@@ -197,10 +198,10 @@ def test_killed_at_any_call_of_a_resume_the_next_one_completes_it(rounds, tally)
     assert tally["hits"] >= (100 if FULL else 5), tally
 
 
-def test_an_engine_that_gives_names_before_the_bytes_is_caught(make_card, archive, check, ingest, shell, until):
+def test_an_engine_that_gives_names_before_the_bytes_is_caught(make_card, archive, check, ingest, until):
     card = make_card({"B.MOV": 1_500_000})
     extra = (("PYTHONPATH", str(Path(__file__).with_name("meddling"))), ("INGEST_BROKEN", "hasty"))
-    hasty = type(shell)(replace(ingest, extra=extra))
+    hasty = Shell(replace(ingest, extra=extra))
     slowly = ["-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:delay_enter=50000"]
     running = hasty.start("copy", card.folder, archive, "--workers", "1")
     try:
@@ -247,7 +248,7 @@ def test_killed_at_a_chosen_moment_resume_completes_it(rounds, tally, until, mom
     def one(_: int) -> None:
         for _ in range(5):  # a moment can be over before the signal arrives: then it is tried again
             home, archive = rounds.prepare()
-            journal = rounds.journal(home)
+            journal = Journal(home)
             running = rounds.start(home, archive, *SLOW_COMMITS)
             until(lambda: moment(archive, journal, rounds.card), moment.__name__)  # noqa: B023 - called at once
             running.kill()
@@ -284,7 +285,7 @@ def test_killed_while_it_scans_the_scan_begins_again(rounds, tally):
 def test_killed_again_and_again_while_it_resumes_it_still_completes(rounds, tally, until):
     """Each resume gets a little further; at the end one is left alone."""
     home, archive = rounds.prepare()
-    journal = rounds.journal(home)
+    journal = Journal(home)
     running = rounds.start(home, archive, *SLOW_COMMITS)
     until(lambda: staging_file(archive, journal, rounds.card), "a staging file")
     running.kill()
@@ -318,7 +319,7 @@ def test_killed_while_a_root_gets_its_marker_the_next_copy_works(rounds, tally, 
 
     assert running.end_killed()
 
-    assert rounds.journal(home).session(rounds.card) is None
+    assert Journal(home).session(rounds.card) is None
     rounds.check.nothing(archive)
     assert rounds.shell.run("copy", rounds.card.folder, archive, home=home).code == 0
     rounds.check(rounds.card, archive, home=home)

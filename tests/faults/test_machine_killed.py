@@ -25,8 +25,11 @@ from random import Random
 
 import pytest
 
+from faults.guest import Guest, image
+
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("guest"),
     pytest.mark.timeout(3600),
     pytest.mark.skipif(os.environ.get("INGEST_CAMPAIGN") != "full", reason="takes half an hour: INGEST_CAMPAIGN=full"),
 ]
@@ -47,16 +50,16 @@ STEP, LIFE = 180.0, 900.0  # seconds, for whatever takes a few, and for a guest
 class Machine:
     """A machine that copies the card, and is killed again and again."""
 
-    def __init__(self, guest, folder, card, kind, *, flushed=True):
-        self.guest, self.folder, self.card, self.kind, self.flushed = guest, folder, card, kind, flushed
+    def __init__(self, folder, card, kind, *, flushed=True):
+        self.folder, self.card, self.kind, self.flushed = folder, card, kind, flushed
         self.disks = [
-            guest.image(folder / "archive.img", kind, MEGABYTES[kind]), guest.image(folder / "journal.img", "ext4", 64),
+            image(folder / "archive.img", kind, MEGABYTES[kind]), image(folder / "journal.img", "ext4", 64),
         ]  # fmt: skip
         self.running = None
 
     def on(self):
         """Both disks are mounted, their logs replayed."""
-        self.running = self.guest.Guest(self.folder, self.disks, seconds=LIFE)
+        self.running = Guest(self.folder, self.disks, seconds=LIFE)
         self.running.mount("a", "/mnt/archive", self.kind)
         self.running.mount("b", "/mnt/journal", "ext4", "rw" if self.flushed else "rw,sync")
 
@@ -113,13 +116,13 @@ def copy_of(card):
     return ["copy", card.folder, "/mnt/archive", "--batch", "4", "--workers", "2"]
 
 
-def rounds(guest, card, folder, kind, number, go, *, flushed=True):
+def rounds(card, folder, kind, number, go, *, flushed=True):
     """Some machines, two at a time."""
 
     def one(nth):
         place = folder / f"machine-{nth}"
         place.mkdir()
-        machine = Machine(guest, place, card, kind, flushed=flushed)
+        machine = Machine(place, card, kind, flushed=flushed)
         try:
             go(machine, Random(f"{kind} {nth}"))
         finally:
@@ -131,7 +134,7 @@ def rounds(guest, card, folder, kind, number, go, *, flushed=True):
 
 
 @pytest.mark.parametrize("kind", MEGABYTES)
-def test_what_was_acknowledged_outlives_the_machine(guest, card, tmp_path, tally, kind):
+def test_what_was_acknowledged_outlives_the_machine(card, tmp_path, tally, kind):
     def go(machine, random):
         machine.on()
         command, done = copy_of(card), 0
@@ -154,14 +157,14 @@ def test_what_was_acknowledged_outlives_the_machine(guest, card, tmp_path, tally
         tally.update(found["tally"])
         tally["power cuts right after it had completed"] += 1
 
-    rounds(guest, card, tmp_path, kind, MACHINES, go)
+    rounds(card, tmp_path, kind, MACHINES, go)
 
     assert tally["power cuts"] >= MACHINES
     assert tally["acknowledgements checked"] >= tally["power cuts"], "hardly anything was acknowledged"
 
 
 @pytest.mark.parametrize("kind", MEGABYTES)
-def test_a_product_that_flushes_nothing_is_caught(guest, card, tmp_path, tally, kind):
+def test_a_product_that_flushes_nothing_is_caught(card, tmp_path, tally, kind):
     def go(machine, random):
         machine.on()
         known = machine.cut_during(random, 40, *copy_of(card))
@@ -172,6 +175,6 @@ def test_a_product_that_flushes_nothing_is_caught(guest, card, tmp_path, tally, 
         tally["power cuts"] += 1
         tally["of them with losses"] += found["broken"] is not None
 
-    rounds(guest, card, tmp_path, kind, UNFLUSHED, go, flushed=False)
+    rounds(card, tmp_path, kind, UNFLUSHED, go, flushed=False)
 
     assert tally["of them with losses"] == UNFLUSHED

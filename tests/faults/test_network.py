@@ -24,8 +24,10 @@ from random import Random
 
 import pytest
 
+from faults.netmount import FAULTS, NetMount, RigError
+
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
-pytestmark = [pytest.mark.root, pytest.mark.timeout(900 if FULL else 200)]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("netmount"), pytest.mark.timeout(900 if FULL else 200)]
 
 PAUSE = 30.0  # seconds from the loss to the pause (the specification's section 5)
 RETURN = 10.0  # seconds from the return to the first step, with --wait
@@ -98,10 +100,9 @@ class Loss:
 
     LOOK, PATIENCE = 0.002, 60.0
 
-    def __init__(self, case, netmount, bench, times):
+    def __init__(self, case, make_share, bench, times):
         self.case, self.bench, self.times = case, bench, times
-        self.broken = netmount.RigError
-        self.share = netmount.NetMount(bench.folder / "net", case.options)
+        self.share = make_share(bench.folder / "net", case.options)
         self.archive = bench.folder / "archive"
         self.archive.mkdir()
         held = self.share.served if case.role == "source" else bench.folder
@@ -123,7 +124,7 @@ class Loss:
         limit = time.monotonic() + self.PATIENCE
         while not self._due():
             if self.running.process.poll() is not None or time.monotonic() > limit:
-                raise self.broken(f"{self.case}: the moment never came")
+                raise RigError(f"{self.case}: the moment never came")
             time.sleep(self.LOOK)
         self.share.lose(self.case.fault)
         self.lost = time.monotonic()
@@ -212,8 +213,8 @@ def wait_for(found, seconds, what):
         time.sleep(0.02)
 
 
-def run(case, netmount, bench, times):
-    loss = Loss(case, netmount, bench, times)
+def run(case, bench, times):
+    loss = Loss(case, NetMount, bench, times)
     try:
         (wait_and_go_on if case.wait else pause_and_resume)(loss)
     finally:
@@ -222,7 +223,7 @@ def run(case, netmount, bench, times):
 
 
 @pytest.fixture(scope="module")
-def runs(request, netmount, make_bench, times):
+def runs(request, make_bench, times):
     """The runs of all the tests that were chosen: of each its bench, and what comes of it."""
     parameters = [getattr(getattr(item, "callspec", None), "params", {}) for item in request.session.items]
     chosen = [given["case"] for given in parameters if isinstance(given.get("case"), Case)]
@@ -230,7 +231,7 @@ def runs(request, netmount, make_bench, times):
     begun = {}
     for case in chosen:
         bench = make_bench()
-        begun[case] = bench, pool.submit(run, case, netmount, bench, times)
+        begun[case] = bench, pool.submit(run, case, bench, times)
     yield begun
     pool.shutdown(cancel_futures=True)
 
@@ -268,12 +269,12 @@ def asks(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("options", ["plain", "reconnect"])
-def test_every_fault_silences_a_share_and_the_host_is_left_as_it_was(netmount, until, tmp_path, options):
+def test_every_fault_silences_a_share_and_the_host_is_left_as_it_was(until, tmp_path, options):
     before = host()
-    share = netmount.NetMount(tmp_path / "net", options)
+    share = NetMount(tmp_path / "net", options)
     try:
         (share.served / "file").write_text("here")
-        for fault in netmount.FAULTS:
+        for fault in FAULTS:
             share.lose(fault)
             assert not share.answers(0.5), fault
             share.back()

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-
 import pytest
+
+from faults import peers
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def peers():
-    spec = spec_from_file_location("peers", Path(__file__).with_name("peers.py"))
-    module = sys.modules["peers"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def outcome(peers, faulty_disk, tmp_path):
+def outcome(faulty_disk, tmp_path):
     """What comes of a tool under a fault, by their names; skips where there is no FUSE."""
 
     def run(tool, fault):

@@ -33,8 +33,11 @@ from random import Random
 import blake3
 import pytest
 
+from faults.journal import Journal
+from faults.writelog import FLUSH, WRITE, Cut, Replay, Timeline
+
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
-pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if FULL else 250)]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("writelog"), pytest.mark.timeout(3600 if FULL else 250)]
 
 PATIENCE = 60.0  # seconds, for any command of the rig
 # The images have holes. A small log is gone round sooner.
@@ -132,8 +135,8 @@ def apart():
 class LoggedDisks:
     """Fresh disks of one kind, mounted, with everything that happens to them written down until `close`."""
 
-    def __init__(self, writelog, folder, kind, names):
-        self._writelog, self._folder, self._names = writelog, folder, names
+    def __init__(self, folder, kind, names):
+        self._folder, self._names = folder, names
         self.fresh = {name: folder / "fresh" / name for name in names}
         self._stack = ExitStack()
         for place in ("fresh", "live", "fuse"):
@@ -153,7 +156,8 @@ class LoggedDisks:
             raise
 
     def _serve(self):
-        command = [sys.executable, self._writelog.__file__, *(self._folder / name for name in ("live", "fuse", "log"))]
+        script = Path(__file__).with_name("writelog.py")
+        command = [sys.executable, script, *(self._folder / name for name in ("live", "fuse", "log"))]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._daemon = subprocess.Popen(command, env={**os.environ, "FUSE_LIBRARY_NAME": "fuse3"}, **quiet)
         self._stack.callback(self._stop)
@@ -177,7 +181,7 @@ class LoggedDisks:
         """Unmount them; what happened."""
         self._stack.close()
         assert self._daemon.returncode == 0, "the log is not whole"
-        return self._writelog.Timeline(self._folder / "log", self._names)
+        return Timeline(self._folder / "log", self._names)
 
 
 @dataclass
@@ -191,7 +195,7 @@ class Outcome:
 class Session:
     """A session on logged disks, and the states that power cuts leave of it."""
 
-    def __init__(self, scene, writelog, bench, card, scratch):
+    def __init__(self, scene, bench, card, scratch):
         self.scene, self.bench, self.card = scene, bench, card
         self.folder = scratch / str(scene)
         self.folder.mkdir()
@@ -199,7 +203,6 @@ class Session:
         self.roots = [self._place(self.folder, name) for name in archives]
         self.home = self._home(self.folder)
         self.draw = Random(os.environ.get("INGEST_SEED") or str(scene))
-        self.writelog = writelog
 
     def _place(self, base, name):
         """Where an archive is: a disk of its own, or a folder beside the journal."""
@@ -210,7 +213,7 @@ class Session:
 
     def record(self):
         """Run it, to its end; what happened to the disks, and as what they began."""
-        disks = LoggedDisks(self.writelog, self.folder, self.scene.kind, self.scene.names)
+        disks = LoggedDisks(self.folder, self.scene.kind, self.scene.names)
         try:
             disks.mark("begin")
             self._copy()
@@ -239,18 +242,18 @@ class Session:
 
         Later moments are likelier: more has been acknowledged.
         """
-        cut, names = self.writelog.Cut, self.scene.names
+        names = self.scene.names
         begin, end = timeline.mark("begin"), timeline.mark("end")
         journal = names[-1]
         flushes = [at for at in timeline.flushes(journal) if begin < at < end]
         nothing, acknowledged = dict.fromkeys(names, 0.0), {name: float(name == journal) for name in names}
-        chosen = [cut(end, nothing)]
-        chosen += [cut(at, nothing) for at in self._late(flushes)]
-        chosen += [cut(at - 1, acknowledged) for at in self._late(flushes)]
+        chosen = [Cut(end, nothing)]
+        chosen += [Cut(at, nothing) for at in self._late(flushes)]
+        chosen += [Cut(at - 1, acknowledged) for at in self._late(flushes)]
         busy = [1 + unflushed for unflushed in timeline.unflushed()]
         for at in self.draw.choices(range(begin, end), busy[begin:end], k=self.scene.cuts - len(chosen)):
             kept = {name: self.draw.choice([0.0, 0.2, 0.5, 0.8, 1.0]) for name in names}
-            chosen.append(cut(at, kept, self.draw.choice([0.0, 0.0, 0.5, 1.0]), self.draw.choice([512, 4096])))
+            chosen.append(Cut(at, kept, self.draw.choice([0.0, 0.0, 0.5, 1.0]), self.draw.choice([512, 4096])))
         return sorted(chosen, key=lambda cut: cut.at)
 
     def _late(self, moments):
@@ -263,9 +266,9 @@ class Session:
         outcome = Outcome(self.bench.tally)
         began = time.monotonic()
         timeline, fresh = self.record()
-        outcome.tally["writes"] += sum(event.kind == self.writelog.WRITE for event in timeline.events)
-        outcome.tally["flushes"] += sum(event.kind == self.writelog.FLUSH for event in timeline.events)
-        replay = self.writelog.Replay(timeline, fresh)
+        outcome.tally["writes"] += sum(event.kind == WRITE for event in timeline.events)
+        outcome.tally["flushes"] += sum(event.kind == FLUSH for event in timeline.events)
+        replay = Replay(timeline, fresh)
         states = {name: self.folder / "state" / f"{name}.img" for name in self.scene.names}
         (self.folder / "state").mkdir()
         try:
@@ -298,7 +301,7 @@ class Session:
 
     def _count(self, home, truth):
         """How many copies the journal calls finalized, and how many of them are not there as it says."""
-        journal = type(self.bench.journal)(home)
+        journal = Journal(home)
         session = journal.session(self.card)
         for row in journal.copies(session["key"]).values() if session else ():
             if row["state"] == "finalized":
@@ -308,7 +311,7 @@ class Session:
                 self.bench.tally["lost or wrong"] += not whole
 
     def _check(self, home, truth):
-        journal = type(self.bench.journal)(home)
+        journal = Journal(home)
         session = journal.session(self.card)
         over = session is not None and session["state"] in CLOSED
         for held in truth.values():
@@ -351,7 +354,7 @@ def scratch(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def played(request, scratch, make_bench, writelog):
+def played(request, scratch, make_bench):
     """The outcomes of all scenes that were asked for, which are played side by side."""
     wanted = [
         item.callspec.params["scene"] for item in request.session.items
@@ -360,18 +363,18 @@ def played(request, scratch, make_bench, writelog):
     first = make_bench()
     card = first.card(FILES, first.folder / "CARD", first.folder / "CARD")
     with ThreadPoolExecutor(AT_ONCE, initializer=apart) as pool:
-        sessions = {scene: Session(scene, writelog, make_bench(), card, scratch) for scene in wanted}
+        sessions = {scene: Session(scene, make_bench(), card, scratch) for scene in wanted}
         yield {scene: pool.submit(session.play) for scene, session in sessions.items()}
         pool.shutdown(cancel_futures=True)
 
 
-def test_a_cut_leaves_what_was_flushed_and_what_else_it_is_told_to(scratch, writelog):
+def test_a_cut_leaves_what_was_flushed_and_what_else_it_is_told_to(scratch):
     with ThreadPoolExecutor(1, initializer=apart) as pool:
-        pool.submit(cut_twice, scratch, writelog).result()
+        pool.submit(cut_twice, scratch).result()
 
 
-def cut_twice(scratch, writelog):
-    disks = LoggedDisks(writelog, scratch / "rig", "ext4", ["disk"])
+def cut_twice(scratch):
+    disks = LoggedDisks(scratch / "rig", "ext4", ["disk"])
     point, state = scratch / "rig/disk", scratch / "rig/state.img"
     whole = b"".join(number.to_bytes(4, "big") * 1024 for number in range(200))
     try:
@@ -386,10 +389,10 @@ def cut_twice(scratch, writelog):
         disks.mark("end")
     finally:
         timeline = disks.close()
-    replay = writelog.Replay(timeline, disks.fresh)
+    replay = Replay(timeline, disks.fresh)
 
     def after(moment, kept):
-        replay.cut(writelog.Cut(moment, {"disk": kept}), {"disk": state}, Random(1))
+        replay.cut(Cut(moment, {"disk": kept}), {"disk": state}, Random(1))
         with ExitStack() as stack:
             mount(stack, state, scratch / "rig/look")
             return {path.name: path.read_bytes() for path in (scratch / "rig/look").iterdir() if path.is_file()}
@@ -397,7 +400,7 @@ def cut_twice(scratch, writelog):
     assert after(timeline.mark("begin"), 0.0) == {}
     assert after(timeline.mark("flushed"), 0.0) == {"flushed": whole}
     assert after(timeline.mark("end"), 1.0) == {"flushed": whole, "sent": whole}
-    replay.cut(writelog.Cut(len(timeline.events), {"disk": 1.0}), {"disk": state}, Random(1))
+    replay.cut(Cut(len(timeline.events), {"disk": 1.0}), {"disk": state}, Random(1))
     replay.close()
     assert answer("cmp", state, scratch / "rig/live/disk").returncode == 0, "a write is not in the log"
 

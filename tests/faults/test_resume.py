@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from faults.commands import Frozen
+
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = pytest.mark.timeout(7200 if FULL else 300)
 MIB = 1 << 20
@@ -259,7 +261,7 @@ def test_a_card_that_was_pulled_out_goes_on_when_it_is_back(mounts, make_card, a
         while length(archive) < 80 * MIB:
             caught.thaw()
             time.sleep(0.002)
-            caught = type(caught)(caught.workers)  # noqa: PLW2901 - frozen again
+            caught = Frozen(caught.workers)  # noqa: PLW2901 - frozen again
         mounts.break_down(point)
         mounts.vanish(point)
     assert running.end().code == 8

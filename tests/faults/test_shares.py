@@ -22,8 +22,11 @@ from random import Random
 
 import pytest
 
+from faults.guest import Guest, image
+
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.usefixtures("guest", "shares"),
     pytest.mark.timeout(7200),
     pytest.mark.skipif(os.environ.get("INGEST_CAMPAIGN") != "full", reason="takes an hour: INGEST_CAMPAIGN=full"),
 ]
@@ -63,12 +66,12 @@ def campaign() -> list[Case]:
     ]
 
 
-def run(guest, folder, case):
+def run(folder, case):
     """Lose the share in a guest; what came of it."""
-    disks = [guest.image(folder / name, "ext4", 512) for name in ("bench.img", "server.img")]
+    disks = [image(folder / name, "ext4", 512) for name in ("bench.img", "server.img")]
     (folder / "case.json").write_text(json.dumps({"folder": "/mnt/bench/run", "case": asdict(case)}))
     try:
-        with guest.Guest(folder, disks, megabytes=1024, seconds=LIFE) as made:
+        with Guest(folder, disks, megabytes=1024, seconds=LIFE) as made:
             made.mount("a", "/mnt/bench", "ext4")
             done = made.run(sys.executable, ERRAND, "lose", folder / "case.json", seconds=LIFE)
             return json.loads(done.out.splitlines()[-1])
@@ -77,12 +80,12 @@ def run(guest, folder, case):
 
 
 @pytest.fixture(scope="module")
-def runs(request, guest, shares, tmp_path_factory):
+def runs(request, tmp_path_factory):
     """The runs of all the tests that were chosen, several at a time: most of one is waiting."""
     parameters = [getattr(getattr(item, "callspec", None), "params", {}) for item in request.session.items]
     chosen = [given["case"] for given in parameters if isinstance(given.get("case"), Case)]
     pool = ThreadPoolExecutor(AT_ONCE)
-    yield {case: pool.submit(run, guest, tmp_path_factory.mktemp("share"), case) for case in chosen}
+    yield {case: pool.submit(run, tmp_path_factory.mktemp("share"), case) for case in chosen}
     pool.shutdown(cancel_futures=True)
 
 

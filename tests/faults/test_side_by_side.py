@@ -16,6 +16,8 @@ from random import Random
 
 import pytest
 
+from faults.netmount import NetMount
+
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 RACES = 20 if FULL else 1
 pytestmark = pytest.mark.timeout(3600 if FULL else 200)
@@ -187,8 +189,9 @@ def test_a_repair_beside_a_copy(race, check):
 
 
 @pytest.mark.root
-def test_two_machines_on_one_share(netmount, tmp_path, shell, make_card, tally, check):
-    share = netmount.NetMount(tmp_path / "net", "plain", "400mbit")
+@pytest.mark.usefixtures("netmount")
+def test_two_machines_on_one_share(tmp_path, shell, make_card, tally, check):
+    share = NetMount(tmp_path / "net", "plain", "400mbit")
     try:
         for number in range(RACES):
             run = Race(tmp_path / f"race-{number}", shell, make_card, Random(os.environ.get("INGEST_SEED") or None))

@@ -33,6 +33,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from faults.journal import Journal
+
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
 pytestmark = [pytest.mark.root, pytest.mark.timeout(7200 if FULL else 300)]
 LANES = int(os.environ.get("INGEST_CAMPAIGN_LANES", "6" if FULL else "4"))  # runs side by side
@@ -296,7 +298,7 @@ class Run:
     def _sound(self) -> bool:
         """Whether the journal is one. Only its own disk may have damaged it, and then the next command says so."""
         try:
-            ((verdict,),) = type(self.bench.journal)(self.kept).rows("PRAGMA integrity_check(1)")
+            ((verdict,),) = Journal(self.kept).rows("PRAGMA integrity_check(1)")
         except sqlite3.DatabaseError as error:
             verdict = str(error)
         if verdict == "ok":

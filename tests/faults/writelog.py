@@ -15,7 +15,9 @@ import argparse
 import errno
 import os
 import struct
+from ctypes.util import find_library
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
 
 WRITE, FLUSH, MARK = b"W", b"F", b"M"
 _HEAD: Final = struct.Struct("<cBQI")  # kind, disk, offset, bytes that follow
+
+
+def missing() -> str | None:
+    """What this machine lacks for such disks, None if nothing."""
+    if find_spec("mfusepy") is None or find_library("fuse3") is None:
+        return "needs mfusepy and libfuse3"
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "needs root and /dev/fuse"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

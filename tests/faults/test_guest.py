@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults.guest import Guest, GuestError, image
+from processes import children
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("guest"), pytest.mark.timeout(200)]
 
@@ -113,8 +114,23 @@ def test_its_death_is_a_power_cut(folder):
         second.run("test", "-e", "/mnt/disk/lost", code=1)
 
 
+def test_what_is_mounted_beside_it_is_not_held_by_it(folder, make_disk):
+    """Or whoever unmounts it would wait in vain for its device to be free."""
+    other = make_disk("ext4")
+
+    with Guest(folder) as made:
+        assert made.run("true").code == 0
+        family = [made.pid]
+        for pid in family:
+            family += children(pid)
+        held = [pid for pid in family if f" {other} " in Path(f"/proc/{pid}/mounts").read_text()]
+
+    assert len(family) > 2
+    assert not held
+
+
 def test_it_ends_after_its_time(folder):
-    short = Guest(folder, seconds=5)
+    short = Guest(folder, seconds=20)
     with pytest.raises(GuestError, match="gone"):
         short.start("sleep", "1000").wait(60)
     short.kill()

@@ -231,7 +231,8 @@ class NetMount:
         while mounted(self.mount) and (left := limit - time.monotonic()) > 0:
             asker = self._start("asked.log", "stat", "--file-system", str(self.mount))
             with suppress(subprocess.TimeoutExpired):
-                if asker.wait(left) == 0:
+                # A mount that went away meanwhile leaves a folder, which answers.
+                if asker.wait(left) == 0 and mounted(self.mount):
                     return True
             asker.kill()
             time.sleep(0.05)

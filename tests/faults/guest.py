@@ -50,13 +50,16 @@ _NAMESPACES: Final = ("--mount", "--pid", "--net", "--ipc", "--mount-proc", "--f
 
 _PRELOAD: Final = "GUEST_PRELOAD"
 ANSWER: Final = 30.0  # seconds, for what is asked after a silence
-# Where each process stands in the kernel; interpreters that are not the rig's own tell where they stand, and end by it.
+# Where each thread stands in the kernel; interpreters that are not the rig's own tell where they stand, and end by it: those
+# that die with another one first.
 PLIGHT: Final = r"""
-for one in /proc/[0-9]*; do
+others() { for one in /proc/[0-9]*; do
     line=$(tr '\0' ' ' < $one/cmdline) && [ -n "$line" ] || continue
-    echo "${one#/proc/} $line: $(cat $one/wchan)"; cat $one/stack
-    case $line in *errand.py*|*inside.py*) ;; *python*) kill -ABRT ${one#/proc/}; echo asked;; esac
-done 2>&1
+    case $line in *errand.py*|*inside.py*) continue;; *"$1"*) $2 $one "$line";; esac
+done; }
+told() { echo "${1#/proc/} $2"; for thread in $1/task/*; do echo "$(cat $thread/wchan) $(cat $thread/comm)"; cat $thread/stack; done; }
+asked() { kill -ABRT ${1#/proc/} && echo asked; }
+{ others '' told; others spawn_main asked; sleep 1; others python asked; } 2>&1
 """
 
 
@@ -155,7 +158,7 @@ class Job:
                 self.wait(ANSWER)
         except GuestError as error:
             stand = f"{''.join(told._out)}\n{error}"
-        return f"its processes:\n{stand[-6000:]}\nit said: {''.join([*self._out[-3:], *self._errors])[-12_000:]}"
+        return f"its processes:\n{stand[-20_000:]}\nit said: {''.join([*self._out[-3:], *self._errors])[-20_000:]}"
 
     def signal(self, number: int) -> None:
         """Signal its process group."""
@@ -243,10 +246,11 @@ class Guest:
         return self._process.pid
 
     def start(self, *command: str | Path, **environment: str) -> Job:
-        """Start a command in it."""
+        """Start a command in it, of the same code that is tested here."""
         job = Job(self, next(self._numbers))
         self._jobs[job.number] = job
-        self.ask(job=job.number, command=list(map(str, command)), environment=environment)
+        same = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        self.ask(job=job.number, command=list(map(str, command)), environment=same | environment)
         return job
 
     def run(self, *command: str | Path, seconds: float = 60, code: int | None = 0) -> Done:

@@ -80,7 +80,7 @@ def build() -> None:
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         with suppress(FileExistsError):
             os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
-    os.environ.update(PATH=PATH, HOME="/root", LANG="C.UTF-8", PYTHONFAULTHANDLER="1")
+    os.environ.update(PATH=PATH, HOME="/root", LANG="C.UTF-8", PYTHONFAULTHANDLER="1", INGEST_DEBUG="1")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)  # a guest without it is still a guest
 
 

@@ -175,6 +175,12 @@ REASON_ADVICE: Final = {
 }
 
 
+def unforeseen(error: Exception, details: str = "Set INGEST_DEBUG=1 for details") -> IngestError:
+    """What an error is told as that nobody thought of; `details`: how to see more of it."""
+    return IngestError(f"{type(error).__name__}: {error}", operation="internal",
+                       advice=f"This is a bug in ingest; nothing that was acknowledged is lost. {details}")  # fmt: skip
+
+
 def advice_for(errno: int) -> str:
     """The next step for a system error; empty where none is known."""
     return _ADVICE.get(

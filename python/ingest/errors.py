@@ -164,6 +164,7 @@ REASON_ADVICE: Final = {
     "changed since it was copied": "It was edited after a copy had arrived: bring the new one home with ingest copy",
     "gone from the source": "It was deleted or moved while the session ran: if it should be there, look for it and copy again",
     "no longer a file below the source": "A link or folder took its place while the session ran: see what is there, and copy again",
+    "time": "Its time is beyond what a manifest can hold (1677-09-21 to 2262-04-11): set it with touch, then copy again",
     "name": "The destination's file system cannot hold this name: rename it, or use another disk",
     "outside_root": "A link or another mount stands in its way below the destination: remove it, then copy again",
     "folder_is_a_file": "A file has the name of a folder it needs: rename that file, or use another --label",
@@ -172,6 +173,12 @@ REASON_ADVICE: Final = {
     "flush": "Its bytes are proven, but its name may not survive a power cut: check the disk, then copy again",
     "taken": "Something else has its name, a thousand times: use another --label",
 }
+
+
+def unforeseen(error: Exception, details: str = "Set INGEST_DEBUG=1 for details") -> IngestError:
+    """What an error is told as that nobody thought of; `details`: how to see more of it."""
+    return IngestError(f"{type(error).__name__}: {error}", operation="internal",
+                       advice=f"This is a bug in ingest; nothing that was acknowledged is lost. {details}")  # fmt: skip
 
 
 def advice_for(errno: int) -> str:

@@ -21,7 +21,7 @@ from ingest.api.places import forget, rebuild, relocate, storage
 from ingest.api.told import differing, events, items, sessions, show
 from ingest.catalog.holdings import all_roots, key_of_root
 from ingest.db.engine import open_database, read_database
-from ingest.errors import IngestError, MissingError
+from ingest.errors import IngestError, MissingError, unforeseen
 from ingest.model.states import SessionState
 from ingest.monitor import InOne, Silent
 from ingest.pipeline.launch import launch, remember, sharing_of, take_up_again
@@ -40,7 +40,7 @@ from ingest.pipeline.rollcall import require_answers
 from ingest.session.hold import hold
 from ingest.session.journal import Journal
 from ingest.session.register import find, open_session, register, session_facts
-from ingest.session.report import report
+from ingest.session.report import report, untold
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import open_destination, pin, require_writable
 from ingest.storage.rules import ruled
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.orphans import Cleared
     from ingest.pipeline.preview import Preview
     from ingest.pipeline.repair import RepairReport
+    from ingest.session.register import Entry
     from ingest.storage.rules import Rule
 
 __all__ = (
@@ -158,7 +159,8 @@ def resume(
 
     Args:
         session: the beginning of an id; that one's failed items are tried again, also if it completed with errors.
-            None takes up every session that can be, oldest first; an empty list if there is none.
+            None takes up every session that can be, oldest first; an empty list if there is none. Of several none keeps the
+            next from going on: what ended one, be it a bug, is the `problem` of its report.
         wait: as for `copy`; the sessions still come one after the other.
 
     Raises:
@@ -180,15 +182,26 @@ def resume(
                     once = partial(take_up_again, database, fresh, told, stopped, rules=rules, named=named)
                     done = _seen_through(database, fresh.key, once, told, stopped, rules) if wait else once()
                     reports.append(done)
-            except IngestError as error:
-                # One session whose disk is away must not keep the next from going on.
-                if len(entries) == 1:
+            except Exception as error:
+                # One session whose disk is away, or that this program cannot cope with, must not keep the next from going
+                # on. What a request to stop has become somewhere below is for whoever asked.
+                if len(entries) == 1 or (not isinstance(error, IngestError) and stopped()):
                     raise
-                left = report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
-                reports.append(replace(left, exit_code=error.exit_code, problem=str(error)))
+                reports.append(_left(database, entry, error))
             if stopped():
                 break
         return reports
+
+
+def _left(database: Database, entry: Entry, error: Exception) -> SessionReport:
+    """The report of a session that was taken up in vain, because of this error."""
+    if not isinstance(error, IngestError):
+        error = unforeseen(error, f"For details: INGEST_DEBUG=1 ingest resume {entry.id[:8]}")
+    try:
+        told = report(Journal(database, entry.key), session_facts(database, entry.key), entry.state)
+    except Exception:  # noqa: BLE001 - its rows may be what it failed for, and can be told no better here
+        told = untold(entry)
+    return replace(told, exit_code=error.exit_code, problem=str(error))
 
 
 def plan(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ingest.catalog.holdings import KnownRoot
     from ingest.db.engine import Database
     from ingest.pipeline.rebuild import Rebuilt
-    from ingest.pipeline.storages import StoredRoot
+    from ingest.pipeline.storages import Relocated, StoredRoot
     from ingest.storage.rules import Rule
 
 
@@ -52,12 +52,8 @@ def forget(home: Path, root: bytes, *, force: bool = False) -> tuple[KnownRoot, 
         return storages.forget(database, root, force=force)
 
 
-def relocate(home: Path, root: bytes, path: bytes) -> tuple[KnownRoot, bytes, int, bool]:
+def relocate(home: Path, root: bytes, path: bytes) -> Relocated:
     """Write down where an archive is now: the command ``ingest storage relocate``.
-
-    Returns:
-        What was known of it, its path now, how many sessions will look for it there, and whether it is on another file
-        system now: then nothing is known of its files any more.
 
     Raises:
         MissingError, UsageError, PausedError, IngestError: as :func:`ingest.pipeline.storages.relocate`.

@@ -95,6 +95,12 @@ def sessions_at(connection: Connection, root: int) -> list[int]:
     return list(connection.scalars(query))
 
 
+def number_in(connection: Connection, session: int, root: int) -> int:
+    """The number that a root has in a session that has it as a destination."""
+    query = select(session_roots.c.number).where(session_roots.c.session == session, session_roots.c.root == root)
+    return int(connection.execute(query).scalar_one())
+
+
 def last_device(connection: Connection, root: int) -> int | None:
     """The device number (st_dev) that a root had in the newest session that used it."""
     query = select(session_roots.c.device).where(session_roots.c.root == root)

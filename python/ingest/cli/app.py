@@ -34,7 +34,7 @@ from ingest.cli.commands import (
 )
 from ingest.cli.output import prepare_streams, print_error
 from ingest.cli.stop import heed, heed_no_more, interrupted, interruption
-from ingest.errors import IngestError, UsageError, from_os_error
+from ingest.errors import IngestError, UsageError, from_os_error, unforeseen
 
 # What Typer makes of a KeyboardInterrupt.
 _INTERRUPTED: Final = 130
@@ -109,8 +109,7 @@ def _explained(error: Exception) -> int:
         # Help is printed by a library: what failed there is standard output. What fails elsewhere is an IngestError.
         told = from_os_error(error, "write")
     else:
-        told = IngestError(f"{type(error).__name__}: {error}", operation="internal",
-                           advice="This is a bug in ingest; nothing that was acknowledged is lost. Set INGEST_DEBUG=1 for details")  # fmt: skip
+        told = unforeseen(error)
     print_error(told)
     return told.exit_code
 

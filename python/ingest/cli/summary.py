@@ -63,7 +63,7 @@ def lost(report: SessionReport) -> list[str]:
 def _arrived(report: SessionReport) -> list[str]:
     items = report.items
     lines = []
-    if items["discovered"] == 0:
+    if items["discovered"] == 0 and not report.state.resumable:
         lines.append("  The source is empty.")
     if items["finalized"]:
         lines.append(f"  {number(items['finalized'], 'file')} arrived.")

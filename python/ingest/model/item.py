@@ -35,7 +35,7 @@ class Item:
         source: index of its source among the session's.
         path: below its source, bytes, ``/`` between components.
         size: bytes, as the scan saw it.
-        mtime_ns: nanoseconds since the epoch, as the scan saw it.
+        mtime_ns: nanoseconds since the epoch, as the scan saw it, or the nearest that can be held (`model.times`).
         kind: by its name.
         state: `discovered`, or the end it met in the scan (`excluded`, `skipped`, `failed`).
         reason: why it ended there.
@@ -57,7 +57,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder of a source: made even if it is empty, and given its time back."""
+    """One folder of a source: made even if it is empty, and given its time back, or the nearest that can be held."""
 
     source: int
     path: bytes

@@ -18,6 +18,7 @@ from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
 from ingest.model.states import ItemState
+from ingest.model.times import BEYOND, IN_WORDS
 from ingest.pipeline.gate import Gate
 from ingest.pipeline.proof import Kept
 from ingest.pipeline.reading import read
@@ -179,8 +180,8 @@ def _asked(
         return replace(wanted, reason=reason, advice=advice)
 
     if item.state is not ItemState.DISCOVERED:
-        why = item.reason or str(item.state)
-        return untold(f"it cannot be read ({why})", advice_of(item.state, item.reason, item.errno))
+        why = IN_WORDS if item.reason == BEYOND else f"it cannot be read ({item.reason or item.state})"
+        return untold(why, advice_of(item.state, item.reason, item.errno))
     if proof is not None and proof[4] is not None:
         failure = engine.failed(proof[4])
         if failure.kind == "cancelled":

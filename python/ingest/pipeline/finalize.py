@@ -8,6 +8,7 @@ from ingest.engine import failed
 from ingest.errors import IngestError, PausedError, shown
 from ingest.layouts.naming import mirrored
 from ingest.model.states import ItemState, SessionState
+from ingest.model.times import beyond
 from ingest.storage.claims import release
 from ingest.storage.marker import check_marker
 from ingest.storage.roots import clear_staging
@@ -37,10 +38,13 @@ def make_folders(
     waited for, `look_around` sees whether the root is still there.
     """
     for root in range(len(board.facts.roots)):
+        clamped, first = 0, b""
         for page in journal.folders():
             if board.root_states[root].paused:
                 break
             paths = [mirrored(chosen[folder.source], folder.path).rstrip(b"/") for folder in page]
+            untimely = [path for path, folder in zip(paths, page, strict=True) if beyond(folder.mtime_ns)]
+            clamped, first = clamped + len(untimely), first or next(iter(untimely), b"")
             answer = _ask(board, flow, workers, root, paths, [folder.mtime_ns for folder in page], look_around)
             if answer is None:
                 if not board.root_states[root].paused:
@@ -54,6 +58,13 @@ def make_folders(
                         board.warn(sentence)
                     else:
                         board.fail_folder(sentence)
+        if clamped:
+            # Nobody's footage depends on it: it is said, and stops nothing.
+            more = f" (and of {clamped - 1:,} more)" if clamped > 1 else ""
+            board.warn(
+                f"{shown(board.facts.roots[root].path)}: the time of the folder {shown(first)}{more} is beyond what can "
+                "be held (1677-09-21 to 2262-04-11): the copy has the nearest that can"
+            )
 
 
 def _ask(

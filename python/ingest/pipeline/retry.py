@@ -6,6 +6,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from ingest.model.states import ItemState
+from ingest.model.times import BEYOND, beyond
 from ingest.pipeline.scan import Filter, scan
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def reopen(
             lost = [item for item in page if item.state in LOST and item.source == source]
             again: list[tuple[int, int, int]] = []
             edited: list[tuple[int, int, int]] = []
+            untimely: list[int] = []
             for item, seen in zip(lost, root.lstat([item.path for item in lost]), strict=True):
                 if not isinstance(seen, tuple):
                     again.append((item.number, item.size, item.mtime_ns))
@@ -42,11 +44,17 @@ def reopen(
                     unread.append(item)
                 else:
                     known = (seen[1], seen[2]) == (item.size, item.mtime_ns)
+                    if beyond(seen[2]):
+                        untimely.append(item.number)
+                        continue
                     (again if known else edited).append((item.number, seen[1], seen[2]))
             # What arrived somewhere is not mixed with what it is now: a new session brings the new one home.
-            arrived = journal.arrived_among([number for number, _, _ in edited])
+            arrived = journal.arrived_among([*(number for number, _, _ in edited), *untimely])
             for number in arrived:
                 journal.end_item(number, ItemState.CHANGED, "changed since it was copied")
+            for number in untimely:
+                if number not in arrived:
+                    journal.end_item(number, ItemState.FAILED, BEYOND)
             journal.reopen([*again, *(each for each in edited if each[0] not in arrived)])
     chosen = Filter.of(options.exclude, options.only)
     for folder in unread:

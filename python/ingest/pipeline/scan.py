@@ -1,7 +1,8 @@
 """Scan: what is on a source, item by item, nothing left out without a name for it.
 
 Symbolic links are never followed. Named litter and what the user excluded become items in the state `excluded`,
-links and special files `skipped`, what cannot be read `failed`: so that the books close. A folder is read in
+links and special files `skipped`, what cannot be read, or has a time that cannot be held, `failed`: so that the books
+close. A folder is read in
 chunks, in the order of names within each, so that memory does not grow with it.
 """
 
@@ -12,13 +13,14 @@ import fnmatch
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ingest.media.kinds import is_litter, is_staging, kind_of, twin_of
 from ingest.model.item import Folder, Item
 from ingest.model.states import ItemState
+from ingest.model.times import BEYOND, beyond, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,7 +98,7 @@ def _only_file(root: Root, source: int, number: int, name: bytes) -> Item:
     state, reason = ItemState.DISCOVERED, None
     if not stat.S_ISREG(mode):
         state, reason = ItemState.CHANGED, "no longer a file below the source"
-    return Item(number, source, name, size, mtime, kind_of(name), state, reason)
+    return _timed(Item(number, source, name, size, mtime, kind_of(name), state, reason))
 
 
 def scan(root: Root, source: int, first: int, chosen: Filter, start: bytes = b"") -> Iterator[Found]:
@@ -136,7 +138,7 @@ def scan(root: Root, source: int, first: int, chosen: Filter, start: bytes = b""
                             items.append(item)
                             number += 1
                     yield Found(items, [])
-            yield Found([], [Folder(source, folder, os.fstat(descriptor).st_mtime_ns)])
+            yield Found([], [Folder(source, folder, held(os.fstat(descriptor).st_mtime_ns))])
         except OSError as error:
             if not folder:
                 raise
@@ -158,7 +160,7 @@ def _look(entry: os.DirEntry[str], number: int, source: int, path: bytes, folder
 
     def ended(state: ItemState, reason: str) -> Item:
         size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
-        return Item(number, source, path, size, facts.st_mtime_ns, kind, state, reason)
+        return _timed(Item(number, source, path, size, facts.st_mtime_ns, kind, state, reason))
 
     if is_litter(name) or is_staging(parent, name):
         return ended(ItemState.EXCLUDED, "litter")
@@ -175,7 +177,17 @@ def _look(entry: os.DirEntry[str], number: int, source: int, path: bytes, folder
         return ended(ItemState.EXCLUDED, "litter")
     if chosen.leaves_out(path):
         return ended(ItemState.EXCLUDED, "--only")
-    return Item(number, source, path, facts.st_size, facts.st_mtime_ns, kind, ItemState.DISCOVERED)
+    return _timed(Item(number, source, path, facts.st_size, facts.st_mtime_ns, kind, ItemState.DISCOVERED))
+
+
+def _timed(item: Item) -> Item:
+    """The item; if it is to be copied and has a time that no manifest can hold, as one that failed."""
+    if not beyond(item.mtime_ns):
+        return item
+    # Of what stays behind anyway nobody wants the time.
+    failed = item.state is ItemState.DISCOVERED
+    state, reason = (ItemState.FAILED, BEYOND) if failed else (item.state, item.reason)
+    return replace(item, mtime_ns=held(item.mtime_ns), state=state, reason=reason)
 
 
 def _exists(name: bytes, folder: int) -> bool:

@@ -18,6 +18,7 @@ from ingest.catalog.holdings import (
     move_root,
     note_damaged,
     note_verified,
+    number_in,
     remember_root,
     sessions_at,
 )
@@ -31,11 +32,16 @@ from ingest.errors import (
     from_os_error,
     shown,
 )
+from ingest.model.event import EventKind
 from ingest.model.options import CopyOptions
+from ingest.model.states import CLOSED, SessionState
+from ingest.session.anew import forget_parts, put_back
+from ingest.session.chronicle import Chronicle
 from ingest.session.register import register
 from ingest.storage.identity import Footing, cloned, elsewhere
 from ingest.storage.looking import Depth, Look, Spot
 from ingest.storage.marker import MARKER, read_marker
+from ingest.storage.roots import pin
 from ingest.storage.rules import ruled
 from ingest.storage.tuning import tune
 from ingest.storage.volumes import volume_of
@@ -44,14 +50,39 @@ from ingest.workers.prober import visit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
+
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.pipeline.findings import VerifyReport
     from ingest.session.register import Entry
     from ingest.storage.rules import Rule
 
+# What can be taken up again, by itself or by its name.
+_OVER: Final = CLOSED - {SessionState.COMPLETED_WITH_ERRORS}
 # Rows of one transaction: other sessions may be at work on the journal, and wait for it.
 _BATCH: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Relocated:
+    """An archive that is somewhere else now.
+
+    Attributes:
+        known: what was known of it. path: where it is now. sessions: how many will look for it there.
+        other: it is another file system: what was proven on the old one is not proven there.
+        waiting: the ids of those sessions that `ingest resume` takes up. named: of those that completed with errors, and
+            are taken up by their names.
+        to_prove: copies of these that were put back, to be proven there or made again.
+    """
+
+    known: KnownRoot
+    path: bytes
+    sessions: int
+    other: bool
+    waiting: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    to_prove: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,21 +230,21 @@ def forget(database: Database, name: bytes, *, force: bool = False) -> tuple[Kno
     return known, waiting
 
 
-def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, bytes, int, bool]:
+def relocate(database: Database, name: bytes, path: bytes) -> Relocated:
     """Write down that a root is at another path now, or on another disk, after its marker was seen there.
 
-    On another disk nothing is known of its files any more: what was proven was proven on the old one.
+    On another disk nothing is known of its files any more: what was proven was proven on the old one. Sessions that can
+    still be taken up prove there what they have copied, or copy it again.
 
     A root that this journal does not know, named by its whole UUID, is known from now on: so a move can be told where
     no session was.
-
-    Returns:
-        What was known of it, the new path, how many sessions will look for it there, and whether it is another disk.
 
     Raises:
         MissingError: no such root, or nothing is at the new path. UsageError: another one is, or it is at both.
         PausedError: a process works with it. IngestError: the new path cannot be looked at.
     """
+    from ingest.manifest.parts import list_parts  # with Arrow
+
     path = os.path.abspath(path)
     known = _one_or_new(database, name, path)
     sessions = _sessions(database, known)
@@ -235,6 +266,10 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
     assert now.device is not None  # noqa: S101 - it was seen
     assert now.inode is not None  # noqa: S101
     fs_uuid = "in memory" if now.volume.memory else now.volume.fs_uuid
+    open_ = [entry for entry in sessions if entry.state not in _OVER]
+    # Looked for before the journal is held: a disk may take its time.
+    there = pin(path)
+    parts = {entry.id: max((each.number for each in list_parts(there, entry.id)), default=0) for entry in open_}
     with database.write() as connection:
         device = last_device(connection, known.key)
         then = Footing(now.device if device is None else device, 0, known.uuid, known.fs_uuid)
@@ -243,7 +278,28 @@ def relocate(database: Database, name: bytes, path: bytes) -> tuple[KnownRoot, b
         if other:
             # What was proven on the old disk was not proven of what somebody copied to this one.
             forget_locations(connection, known.key)
-    return known, path, moved, other
+        to_prove = (
+            sum(_unproven(connection, known.key, entry, path, parts[entry.id]) for entry in open_) if other else 0
+        )
+    waiting = tuple(entry.id for entry in open_ if not entry.over)
+    named = tuple(entry.id for entry in open_ if entry.over)
+    return Relocated(known, path, moved, other, waiting, named, to_prove)
+
+
+def _unproven(connection: Connection, root: int, entry: Entry, path: bytes, last: int) -> int:
+    """Have a session prove anew what it has at a root that is on another disk now; how many copies that are.
+
+    Args:
+        root: its key. path: where it is now. last: the highest number of the session's manifest parts that are there.
+    """
+    number = number_in(connection, entry.key, root)
+    forget_parts(connection, entry.key, number, last)
+    put = put_back(connection, entry.key, number)
+    chronicle = Chronicle(entry.key, entry.run)
+    told = f"the archive is on another disk now: {put:,} copies are to be proven there, or made again"
+    chronicle.note(EventKind.WARNING, told, root=number, path=path)
+    chronicle.write(connection)
+    return put
 
 
 def _one_or_new(database: Database, name: bytes, path: bytes) -> KnownRoot:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.model.item import Item
     from ingest.model.session import SessionFacts
     from ingest.session.journal import Journal
+    from ingest.session.register import Entry
     from ingest.session.rows import Copy
 
 FAILURES_SHOWN: Final = 100
@@ -114,4 +115,14 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
                            for place in facts.roots for source in facts.sources),
         excluded=journal.left_out(), sums=sums_report(journal, facts.sources),
         verify_source=CopyOptions.from_json(facts.options).verify_source,
+    )  # fmt: skip
+
+
+def untold(entry: Entry) -> SessionReport:
+    """The report of a session whose rows cannot be read: what the register says of it, and no counts."""
+    return SessionReport(
+        id=entry.id, state=entry.state, exit_code=ExitCode.ERROR, items=_counts({}),
+        bytes=dict.fromkeys(("discovered", "read", "copied", "verified", "resumed"), 0),
+        seconds=dict.fromkeys(("total", "scan", "copy", "validate", "finalize"), 0.0), roots=(), manifests=(), failures=(),
+        failures_total=0, problem=entry.problem, sources=entry.sources, destinations=entry.roots,
     )  # fmt: skip

@@ -53,6 +53,31 @@ def test_what_changed_since_it_arrived_somewhere_is_never_mixed_with_it(begin, i
     assert session.copies()[1, 0].state is ItemState.FINALIZED
 
 
+LATE = 13_569_465_600 * 10**9  # 2400: the engine tells it as the last time that there is
+
+
+def test_what_has_a_time_by_now_that_cannot_be_held_is_not_copied_with_another(session, card, item):
+    card.put(b"a.mp4", b"abc", LATE)
+    session.add(item(1, b"a.mp4", 3, **FAILED))
+
+    again(session)
+
+    assert (session.items()[1].state, session.items()[1].reason) == (ItemState.FAILED, "time")
+
+
+def test_what_arrived_somewhere_and_has_such_a_time_by_now_is_changed(begin, item):
+    session = begin(2)
+    session.sources[0].put(b"a.mp4", b"abc", LATE)
+    session.add(item(1, b"a.mp4", 3, **FAILED))
+    session.put(
+        Copy(1, 0, ItemState.FINALIZED, b"CARD/a.mp4", sequence=1), Copy(1, 1, ItemState.FAILED, reason="permission", sequence=1),
+    )  # fmt: skip
+
+    again(session)
+
+    assert (session.items()[1].state, session.items()[1].reason) == (ItemState.CHANGED, "changed since it was copied")
+
+
 def test_what_did_not_change_since_it_arrived_somewhere_is_completed(begin, item):
     session = begin(2)
     session.sources[0].put(b"a.mp4", b"abc", 77)

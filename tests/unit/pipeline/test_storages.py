@@ -78,8 +78,9 @@ def test_a_root_may_be_told_under_a_second_path_to_the_same_folder(database, arc
     root = archive("one")
     (tmp_path / "link").symlink_to("one")
 
-    known, path, moved, other = relocate(database, root.path, os.fsencode(tmp_path / "link"))
+    told = relocate(database, root.path, os.fsencode(tmp_path / "link"))
 
-    assert (known.path, path, moved, other) == (root.path, os.fsencode(tmp_path / "link"), 0, False)
+    assert (told.known.path, told.path) == (root.path, os.fsencode(tmp_path / "link"))
+    assert (told.sessions, told.other, told.to_prove) == (0, False, 0)
     (found,) = look_at_roots(database, ())
-    assert (found.look.path, found.problem) == (path, None)
+    assert (found.look.path, found.problem) == (told.path, None)

@@ -14,7 +14,7 @@ from ingest.errors import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.pipeline.storages import StoredRoot
+    from ingest.pipeline.storages import Relocated, StoredRoot
     from ingest.storage.features import Feature, Features
 
 commands = typer.Typer(
@@ -102,24 +102,38 @@ def relocate(
     """Tell the journal where an archive is now, so that its sessions go on there. Its own marker has to be there.
 
     Refused where the marker is another one, or where the archive is still at its old path, too: then one of the two
-    is a clone (exit 2). On another file system nothing counts as proven that was proven on the old one.
+    is a clone (exit 2). On another file system nothing counts as proven that was proven on the old one: sessions that
+    can be taken up read back what is there, and copy again what is missing or differs.
 
     Example: ingest storage relocate /mnt/usb1 /media/me/SHUTTLE
     """
     from ingest import api, config
 
-    known, now, moved, other = api.relocate(config.home(), raw(root), raw(path))
+    told = api.relocate(config.home(), raw(root), raw(path))
     if as_json:
-        print_document({"uuid": known.uuid, **path_fields(known.path, "from"), **path_fields(now, "to"),
-                        "sessions": moved, "other_file_system": other, "exit_code": 0})  # fmt: skip
+        print_document({"uuid": told.known.uuid, **path_fields(told.known.path, "from"), **path_fields(told.path, "to"),
+                        "sessions": told.sessions, "other_file_system": told.other, "to_prove": told.to_prove,
+                        "exit_code": 0})  # fmt: skip
     elif not quiet:
-        say(f"{shown(known.path)} is now known at {shown(now)} ({known.uuid}).")
-        if other:
-            say("It is another file system, and what was proven on the old one is not proven here. See that all of it is "
-                f"there: ingest verify {shown(now)}")  # fmt: skip
-        if moved:
-            say(f"{number(moved, 'session')} will look for it there: ingest resume")
+        say(f"{shown(told.known.path)} is now known at {shown(told.path)} ({told.known.uuid}).", *_next(told))
     return 0
+
+
+def _next(told: Relocated) -> Iterator[str]:
+    """What to do after an archive was told to be elsewhere, in that order."""
+    if told.other:
+        yield "It is another file system, and what was proven on the old one is not proven here."
+    if told.waiting:
+        yield f"{number(len(told.waiting), 'session')} will look for it there: ingest resume"
+    for session in told.named:
+        yield f"A session that completed with errors can be gone on with there: ingest resume {session[:8]}"
+    if told.to_prove:
+        copies = number(told.to_prove, "copy", "copies")
+        yield f"{copies} of theirs will be read back there, and made again where they are missing or differ."
+    if told.other:
+        # Before they have ended there may be no manifest that it could be held against.
+        first = "Then see" if told.waiting or told.named else "See"
+        yield f"{first} that all of it is there: ingest verify {shown(told.path)}"
 
 
 def _tell(root: str | None, *, as_json: bool, quiet: bool, whole: bool) -> int:

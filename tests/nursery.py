@@ -43,6 +43,8 @@ USUAL = (
 # An interpreter does not heed these when it starts.
 HEEDED_LATER = ("INGEST_", "XDG_", "HOME", "PYTEST_CURRENT_TEST")
 COMMAND = (sys.executable, "-m", "ingest")
+# What such a process is started with, whichever test is the first to need one.
+ENVIRONMENT = dict(os.environ)
 
 
 # The program
@@ -106,11 +108,10 @@ class Nursery:
 
     def __init__(self, folder: Path, modules: Sequence[str]) -> None:
         self._out, self._errors = folder / "out", folder / "errors"
-        self.environment = dict(os.environ)
         (folder / "modules").write_text("\n".join(modules))
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, __file__, folder / "modules"], stdin=pipe, stdout=pipe, text=True
+            [sys.executable, __file__, folder / "modules"], env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
         )
 
     def begin(
@@ -165,13 +166,12 @@ def run(
     if not plain or not _lock.acquire(blocking=False):
         return subprocess.run(command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options)
     try:
-        nursery = _nursery()
-        names = {name for name, _ in set(env.items()) ^ set(nursery.environment.items())}
+        names = {name for name, _ in set(env.items()) ^ set(ENVIRONMENT.items())}
         if not all(name.startswith(HEEDED_LATER) for name in names):
             return subprocess.run(
                 command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options
             )
-        folder = options.get("cwd")
+        folder, nursery = options.get("cwd"), _nursery()
         nursery.begin([os.fsdecode(each) for each in command[3:]], env, folder=folder and os.fspath(folder))
         try:
             code, out, errors = nursery.end(timeout)

@@ -121,7 +121,8 @@ def clearance(
         if not known:
             raise MissingError("the journal knows none of this session's archives any more", operation="clearance",
                                advice="Say where one is: ingest storage relocate UUID PATH")  # fmt: skip
-        archives = open_archives((), known)
+        # In this order: where inodes are made up, a folder keeps its own only as long as somebody holds it.
         sources = reopen_sources(journal, facts.sources)
+        archives = open_archives((), known)
         terms = Terms(len(facts.roots) if copies is None else copies, same_volume, accept_reread)
         yield from clear_session(journal, facts, sources, archives, terms, database)

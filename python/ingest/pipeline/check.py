@@ -22,10 +22,10 @@ from ingest.pipeline.gate import Gate
 from ingest.pipeline.proof import Kept
 from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter, scan_source
-from ingest.pipeline.witness import Origin, archives_around
+from ingest.pipeline.unseen import beneath_mounts
+from ingest.pipeline.witness import origin_of
 from ingest.session.advice import advice_of
 from ingest.storage.erase import lasting
-from ingest.storage.volumes import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.archives import Archive, Archives
     from ingest.pipeline.opening import Opened
     from ingest.pipeline.proof import Terms
+    from ingest.pipeline.witness import Origin
 
 MEMORY: Final = "256MB"
 # One call of the engine: as `pipeline.examination` has it.
@@ -53,6 +54,7 @@ class Totals:
     Attributes:
         files: on the sources now, without what stays behind by rule. covered: those with as many copies as required.
         excluded, skipped: entries by rule (litter, --exclude); links and special files. left_out: both, by reason.
+        unseen: places that may hold more than could be looked at (see `pipeline.unseen`).
         bytes: read from the sources. read_back: copies and bytes read from archives.
     """
 
@@ -62,16 +64,17 @@ class Totals:
     left_out: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
     skipped: int = 0
+    unseen: int = 0
     read_back: tuple[int, int] = (0, 0)
 
     @property
     def safe(self) -> bool:
-        """Every file is covered, and there was one."""
-        return self.files > 0 and self.covered == self.files
+        """Every file is covered, there was one, and there is none that could not be seen."""
+        return self.files > 0 and self.covered == self.files and not self.unseen
 
 
 class Check:
-    """The files that are not covered, one by one; `totals` is whole when they have been read to their end."""
+    """The files that are not covered, one by one, and places that cannot be seen; `totals` is whole when they have been read to their end."""
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class Check:
         return self._sources[source][0].path
 
     def __iter__(self) -> Iterator[Kept]:
-        """The verdicts on files that are not covered, in order of source and folder.
+        """What cannot be seen, then the verdicts on files that are not covered, in order of source and folder.
 
         Raises:
             IngestError: a source or an archive cannot be read, or went away.
@@ -121,6 +124,8 @@ class Check:
                 self._gather(evidence, facts, root)
             if self._fast:
                 evidence.resolve()
+            for source, origin in enumerate(self._origins):
+                yield from self._unseen(beneath_mounts(source, origin, self._chosen))
             # A group would be erased as a whole, and so is a card: each file's own verdict says more here.
             for verdicts in gate.judge(evidence.answers(), groups=False):
                 self.totals.read_back = gate.read_back
@@ -129,6 +134,11 @@ class Check:
                         yield verdict
                     else:
                         self.totals.covered += 1
+
+    def _unseen(self, places: Iterable[Kept]) -> Iterator[Kept]:
+        for place in places:
+            self.totals.unseen += 1
+            yield place
 
     def _gather(self, evidence: Evidence, facts: SourceFacts, root: Root) -> None:
         """Ask for every file of a source."""
@@ -218,10 +228,8 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
     """
     found = []
     for facts, root, volume in sources:
-        device = volume.mount.device if volume.mount is not None else root.dev
         try:
-            around = archives_around(root.path, volume)
-            found.append(Origin(root, volume.identity(device), place_of(root.path), facts.single, around))
+            found.append(origin_of(root, volume, facts.single))
         except OSError as error:
             raise from_os_error(error, "open", facts.path) from error
     return found

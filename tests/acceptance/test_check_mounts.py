@@ -158,3 +158,20 @@ def test_an_archive_on_an_overlay_is_on_the_disk_of_its_layers(tell, card, make_
     assert (near.code, near.document["covered"]) == (1, 0)
     assert all("is on the card's own disk" in each for each in reasons(near).values()), reasons(near)
     assert (inside.code, inside.document["covered"]) == (1, 0)
+
+
+@pytest.mark.parametrize("through", ["its own path", "another mount"])
+def test_where_case_makes_no_difference_an_archive_lies_in_the_card_by_any_spelling(
+    tell, card, make_disk, bind, through
+):
+    disk = make_disk("exfat")
+    source = shutil.copytree(card, disk / "Ékran/orig")
+    (archive := disk / "Ékran/arch").mkdir()
+    assert tell("copy", source, archive).code == 0
+    other = disk / "ékran/ARCH" if through == "its own path" else bind(disk / "ékran/arch", "elsewhere")
+
+    told = tell("check", disk / "Ékran", *ONE, "--root", other, "--same-volume", "--exclude", ".ingest")
+
+    # A FUSE daemon may know one folder by two inodes: so by its path, too.
+    assert (told.code, told.document["covered"]) == (1, 0), reasons(told)
+    assert "is itself among what is asked about" in reasons(told)["IMG_0001.CR3"]

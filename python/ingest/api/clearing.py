@@ -95,6 +95,8 @@ def clearance(
 ) -> Iterator[Verdict]:
     """For each file of a finished session, whether its source may be deleted, and by what proof or why not.
 
+    First come the places where something is mounted on a source: what lies beneath cannot be seen, and has to stay.
+
     Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else. Each
     file is read for it, and compared with what was copied: it takes as long as reading the card.
 

@@ -104,7 +104,8 @@ def _noted(found: Check, log: Log | None) -> Iterator[Kept]:
 
 
 def _where(found: Check, kept: Kept) -> bytes:
-    return found.origin(kept.source).rstrip(b"/") + b"/" + kept.path
+    origin = found.origin(kept.source)
+    return origin.rstrip(b"/") + b"/" + kept.path if kept.path else origin
 
 
 def _document(found: Check, files: Iterable[Kept]) -> int:

@@ -1,4 +1,4 @@
-"""May the card be erased, where mounts show something else inside it: whatever lies in it is no copy, what is hidden is told."""
+"""May the card be erased where mounts show something else inside it? What lies in it is no copy, what is hidden is told."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Check: may a card be erased? Every file that is on it now is held against what archives hold.
 
 Promises: nothing is written, neither to the card nor to an archive nor to the journal. Each file is covered or told,
-with the reason; the card is read once (not at all with `fast`), and listed twice: nothing comes unnoticed. A card without a file is not safe to erase: it may be one
-that is not mounted. What counts as a copy is for `pipeline.gate` to say.
+with the reason; the card is read once (not at all with `fast`), and listed twice: nothing comes unnoticed. A card
+without a file is not safe to erase: it may be one that is not mounted. What counts as a copy is for `pipeline.gate` to say.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class Totals:
 
 
 class Check:
-    """The files that are not covered, one by one, and places that cannot be seen; `totals` is whole when they have been read to their end."""
+    """The files that are not covered, one by one, and places that cannot be seen.
+
+    `totals` is whole when they have been read to their end.
+    """
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ def clearance(
     terms: Terms,
     database: Database,
 ) -> Iterator[Verdict]:
-    """The verdict on each file of a session's sources, in order of source and folder; first, what cannot be seen of them.
+    """What mounts hide, then the verdict on each file of a session's sources, in order of source and folder.
 
     Args:
         sources: the session's, pinned. archives: its destinations that are here. terms: `copies` is the number of its

@@ -132,7 +132,7 @@ def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes], *, crea
 
 
 def _lies_in(path: bytes, source: bytes) -> bool:
-    """Whether a path is in a source, also where that leads through a mount, or to what is mounted below the source."""
+    """Whether a path is in a source, also through a mount, or in what is mounted below the source."""
     if _within(os.path.realpath(path), os.path.realpath(source)):
         return True
     shown_there = (*grounds_of(source), *chain.from_iterable(mounts_in(source).values()))

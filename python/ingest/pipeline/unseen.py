@@ -1,7 +1,7 @@
 """Unseen: where a source may hold more than was looked at, so that nobody can say that nothing would be lost.
 
-Beneath a mount lies what the source itself has there, which formatting it would take. What came to a folder after it was
-listed was never asked about.
+Beneath a mount lies what the source itself has there, which formatting it would take. What came to a folder after it
+was listed was never asked about.
 """
 
 from __future__ import annotations

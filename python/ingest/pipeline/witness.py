@@ -43,7 +43,7 @@ class Origin:
         single: the name of the one file in it that is meant, None for all of it.
         within: the UUIDs of the archives that it lies in, by whatever mount these were reached.
         grounds: all that it shows: its own place, what is mounted below it, and the layers of overlays.
-        mounted: paths below it where something is mounted: what lies beneath cannot be seen, and is on it all the same.
+        mounted: paths below it where something is mounted: what lies beneath is on it, and cannot be seen.
     """
 
     root: engine.Root
@@ -155,7 +155,7 @@ def _place(where: Archive | Origin, path: bytes) -> tuple[int, bytes]:
 
 
 def _lies_in(origin: Origin, archive: Archive, path: bytes) -> bool:
-    """Whether a path of an archive is within a source: by what is mounted where, and by the folders above the archive."""
+    """Whether a path of an archive is within a source, by what is mounted where and by the folders above it."""
     if origin.single is None and (origin.root.dev, origin.root.ino) in archive.above:
         return True
     return any(own.holds(its.below(path)) for its in archive.grounds for own in origin.grounds)

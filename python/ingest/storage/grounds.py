@@ -1,7 +1,7 @@
 """Grounds: the folders of file systems that a tree is really made of, where mounts and overlays show it at other paths.
 
-Read from the mount table: no mount below a tree is looked at, since that of a dead server would never answer. Not known: what
-a FUSE daemon or a server shows of other folders, and overlays that were mounted by relative paths.
+Read from the mount table: no mount below a tree is looked at, since that of a dead server would never answer. Not
+known: what a FUSE daemon or a server shows of other folders, and overlays that were mounted by relative paths.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def grounds_of(path: bytes, table: list[Mount] | None = None) -> tuple[Ground, .
 def mounts_in(
     folder: bytes, single: bytes | None = None, table: list[Mount] | None = None
 ) -> dict[bytes, tuple[Ground, ...]]:
-    """Every path below a folder (or only the one of a single file in it) where something is mounted, and what that shows.
+    """Every path below a folder (or only that of a single file in it) where something is mounted, and what that shows.
 
     Told is also what something else was mounted over since.
     """

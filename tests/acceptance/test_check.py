@@ -134,10 +134,10 @@ def test_an_archive_that_is_seen_through_another_file_system_is_no_copy_of_itsel
     upper, work, merged = [tmp_path / name for name in ("upper", "work", "merged")]
     for folder in (upper, work, merged):
         folder.mkdir()
-    options = f"lowerdir={archive},upperdir={upper},workdir={work}"
-    done = subprocess.run(
-        ["mount", "-t", "overlay", "-o", options, "overlay", merged], capture_output=True, check=False
-    )
+    # Relative paths: then the mount table does not tell where its layers are.
+    options = f"lowerdir={archive.name},upperdir={upper.name},workdir={work.name}"
+    command = ["mount", "-t", "overlay", "-o", options, "overlay", merged]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
     if done.returncode:
         pytest.skip(f"no overlay here: {done.stderr!r}")
     try:

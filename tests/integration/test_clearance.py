@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -51,6 +52,22 @@ def test_what_is_proven_everywhere_may_be_erased_and_the_proof_tells_where_it_is
     assert set(erased(place, verdicts).values()) == {Outcome.ERASED}
     assert left(place) == []
     assert place.arrived(place.archive(0)) == place.arrived(place.archive(1)) == files
+
+
+@pytest.mark.root
+def test_where_something_is_mounted_on_the_card_what_lies_beneath_is_told(place, judged):
+    place.fill(1)
+    (place.card / "SUB").mkdir()
+    report = place.copy()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place.card / "SUB"], check=True)
+    try:
+        verdicts = judged(report)
+    finally:
+        subprocess.run(["umount", place.card / "SUB"], check=True)
+
+    assert isinstance(verdicts["SUB"], Kept)
+    assert "what lies beneath cannot be seen" in verdicts["SUB"].reason
+    assert isinstance(verdicts["DCIM/000/C00000.MP4"], Deletable)
 
 
 def test_every_destination_has_to_hold_it_unless_fewer_are_asked_for(place, judged):

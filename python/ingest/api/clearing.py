@@ -95,6 +95,8 @@ def clearance(
 ) -> Iterator[Verdict]:
     """For each file of a finished session, whether its source may be deleted, and by what proof or why not.
 
+    First come the places where something is mounted on a source: what lies beneath cannot be seen, and has to stay.
+
     Nothing is deleted. Who deletes does so by the proof, with :func:`ingest.storage.erase.erase`, and by nothing else. Each
     file is read for it, and compared with what was copied: it takes as long as reading the card.
 
@@ -121,7 +123,8 @@ def clearance(
         if not known:
             raise MissingError("the journal knows none of this session's archives any more", operation="clearance",
                                advice="Say where one is: ingest storage relocate UUID PATH")  # fmt: skip
-        archives = open_archives((), known)
+        # In this order: where inodes are made up, a folder keeps its own only as long as somebody holds it.
         sources = reopen_sources(journal, facts.sources)
+        archives = open_archives((), known)
         terms = Terms(len(facts.roots) if copies is None else copies, same_volume, accept_reread)
         yield from clear_session(journal, facts, sources, archives, terms, database)

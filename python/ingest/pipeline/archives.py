@@ -21,6 +21,7 @@ from ingest.manifest.parts import Part, list_parts
 from ingest.manifest.reader import Manifests, no_manifest, of_parts
 from ingest.pipeline.moved import sightings
 from ingest.pipeline.rollcall import silent
+from ingest.storage.grounds import folders_above, grounds_of
 from ingest.storage.identity import Footing, stranger
 from ingest.storage.marker import carried_over, read_marker
 from ingest.storage.roots import pin
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ingest.catalog.holdings import KnownRoot
+    from ingest.storage.grounds import Ground
     from ingest.storage.marker import Marker
     from ingest.storage.volumes import Volume
 
@@ -42,6 +44,8 @@ class Archive:
         root: pinned. uuid: its marker's. key: its row in the journal, None if that does not know it.
         volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
         carried: it was copied here from another place, so nothing was proven of the files that are here.
+        grounds: its own place and, on an overlay, what it is in the layers of that.
+        above: its folder and all above it, by device and inode.
     """
 
     root: engine.Root
@@ -50,6 +54,8 @@ class Archive:
     volume: bytes
     place: tuple[int, bytes]
     carried: bool
+    grounds: tuple[Ground, ...]
+    above: frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +169,13 @@ def _look(path: bytes) -> tuple[engine.Root, Volume, Marker | None]:
 
 def _archive(root: engine.Root, volume: Volume, marker: Marker, key: int | None) -> Archive:
     device = volume.mount.device if volume.mount is not None else root.dev
-    place = place_of(root.path)
-    return Archive(root, marker.uuid, key, volume.identity(device), place, carried_over(marker, volume))
+    try:
+        return Archive(
+            root, marker.uuid, key, volume.identity(device), place_of(root.path), carried_over(marker, volume),
+            grounds_of(root.path), folders_above(root.path),
+        )  # fmt: skip
+    except OSError as error:
+        raise from_os_error(error, "open", root.path) from error
 
 
 def believed(root: engine.Root, absent: list[Absence]) -> list[Part]:

@@ -20,6 +20,8 @@ from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.pipeline.check import batches, known_copies, origins
 from ingest.pipeline.gate import Gate
 from ingest.pipeline.reading import read
+from ingest.pipeline.scan import Filter
+from ingest.pipeline.unseen import beneath_mounts
 from ingest.session.advice import advice_of
 from ingest.storage.erase import sight
 
@@ -60,7 +62,7 @@ def clearance(
     terms: Terms,
     database: Database,
 ) -> Iterator[Verdict]:
-    """The verdict on each file of a session's sources, in order of source and folder.
+    """What mounts hide, then the verdict on each file of a session's sources, in order of source and folder.
 
     Args:
         sources: the session's, pinned. archives: its destinations that are here. terms: `copies` is the number of its
@@ -70,7 +72,10 @@ def clearance(
         IngestError: a source, an archive or the journal cannot be read.
     """
     stopper = engine.Page()
-    gate = Gate(archives.here, origins(sources), terms, known_copies(database, archives.here), stopper)
+    asked_of = origins(sources)
+    gate = Gate(archives.here, asked_of, terms, known_copies(database, archives.here), stopper)
+    for source, origin in enumerate(asked_of):
+        yield from beneath_mounts(source, origin, Filter.of((), ()))
     with sandbox(MEMORY) as connection:
         evidence = Evidence(connection, archives.manifests)
         for page in journal.items():

@@ -11,8 +11,8 @@ A file passes only if as many copies of its bytes as are required
   is on now; what the journal knows to be other bytes, or damaged, by now; a time that is only as near as some file systems
   keep it (2 s, or off by whole quarter hours);
 - are on archives of their own, and, unless the user allows it, on file systems of their own, none of them a source's;
-- are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones on a
-  source's own disk (`pipeline.witness`);
+- are files of their own: no hard links, nothing that lies in any of the sources that are asked about, no clones that
+  this program made on a source's own disk (`pipeline.witness`);
 
 and if the source is, opened right now, the file that was read, by device, inode, size and times as far as whoever asks
 knows them. A group of files that belong together passes as a whole or not at all.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ingest.errors import IngestError, MissingError, PausedError, UsageError, from_os_error, shown
@@ -19,6 +20,7 @@ from ingest.model.session import RootFacts, SourceFacts
 from ingest.pipeline.moved import find_root, find_source
 from ingest.session.recognise import require_same_source
 from ingest.storage import roots
+from ingest.storage.grounds import grounds_of, mounts_in
 from ingest.storage.identity import Footing
 from ingest.storage.roots import Destination, pin
 from ingest.storage.rules import ruled
@@ -119,16 +121,22 @@ def check_destinations(paths: Sequence[bytes], sources: Sequence[bytes], *, crea
             raise UsageError("this destination is given twice", path=absolute[number], operation="copy",
                              advice="Name each destination once")  # fmt: skip
         for source in sources:
+            inside = _lies_in(absolute[number], source)
             source_device, source_inner = place_of(source)
-            if source_device != device:
-                continue
-            inside = _within(inner, source_inner)
-            if inside or _within(source_inner, inner):
+            if inside or (source_device == device and _within(source_inner, inner)):
                 raise UsageError(
                     f"it lies inside the source {shown(source)}" if inside else f"the source {shown(source)} lies inside it",
                     path=absolute[number], operation="copy", advice="Choose a destination apart from the source",
                 )  # fmt: skip
     return absolute
+
+
+def _lies_in(path: bytes, source: bytes) -> bool:
+    """Whether a path is in a source, also through a mount, or in what is mounted below the source."""
+    if _within(os.path.realpath(path), os.path.realpath(source)):
+        return True
+    shown_there = (*grounds_of(source), *chain.from_iterable(mounts_in(source).values()))
+    return any(ground.holds(its) for its in grounds_of(path) for ground in shown_there)
 
 
 def look_at(destinations: Sequence[bytes]) -> list[tuple[Root, Volume]]:

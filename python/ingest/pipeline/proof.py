@@ -61,7 +61,10 @@ class Deletable:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """This file must stay. `copies`: how many of it count. reason, advice: sentences."""
+    """This file must stay. `copies`: how many of it count. reason, advice: sentences.
+
+    One with the number 0 is no file, but a place that may hold more than can be seen (`pipeline.unseen`).
+    """
 
     source: int
     number: int

@@ -2,7 +2,7 @@
 
 Promises: whoever lies in what is asked about, on its disk, or is a name of the very bytes that would be erased, does not
 count; each refusal is half a sentence. Not promised: that two file systems are two disks, nor that two mounts of one
-folder are known to be one where neither the mount table (see `place_of`) nor an archive's marker shows it.
+folder are known to be one where neither the mount table (see `storage.grounds`) nor an archive's marker shows it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import IngestError
 from ingest.storage.erase import lasting
+from ingest.storage.grounds import grounds_of, mounts_in
 from ingest.storage.marker import read_marker
 from ingest.storage.roots import pin
+from ingest.storage.volumes import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ingest import engine
     from ingest.manifest.evidence import Holding, Wanted
     from ingest.pipeline.archives import Archive
+    from ingest.storage.grounds import Ground
     from ingest.storage.volumes import Volume
 
 # Something else has the marker's place, or nobody may look: what this program cannot open is no archive of its own.
@@ -38,6 +42,8 @@ class Origin:
         root: pinned. volume: what its file system is known by. place: where it really is, whatever mount it was reached by.
         single: the name of the one file in it that is meant, None for all of it.
         within: the UUIDs of the archives that it lies in, by whatever mount these were reached.
+        grounds: all that it shows: its own place, what is mounted below it, and the layers of overlays.
+        mounted: paths below it where something is mounted: what lies beneath is on it, and cannot be seen.
     """
 
     root: engine.Root
@@ -45,6 +51,23 @@ class Origin:
     place: tuple[int, bytes]
     single: bytes | None = None
     within: frozenset[str] = frozenset()
+    grounds: tuple[Ground, ...] = ()
+    mounted: tuple[bytes, ...] = ()
+
+
+def origin_of(root: engine.Root, volume: Volume, single: bytes | None) -> Origin:
+    """What has to be known of a source, or of the single file in it.
+
+    Raises:
+        OSError, IngestError: it cannot be looked at.
+    """
+    device = volume.mount.device if volume.mount is not None else root.dev
+    given = root.path if single is None else root.path.rstrip(b"/") + b"/" + single
+    mounted = mounts_in(root.path, single)
+    return Origin(
+        root, volume.identity(device), place_of(root.path), single, archives_around(root.path, volume),
+        (*grounds_of(given), *chain.from_iterable(mounted.values())), tuple(mounted),
+    )  # fmt: skip
 
 
 def archives_around(path: bytes, volume: Volume) -> frozenset[str]:
@@ -80,6 +103,7 @@ def one_volume(one: Archive | Origin, other: Archive | Origin) -> bool:
         or one.root.dev == other.root.dev
         # 0 stands for a system that has no mount table.
         or (one.place[0] != 0 and one.place[0] == other.place[0])
+        or any(ground.beside(its) for ground in one.grounds for its in other.grounds)
     )
 
 
@@ -131,15 +155,7 @@ def _place(where: Archive | Origin, path: bytes) -> tuple[int, bytes]:
 
 
 def _lies_in(origin: Origin, archive: Archive, path: bytes) -> bool:
-    """Whether a path of an archive is within a source, as far as the mount table tells."""
-    device, place = _place(archive, path)
-    if device != origin.place[0]:
-        return False
-    inner = origin.place[1].rstrip(b"/") + b"/"
-    if not lasting(origin.root):
-        # FAT, exFAT and shares: what is called DCIM may have been named as dcim.
-        place, inner = place.lower(), inner.lower()
-    if origin.single is None:
-        return place.startswith(inner)
-    single = origin.single if lasting(origin.root) else origin.single.lower()
-    return place == inner + single
+    """Whether a path of an archive is within a source, by what is mounted where and by the folders above it."""
+    if origin.single is None and (origin.root.dev, origin.root.ino) in archive.above:
+        return True
+    return any(own.holds(its.below(path)) for its in archive.grounds for own in origin.grounds)

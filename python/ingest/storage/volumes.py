@@ -44,7 +44,12 @@ URL_PREFIXES: Final = ("smb://", "nfs://", "afp://", "cifs://", "//")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of the mount table. `inner` is what of its file system is mounted: not ``/`` for a bind mount."""
+    """One line of the mount table.
+
+    Attributes:
+        inner: what of its file system is mounted: not ``/`` for a bind mount.
+        layers: the folders that an overlay is made of, as they were given to it.
+    """
 
     device: int
     inner: bytes
@@ -52,6 +57,7 @@ class Mount:
     type: str
     origin: bytes
     read_only: bool
+    layers: tuple[bytes, ...] = ()
 
     @property
     def may_hang(self) -> bool:
@@ -174,7 +180,22 @@ def _mount(line: bytes) -> Mount:
         kind.decode("ascii", "replace"),
         _unescape(origin),
         read_only,
+        _layers(options) if kind == b"overlay" else (),
     )
+
+
+def _layers(options: bytes) -> tuple[bytes, ...]:
+    """The folders of an overlay, the one that is written to and those below it."""
+    found: list[bytes] = []
+    for option in options.split(b","):
+        name, _, value = option.partition(b"=")
+        given = _unescape(value)
+        if name == b"upperdir":
+            found.append(given)
+        if name.rstrip(b"+") in (b"lowerdir", b"datadir", b"upperdir"):
+            # Within one layer's name, a backslash stands before a colon and before itself.
+            found += [re.sub(rb"\\(.)", rb"\1", each) for each in re.split(rb"(?<!\\):", given) if each]
+    return tuple(dict.fromkeys(found))
 
 
 def mount_of(path: bytes, table: list[Mount]) -> Mount | None:

@@ -180,6 +180,29 @@ def test_without_a_table_the_path_itself_is_the_place(tmp_path):
     assert place_of(os.fsencode(tmp_path), []) == (0, os.fsencode(tmp_path.resolve()))
 
 
+@pytest.mark.parametrize(
+    ("own", "layers"),
+    [
+        (b"rw,lowerdir=/a:/b,upperdir=/c,workdir=/d", (b"/a", b"/b", b"/c")),
+        (rb"rw,lowerdir=/My\040Disk\054\0751,upperdir=/c", (b"/My Disk,=1", b"/c")),
+        (rb"rw,lowerdir=/a\134:b:/c", (b"/a:b", b"/c")),
+        (b"rw,lowerdir+=/a,lowerdir+=/b,datadir+=/c", (b"/a", b"/b", b"/c")),
+        (b"ro,lowerdir=/a::/b", (b"/a", b"/b")),
+        (rb"rw,upperdir=/a:b", (b"/a:b", b"/a", b"b")),
+    ],
+)
+def test_the_layers_of_an_overlay_are_read_as_they_were_given(table, own, layers):
+    (mount,) = table(line(b"/ov", b"overlay", b"none", own=own))
+
+    assert mount.layers == layers
+
+
+def test_other_mounts_have_no_layers(table):
+    (mount,) = table(line(b"/x", b"ext4", own=b"rw,lowerdir=/a"))
+
+    assert mount.layers == ()
+
+
 # What is known of a volume
 
 

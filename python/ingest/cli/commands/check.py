@@ -62,6 +62,8 @@ def run(
     duplicate), a time that is not exactly the recorded one, an archive that was copied from another disk. The others are
     not read again: that they still are what they were, `ingest verify` finds out.
 
+    Where something is mounted inside the card, what lies beneath it cannot be seen: that is told, and it is not safe.
+
     What was left out by rule is counted, and would be lost: litter of systems, what you --exclude, symbolic links.
     With --fast another file of the same path, size and time would pass for the one that was copied. Nothing is written.
 
@@ -98,11 +100,12 @@ def _noted(found: Check, log: Log | None) -> Iterator[Kept]:
     if log is not None:
         totals = found.totals
         log.line("info" if totals.safe else "error", "finished", safe=totals.safe, files=totals.files,
-                 covered=totals.covered, excluded=totals.excluded, skipped=totals.skipped)  # fmt: skip
+                 covered=totals.covered, unseen=totals.unseen, excluded=totals.excluded, skipped=totals.skipped)  # fmt: skip
 
 
 def _where(found: Check, kept: Kept) -> bytes:
-    return found.origin(kept.source).rstrip(b"/") + b"/" + kept.path
+    origin = found.origin(kept.source)
+    return origin.rstrip(b"/") + b"/" + kept.path if kept.path else origin
 
 
 def _document(found: Check, files: Iterable[Kept]) -> int:
@@ -120,7 +123,7 @@ def _document(found: Check, files: Iterable[Kept]) -> int:
         totals = found.totals
         rest = {
             "safe": totals.safe, "copies_required": found.terms.copies, "files": totals.files, "covered": totals.covered,
-            "excluded": totals.excluded, "skipped": totals.skipped, "left_out": dict(totals.left_out),
+            "unseen": totals.unseen, "excluded": totals.excluded, "skipped": totals.skipped, "left_out": dict(totals.left_out),
             "bytes": {"read": totals.bytes, "read_back": totals.read_back[1]},
             "roots": [{**path_fields(one.root.path, "root"), "uuid": one.uuid} for one in found.archives.here],
             "absent": [{**path_fields(one.path, "root"), "reason": one.reason} for one in found.archives.absent],
@@ -138,7 +141,7 @@ def _lines(found: Check, files: Iterable[Kept], *, quiet: bool) -> int:
     for at, kept in enumerate(files):
         if at < _LISTED and not quiet:
             say(f"NOT COVERED  {shown(_where(found, kept))}: {kept.reason}", f"             {kept.advice}.")
-    missing = found.totals.files - found.totals.covered
+    missing = found.totals.files - found.totals.covered + found.totals.unseen
     if missing > _LISTED and not quiet:
         say(f"… and {missing - _LISTED:,} more: --json lists all.")
     if not quiet:
@@ -173,5 +176,7 @@ def _verdict(found: Check) -> Iterator[str]:
         yield f"SAFE TO ERASE: every file has {number(found.terms.copies, 'copy', 'copies')} {places}, proven when made, there now."
     elif not totals.files:
         yield "NOT SAFE: there is no file here. Is the card mounted?"
-    else:
+    elif totals.covered < totals.files:
         yield f"NOT SAFE: {number(totals.files - totals.covered, 'file')} would be lost or left with too few copies. Keep the card."
+    else:
+        yield f"NOT SAFE: {number(totals.unseen, 'place')} may hold more than could be seen. Keep the card."

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.db.engine import alone, connect_to_read, refuse_unfit
 from ingest.db.faults import ASIDE, NAME, damaged, journal_error
+from ingest.db.soundness import look_into
 from ingest.errors import DamagedJournalError, PausedError, from_os_error
 
 if TYPE_CHECKING:
@@ -53,18 +54,6 @@ def damage(home: Path) -> str | None:
             return str(error)
         raise journal_error(error, path, "check") from error
     return None if verdict == "ok" else verdict
-
-
-def look_into(connection: sqlite3.Connection) -> str:
-    """SQLite's word on every page, of indexes too; `ok` if nothing is wrong. Not for every opening: it reads everything.
-
-    With an index that has lost entries a row is not found, and put a second time.
-
-    Raises:
-        sqlite3.DatabaseError: it is damaged in such a way, or cannot be read.
-    """
-    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    return str(verdict)
 
 
 def set_aside(home: Path) -> Path | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.api.journal import open_journal
 from ingest.catalog.holdings import known_roots
+from ingest.db.aside import require_settled
 from ingest.db.engine import read_database
 from ingest.db.soundness import require_sound
 from ingest.errors import MissingError, UsageError, shown
@@ -86,6 +87,7 @@ def _archives(home: Path, paths: Sequence[bytes]) -> tuple[Database | None, Arch
     database = read_database(home)
     known: list[KnownRoot] = []
     if database is not None:
+        require_settled(home)
         require_sound(database, *_ASKED)
         with database.read() as connection:
             known = known_roots(connection)
@@ -119,6 +121,7 @@ def clearance(
 
     with open_journal(home, session) as database:
         assert database is not None  # noqa: S101 - a session was named
+        require_settled(home)
         require_sound(database, *_ASKED)
         entry = find(database, session)
         require_over(entry.state)

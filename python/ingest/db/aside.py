@@ -85,6 +85,17 @@ def unsettled(home: Path) -> bool:
     return os.path.lexists(home / _NOTE)
 
 
+def require_settled(home: Path) -> None:
+    """Require that the journal knows again what the one told that was set aside.
+
+    Raises:
+        DamagedJournalError: it does not.
+    """
+    if unsettled(home):
+        raise DamagedJournalError("one was set aside, and what it told is not restored", path=os.fsencode(home / NAME),
+                                  operation="check", advice="To complete it: ingest catalog rebuild")  # fmt: skip
+
+
 def settle(home: Path) -> None:
     """What was set aside has told what it could."""
     with suppress(FileNotFoundError):

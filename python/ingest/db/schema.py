@@ -231,7 +231,8 @@ sums: Final = Table(
 )
 
 # Where an asset's bytes are. A location is managed (1: this program put it there and proved it) or referenced (0); or the
-# last look found it missing or changed (2, without a digest).
+# last look found it missing or changed (2, without a digest). Without a path, 2 says so of all that was proven on the root
+# before, because notes of that kind were lost; then the database's `user_version` is 1.
 locations: Final = Table(
     "locations",
     metadata,

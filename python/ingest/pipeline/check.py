@@ -236,10 +236,9 @@ def known_copies(
     """
 
     def known(index: int, paths: list[bytes]) -> dict[bytes, Location]:
-        key = archives[index].key
-        if database is None or key is None:
+        if database is None:
             return {}
         with database.read() as connection:
-            return known_at(connection, key, paths)
+            return known_at(connection, archives[index].key, paths)
 
     return known

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import locations, roots, session_roots, sessions, signed, unsigned
@@ -111,7 +111,7 @@ def last_device(connection: Connection, root: int) -> int | None:
 
 def holds(connection: Connection, root: int) -> tuple[int, int | None]:
     """How many managed files a root holds, and when the last of them was proven."""
-    query = select(func.count(), func.max(locations.c.verified_at)).where(
+    query = select(func.count(), func.max(locations.c.verified_at, type_=BigInteger())).where(
         locations.c.root == root, locations.c.managed == 1
     )
     files, last = connection.execute(query).one()

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from ingest.db import schema
 from ingest.db.faults import NAME, REBUILD, journal_error, lost
+from ingest.db.values import ImpossibleValueError
 from ingest.errors import DamagedJournalError, DeniedError, JournalError, from_os_error
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Database:
         """A transaction that holds the write lock; committed at the end, rolled back by an exception.
 
         Raises:
+            DamagedJournalError: what is read holds what was never written there, or SQLite calls it damaged.
             JournalError: the database refused; nothing of the block was kept.
         """
         with (
@@ -70,6 +72,7 @@ class Database:
         """A transaction that sees one state of the database.
 
         Raises:
+            DamagedJournalError: what is read holds what was never written there, or SQLite calls it damaged.
             JournalError: the database cannot be read.
         """
         with self._translated("read"), self._engine.connect() as connection, connection.begin():
@@ -83,6 +86,10 @@ class Database:
             yield
         except DatabaseError as error:
             raise journal_error(error, self.path, operation) from error
+        except ImpossibleValueError as error:
+            raise DamagedJournalError(
+                str(error), path=os.fsencode(self.path), operation=operation, advice=REBUILD
+            ) from error
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import (
@@ -29,7 +29,7 @@ from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.session.columns import add_items
 from ingest.session.digests import digests_of
-from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
+from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of, source_of
 from ingest.session.tally import ITEMS, Tally
 
 if TYPE_CHECKING:
@@ -297,7 +297,10 @@ class Journal(Tally):
     def last_item(self) -> int:
         """The highest item number, 0 for none."""
         with self.database.read() as connection:
-            return int(connection.scalar(select(func.max(items.c.item)).where(items.c.session == self.key)) or 0)
+            return int(
+                connection.scalar(select(func.max(items.c.item, type_=Integer())).where(items.c.session == self.key))
+                or 0
+            )
 
     def known_paths(self, source: int, paths: Sequence[bytes]) -> set[bytes]:
         """Which of these paths of a source are items already."""
@@ -327,9 +330,11 @@ class Journal(Tally):
 
     def last_sequence(self, root: int) -> int:
         """The highest sequence number of a root's ended copies, 0 for none."""
-        query = select(func.max(copies.c.sequence)).where(copies.c.session == self.key, copies.c.root == root)
+        query = select(func.max(copies.c.sequence, type_=Integer())).where(
+            copies.c.session == self.key, copies.c.root == root
+        )
         # Copies that a retry has forgotten are still in a part: their numbers are not given again.
-        told = select(func.max(parts.c.last)).where(parts.c.session == self.key, parts.c.root == root)
+        told = select(func.max(parts.c.last, type_=Integer())).where(parts.c.session == self.key, parts.c.root == root)
         with self.database.read() as connection:
             return max(connection.scalar(query) or 0, connection.scalar(told) or 0)
 
@@ -364,4 +369,4 @@ class Journal(Tally):
             if not rows:
                 return
             after = rows[-1].sequence
-            yield [(row.sequence, record_of(row, sources[row.source].path)) for row in rows]
+            yield [(row.sequence, record_of(row, source_of(sources, row.source).path)) for row in rows]

@@ -30,7 +30,7 @@ from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.session.columns import add_items
 from ingest.session.digests import digests_of
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of, source_of
-from ingest.session.tally import ITEMS, Tally
+from ingest.session.tally import ITEMS, SIZES, Tally, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -151,12 +151,12 @@ class Journal(Tally):
 
     def weigh(self, source: int) -> tuple[int, int]:
         """How many items of a source have not ended, and their bytes."""
-        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0)).where(
+        query = select(func.count(), *SIZES).where(
             items.c.session == self.key, items.c.source == source, items.c.state == ItemState.DISCOVERED
         )
         with self.database.read() as connection:
-            number, size = connection.execute(query).one()
-            return int(number), int(size)
+            number, high, low = connection.execute(query).one()
+            return int(number), whole(high, low)
 
     def likeness(self, source: int) -> str:
         """How many files a source was found with, and of which sizes and times in sum: the same for the same card.
@@ -164,11 +164,12 @@ class Journal(Tally):
         Of times (ns) counts what is left after a division by a prime: their sum would be no number for the database.
         """
         times = func.sum(items.c.mtime_ns % 1_000_000_007)
-        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0), func.coalesce(times, 0)).where(
+        query = select(func.count(), *SIZES, func.coalesce(times, 0)).where(
             items.c.session == self.key, items.c.source == source
         )
         with self.database.read() as connection:
-            return "-".join(str(int(number)) for number in connection.execute(query).one())
+            number, high, low, left = connection.execute(query).one()
+            return f"{number}-{whole(high, low)}-{left}"
 
     def sample(self, source: int, size: int) -> list[Item]:
         """So many items of a source at most, spread over it; without what systems leave on every card."""

@@ -103,7 +103,8 @@ def open_database(home: Path, *, anew: bool = False) -> Database:
         anew: it may be made also where there was one before.
 
     Raises:
-        DamagedJournalError: it is damaged, or gone. JournalError: it cannot be opened, or was written by a newer program.
+        DamagedJournalError: it is damaged, or gone. DeniedError: this user cannot write it.
+        JournalError: it cannot be opened, or was written by a newer program.
     """
     path = home / NAME
     try:
@@ -121,9 +122,27 @@ def open_database(home: Path, *, anew: bool = False) -> Database:
     database = Database(engine, path)
     with _understood(path, database), alone(home):
         refuse_unfit(path, anew=anew)
+        _require_writable(path)
         if _version(engine) != schema.HEAD:
             _bring_up(engine, path)
     return database
+
+
+def _require_writable(path: Path) -> None:
+    """Require that this user may write a database and what SQLite keeps beside it.
+
+    Asked before SQLite is: it would open the database all the same, for reading alone, and leave shared memory beside it
+    that nobody may write either, also when the database can be written again.
+
+    Raises:
+        DeniedError: one of the files cannot be written.
+    """
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise DeniedError("this user cannot write it", path=os.fsencode(file), operation="open the journal",
+                              advice="Give this user the right to write this file (chmod u+w), or set INGEST_HOME to another "
+                              "folder")  # fmt: skip
 
 
 def _make(home: Path) -> None:

@@ -33,6 +33,7 @@ _NO_TEXT: Final = "Could not decode to UTF-8"
 _ADVICE: Final = {
     **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), "Another process is writing to it: try again later"),
     sqlite3.SQLITE_ERROR: "If it is no journal of ingest, move it away, or set INGEST_HOME to another folder",
+    sqlite3.SQLITE_READONLY: f"Give this user the right to write it, and what is beside it: {NAME}-wal, {NAME}-shm",
     sqlite3.SQLITE_CANTOPEN: "See that it is a file, and that this user may read and write it and its folder",
 }
 

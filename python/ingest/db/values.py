@@ -11,15 +11,16 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Float, Integer, LargeBinary, MetaData, Text
+from sqlalchemy import BigInteger, Float, Integer, LargeBinary, MetaData, Text, type_coerce
+from sqlalchemy.types import NullType
 
 from ingest.model.options import CopyOptions
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Column, Dialect
+    from sqlalchemy import Column, ColumnElement, Dialect
 
 # As much of a value is told.
 _LONGEST: Final = 60
@@ -60,12 +61,28 @@ class _Checked:
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002 - SQLAlchemy's
         """What SQLAlchemy has every value go through that it reads."""
         # Millions are read: what nearly all of them are is let through first, with as few calls as can be.
-        usual = self.usual
+        usual, look_at = self.usual, self.look_at
 
         def looked_at(value: Any) -> Any:
-            return value if value.__class__ is usual else self.look_at(value)
+            return value if value.__class__ is usual else look_at(value)
 
-        return looked_at
+        def looked_at_if_there(value: Any) -> Any:
+            return value if value is None or value.__class__ is usual else look_at(value)
+
+        return looked_at_if_there if self.optional else looked_at
+
+    def look_at_all(self, values: Sequence[Any]) -> None:
+        """Look at many values.
+
+        Raises:
+            ImpossibleValueError: one may not stand in the column.
+        """
+        kinds = set(map(type, values))
+        if self.optional:
+            kinds.discard(type(None))
+        if kinds and (kinds != {self.usual}):
+            for value in values:
+                self.look_at(value)
 
     def look_at(self, value: Any) -> Any:
         """The value, if it may stand in the column.
@@ -141,6 +158,14 @@ class Words(_Checked, Text):
             return f"{name} NOT IN ({listed})"
         return f"typeof({name}) <> 'text' OR {name} GLOB '*[^ -~]*'"
 
+    def look_at_all(self, values: Sequence[Any]) -> None:
+        """Words are looked up, all at once."""
+        if not self.words:
+            super().look_at_all(values)
+        elif not self.words.issuperset(values):
+            for value in values:
+                self.look_at(value)
+
 
 class _Known(dict[str, str]):
     """Words as they are, without a call of Python's; any other value is looked at."""
@@ -191,6 +216,11 @@ class Octets(_Checked, LargeBinary):
 
         return looked_through
 
+    def look_at_all(self, values: Sequence[Any]) -> None:
+        """Paths are looked through together."""
+        if self.what != "path" or set(map(type, values)) != {bytes} or b"\0" in b"".join(values):
+            super().look_at_all(values)
+
     def sound(self, value: Any) -> bool:
         """Bytes; a path has no zero byte, a digest 32 bytes or none."""
         if type(value) is not bytes:
@@ -201,6 +231,22 @@ class Octets(_Checked, LargeBinary):
         """No bytes, or not such."""
         more = {"path": f" OR instr({name}, x'00') > 0", "digest": f" OR length({name}) NOT IN (0, 32)"}
         return f"typeof({name}) <> 'blob'" + more.get(self.what, "")
+
+
+def unlooked(column: Column[Any]) -> ColumnElement[Any]:
+    """A column that is read without a look at each value, by who looks at whole pages (`look_through`)."""
+    return type_coerce(column, NullType()).label(column.name)
+
+
+def look_through(columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]) -> None:
+    """Look at the values of a page of rows, a column at a time: a tenth of what a look at each costs.
+
+    Raises:
+        ImpossibleValueError: one may not stand in its column.
+    """
+    for column, values in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+        if isinstance(column.type, _Checked):
+            column.type.look_at_all(values)
 
 
 def impossible(connection: sqlite3.Connection, metadata: MetaData) -> str | None:

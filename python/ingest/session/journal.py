@@ -25,12 +25,13 @@ from ingest.db.schema import (
     sessions,
     sums,
 )
+from ingest.db.values import look_through, unlooked
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.session.columns import add_items
 from ingest.session.digests import digests_of
 from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of, source_of
-from ingest.session.tally import ITEMS, SIZES, Tally, whole
+from ingest.session.tally import ITEM_COLUMNS, ITEMS, SIZES, Tally, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy, ItemRow
 
 
+# Every item is read so, some more than once.
+_PAGE = select(*map(unlooked, ITEM_COLUMNS))
 _PUT_COPY = insert(copies)
 _PUT_COPY = _PUT_COPY.on_conflict_do_update(
     index_elements=["session", "item", "root"],
@@ -139,11 +142,12 @@ class Journal(Tally):
         """As `items`, as rows, from behind the item of this number."""
         last = after
         while True:
-            query = ITEMS.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
+            query = _PAGE.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
             if source is not None:
                 query = query.where(items.c.source == source)
             with self.database.read() as connection:
                 rows: list[ItemRow] = list(connection.execute(query).all())
+                look_through(ITEM_COLUMNS, rows)
             if not rows:
                 return
             last = rows[-1][0]

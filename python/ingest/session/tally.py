@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy
 
 # Rows of items as `item_of` takes them.
-ITEMS: Final = select(*(items.c[name] for name in ITEM_FIELDS))
+ITEM_COLUMNS: Final = [items.c[name] for name in ITEM_FIELDS]
+ITEMS: Final = select(*ITEM_COLUMNS)
 # What items are long, in sum, in two halves: of sizes near 2^63 SQLite's own sum would be no number.
 _HALF: Final = 32
 SIZES: Final = tuple(

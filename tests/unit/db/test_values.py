@@ -16,7 +16,7 @@ from ingest.db import schema
 from ingest.db.aside import damage, set_aside
 from ingest.db.engine import open_database
 from ingest.db.faults import NAME
-from ingest.db.values import Big, ImpossibleValueError, Octets, Seconds, Spoken, Whole, Words, impossible
+from ingest.db.values import Big, ImpossibleValueError, Octets, Seconds, Spoken, Whole, Words, impossible, look_through
 from ingest.errors import DamagedJournalError
 from ingest.model.event import EventKind
 from ingest.model.item import Folder
@@ -142,6 +142,31 @@ def test_whatever_may_be_read_is_read_as_it_is_and_nothing_else(make, optional, 
     else:
         with pytest.raises(ImpossibleValueError):
             read(value)
+
+
+@given(make=st.sampled_from(TYPES), optional=st.booleans(), values=st.lists(VALUES, max_size=4))
+def test_a_page_is_looked_at_as_each_of_its_values_is(make, optional, values):
+    kind = make(optional=optional)
+    rows = [(value, 1) for value in values]
+    columns = [Column("it", kind), Column("other", Whole())]
+
+    if all(map(kind.may_hold, values)):
+        look_through(columns, rows)
+    else:
+        with pytest.raises(ImpossibleValueError):
+            look_through(columns, rows)
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'x'", "kind = 'x'", "mtime_ns = 'x'", "path = 'x'", "path = x'00'", "blake3 = x'01'"]
+)
+def test_a_page_of_items_is_looked_at(filled, home, change):
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute(f"UPDATE items SET {change}")
+        connection.commit()
+
+    with pytest.raises(DamagedJournalError):
+        list(filled.journal.pages())
 
 
 def test_a_source_that_a_session_does_not_have_is_damage(session):

@@ -87,6 +87,67 @@ def test_a_damaged_journal_is_set_aside_and_built_anew_and_the_card_is_known_aga
     assert tell("doctor").code == 0
 
 
+READABLE = {
+    "the state of a session": "UPDATE sessions SET state = 'bompleted'",
+    "its options": "UPDATE sessions SET options = replace(options, '{', 'z')",
+    "when it began": "UPDATE sessions SET created_at = 'nun'",
+    "its source's path": "UPDATE session_sources SET path = 'text'",
+    "an archive's path": "UPDATE roots SET path = 'text'",
+    "the state of an item": "UPDATE items SET state = 'dinalized'",
+    "the state of a copy": "UPDATE copies SET state = 'dinalized'",
+    "a copy's time": "UPDATE locations SET mtime_ns = 'long ago'",
+}
+
+
+@pytest.fixture(scope="module")
+def told_by_a_sound_one(shared):
+    """A card on an archive, and the journal that knows it."""
+    for name in ("archive", "home"):
+        (shared.folder / name).mkdir()
+    card = shared.plant("CARD", {"DCIM/A.JPG": b"a" * 1000, "DCIM/B.JPG": b"b" * 1000})
+    told = shared.tell("copy", card, shared.folder / "archive")
+    assert told.code == 0, told.errors
+    return told.document["session"], (shared.home / "ingest.sqlite3").read_bytes()
+
+
+@pytest.mark.parametrize("what", READABLE)
+def test_a_row_that_can_be_read_and_was_never_written_so_is_damage(shared, told_by_a_sound_one, what):
+    session, sound = told_by_a_sound_one
+    journal = shared.home / "ingest.sqlite3"
+    for left in shared.home.glob("ingest.sqlite3*"):
+        left.unlink()
+    journal.write_bytes(sound)
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute(READABLE[what])
+        connection.commit()
+
+    told = [
+        shared.tell(*command)
+        for command in (
+            ("sessions",),
+            ("show", session),
+            ("resume",),
+            ("storage", "list"),
+            ("check", shared.folder / "CARD"),
+        )
+    ]
+    doctor = shared.tell("doctor")
+    rebuilt = shared.tell("catalog", "rebuild", shared.folder / "archive")
+    again = shared.tell("copy", shared.folder / "CARD", shared.folder / "archive")
+
+    for each in told:
+        assert "bug" not in each.errors
+        assert each.code in (0, 1)
+        assert each.code == 0 or "error" not in each.document or "ingest catalog rebuild" in each.error["advice"]
+    assert any(each.code == 1 and "error" in each.document for each in told)
+    assert doctor.code == 1
+    assert "ingest catalog rebuild" in "".join(each["advice"] for each in doctor.document["findings"])
+    assert rebuilt.code == 0, rebuilt.errors
+    assert rebuilt.document["damage"]
+    assert rebuilt.document["set_aside"]
+    assert (again.code, again.document["items"]["duplicate"]) == (0, 2)
+
+
 def test_nothing_starts_an_empty_journal_in_a_damaged_ones_place(
     damaged, ingest, tell, card, archive, journal, snapshot
 ):

@@ -461,6 +461,78 @@ def test_a_clone_that_is_whole_does_not_make_the_archive_whole(tell, card, archi
     assert tell("check", card, "--copies", "1", ONE_DISK, "--root", archive).code == 1
 
 
+def overwrite_first_page(journal, table):
+    """Bytes that are no page of a database, where a table begins."""
+    with closing(sqlite3.connect(journal)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    with journal.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.mark.parametrize("table", ["locations", "roots"])
+@pytest.mark.parametrize("options", [(), ("--fast",)], ids=["read", "fast"])
+def test_a_journal_that_cannot_tell_what_verify_found_is_an_error_and_nothing_is_called_safe(
+    tell, ingest, card, archive, backup, home_twice, table, options
+):
+    rot(backup / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+    assert tell("verify", backup).code == 3
+    journal = ingest.home / "ingest.sqlite3"
+    overwrite_first_page(journal, table)
+
+    for named in ((), ("--root", archive, "--root", backup)):
+        told = tell("check", card, ONE_DISK, *options, *named)
+
+        assert told.code == 1
+        assert told.error["path"] == str(journal)
+        assert "ingest catalog rebuild" in told.error["advice"]
+
+
+@pytest.mark.parametrize("table", ["items", "locations"])
+def test_what_verify_found_is_not_forgotten_by_a_rebuild(tell, ingest, card, archive, backup, home_twice, table):
+    rotten = backup / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
+    rot(rotten)
+    assert tell("verify", backup).code == 3
+    overwrite_first_page(ingest.home / "ingest.sqlite3", table)
+    rebuilt = tell("catalog", "rebuild", archive, backup)
+
+    told = tell("check", card, ONE_DISK)
+    everything = told.document["bytes"]["read"]
+    assert tell("repair", backup, "--from", archive).code == 0
+    assert tell("verify", archive, backup).code == 0
+    after = tell("check", card, ONE_DISK)
+
+    lost = table == "locations"
+    assert (rebuilt.code, rebuilt.document["doubtful"]) == (0, lost)
+    assert told.code == 1
+    assert "holds other bytes than were recorded" in reasons(told)["IMG_0001.CR3"]
+    assert told.document["bytes"]["read_back"] == (2 * everything if lost else rotten.stat().st_size)
+    assert (after.code, after.document["bytes"]["read_back"]) == (0, 0)
+
+
+def test_an_archive_that_is_met_after_notes_were_lost_is_read_back(tell, ingest, card, archive, backup, home_twice):
+    rot(backup / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
+    assert tell("verify", backup).code == 3
+    (ingest.home / "ingest.sqlite3").write_bytes(b"no database " * 1000)
+    assert tell("catalog", "rebuild", archive).code == 0
+
+    one = ("--copies", "1", ONE_DISK, "--root", backup)
+    unknown = tell("check", card, *one)
+    assert tell("catalog", "rebuild", backup).code == 0
+    known = tell("check", card, *one)
+
+    assert unknown.code == known.code == 1
+
+
+def test_a_rebuild_that_was_not_completed_is_not_relied_on(tell, ingest, card, archive, backup, home_twice):
+    (ingest.home / "ingest.sqlite3.rebuilding").touch()
+
+    told = tell("check", card, ONE_DISK)
+
+    assert told.code == 1
+    assert "ingest catalog rebuild" in told.error["advice"]
+
+
 def test_an_archive_that_is_not_here_does_not_count_and_is_named(tell, ingest, card, archive, backup, home_twice):
     backup.rename(backup.with_name("unplugged"))
 

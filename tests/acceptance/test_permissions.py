@@ -170,6 +170,40 @@ def test_verify_and_query_need_no_right_to_write(ask, stranger, card, archive):
     assert asked.document == [{"n": 5}]
 
 
+def test_a_journal_that_could_not_be_written_once_can_be_used_again(ask, stranger, card, archive):
+    assert ask("copy", card, archive).code == 0
+    journal = stranger.home / "ingest.sqlite3"
+    before = sorted(stranger.home.iterdir())
+    journal.chmod(0o400)
+
+    refused = ask("copy", card, archive)
+    left = sorted(stranger.home.iterdir())
+    journal.chmod(0o600)
+    again = ask("copy", card, archive)
+
+    assert refused.code == 5
+    assert (refused.error["path"], refused.error["cause"]) == (str(journal), "this user cannot write it")
+    assert "chmod" in refused.error["advice"]
+    assert left == before, "SQLite's shared memory would keep the mode"
+    assert again.code == 0, again.errors
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-shm"])
+def test_what_keeps_a_journal_from_being_written_is_named(ask, stranger, card, archive, beside):
+    assert ask("copy", card, archive).code == 0
+    left = stranger.home / f"ingest.sqlite3{beside}"
+    left.touch()
+    left.chmod(0o400)
+    if "user" in stranger.options:
+        os.chown(left, stranger.options["user"], stranger.options["group"])
+
+    told = ask("copy", card, archive)
+
+    assert told.code == 5
+    assert told.error["path"] == str(left)
+    assert "right to write" in told.error["advice"]
+
+
 def test_a_journal_that_cannot_be_written_can_still_be_looked_at(ask, stranger, card, archive):
     session = ask("copy", card, archive).document["session"]
     stranger.home.chmod(0o555)

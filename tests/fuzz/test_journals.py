@@ -13,6 +13,12 @@ from ingest.db.faults import NAME
 FUZZ = settings.get_profile("fuzz")
 WORDS = re.compile(rb"\b(uuid|path|session|state|key|id|first_seen|last_seen|forgotten|number|root|version_num)\b")
 
+# What rows hold: a row with another letter there can still be read.
+TOLD = re.compile(
+    rb"completed_with_errors|finalized|sidecar|video|image|evicted|direct|reread|noreplace|mirror|begun|ended|"
+    rb'\{"batch"|"flush"|"auto"|null|CARD/|/[a-z]+/|md5sums'
+)
+
 
 @pytest.fixture(scope="module")
 def sound(desk):
@@ -26,7 +32,7 @@ def harmed(draw: st.DrawFn, whole: bytes) -> bytes:
         # The header, the first bytes of a page, and anywhere: what SQLite reads most decides most.
         at = draw(st.one_of(st.integers(0, 107), st.integers(0, len(data) // 4096 - 1).map(lambda page: page * 4096),
                             st.integers(0, len(data) - 1)))  # fmt: skip
-        match draw(st.sampled_from(["flip", "set", "page", "run", "word"])):
+        match draw(st.sampled_from(["flip", "set", "page", "run", "word", "told"])):
             case "flip":
                 data[at] ^= 1 << draw(st.integers(0, 7))
             case "set":
@@ -43,6 +49,13 @@ def harmed(draw: st.DrawFn, whole: bytes) -> bytes:
                 if found:
                     at = draw(st.sampled_from(found))
                     data[at] = draw(st.sampled_from(b"x_ ,"))
+            case "told":
+                # A value of a row, with another letter in it, or a flipped bit.
+                spans = [each.span() for each in TOLD.finditer(data)]
+                if spans:
+                    start, end = draw(st.sampled_from(spans))
+                    at = draw(st.integers(start, end - 1))
+                    data[at] ^= draw(st.one_of(st.sampled_from([1 << bit for bit in range(8)]), st.integers(1, 255)))
     if draw(st.integers(0, 7)) == 0:
         del data[draw(st.integers(0, len(data))) :]
     return bytes(data)
@@ -58,6 +71,7 @@ def test_fuzz_a_journal_of_any_bytes_is_answered_for(desk, sound, data):
     commands = [
         ["sessions"], ["sessions", "--json"], ["show", desk.session[:8]], ["show", desk.session, "--items", "failed", "--json"],
         ["show", desk.session, "--differing"], ["storage", "list"], ["query", "SELECT count(*) FROM copies"],
+        ["show", desk.session, "--events"], ["check", "CARD", "--copies", "1", "--same-volume"],
         ["scan", "CARD", "--to", "archive"], ["doctor"], ["resume", "--json"],
         ["storage", "forget", "archive", "--force"], ["catalog", "rebuild"], ["catalog", "rebuild", "archive"],
     ]  # fmt: skip

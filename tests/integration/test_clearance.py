@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 
 from ingest import api, engine
-from ingest.errors import MissingError, UsageError
+from ingest.db.faults import NAME
+from ingest.errors import DamagedJournalError, MissingError, UsageError
 from ingest.pipeline import proof
 from ingest.pipeline.proof import Deletable, Kept
 from ingest.storage.erase import Outcome, erase
@@ -83,6 +86,21 @@ def test_every_destination_has_to_hold_it_unless_fewer_are_asked_for(place, judg
     assert kept.advice
     assert sum(isinstance(each, Deletable) for each in strict.values()) == 2
     assert all(isinstance(each, Deletable) for each in one.values())
+
+
+def test_a_journal_that_cannot_tell_what_verify_found_lets_nothing_be_erased(place, judged):
+    place.fill(3)
+    report = place.copy(place.archive(0), place.archive(1))
+    with closing(sqlite3.connect(place.home / NAME)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'locations'").fetchone()
+    with (place.home / NAME).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+    with pytest.raises(DamagedJournalError) as refused:
+        judged(report)
+
+    assert "ingest catalog rebuild" in refused.value.advice
 
 
 def test_two_destinations_on_one_volume_do_not_let_anything_be_erased_unless_that_is_allowed(place, judged):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.api.journal import open_journal
 from ingest.catalog.holdings import known_roots
+from ingest.db.aside import require_settled
 from ingest.db.engine import read_database
+from ingest.db.soundness import require_sound
 from ingest.errors import MissingError, UsageError, shown
 from ingest.pipeline.opening import open_sources, reopen_sources
 from ingest.pipeline.rollcall import require_answers
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from ingest.pipeline.archives import Archives
     from ingest.pipeline.check import Check
     from ingest.pipeline.proof import Verdict
+
+# What the gate asks of the journal. A copy that these say nothing against is believed for its manifest, so they have to
+# be sound before anything is read.
+_ASKED: Final = ("roots", "locations")
 
 
 def check(
@@ -51,6 +57,7 @@ def check(
 
     Raises:
         UsageError: no copy at all is asked for. MissingError: a source or archive is not there, or none is known.
+        DamagedJournalError: there is a journal, and what it knows of archives cannot be read.
         IngestError: one cannot be read; also while the files are iterated over.
     """
     from ingest.pipeline.check import Check
@@ -80,6 +87,8 @@ def _archives(home: Path, paths: Sequence[bytes]) -> tuple[Database | None, Arch
     database = read_database(home)
     known: list[KnownRoot] = []
     if database is not None:
+        require_settled(home)
+        require_sound(database, *_ASKED)
         with database.read() as connection:
             known = known_roots(connection)
     archives = open_archives(paths, known)
@@ -105,7 +114,7 @@ def clearance(
 
     Raises:
         MissingError: no such session, or none of its archives is known. UsageError: it has not ended. PausedError: a source is away.
-        IngestError: an archive, or the journal, cannot be read.
+        DamagedJournalError: what the journal knows of archives cannot be read. IngestError: an archive, or the journal, cannot be.
     """
     from ingest.pipeline.archives import open_archives
     from ingest.pipeline.clearance import clearance as clear_session
@@ -114,6 +123,8 @@ def clearance(
 
     with open_journal(home, session) as database:
         assert database is not None  # noqa: S101 - a session was named
+        require_settled(home)
+        require_sound(database, *_ASKED)
         entry = find(database, session)
         require_over(entry.state)
         journal, facts = Journal(database, entry.key), session_facts(database, entry.key)

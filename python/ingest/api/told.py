@@ -10,6 +10,7 @@ from ingest.session.journal import Journal
 from ingest.session.judged import differences
 from ingest.session.register import find, register, session_facts
 from ingest.session.report import failure, report
+from ingest.session.rows import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ def items(home: Path, session: str, states: Sequence[ItemState]) -> Iterator[Fai
         journal, facts = Journal(database, entry.key), session_facts(database, entry.key)
         while listed := journal.unfinished(PAGE, states, after):
             after = listed[-1][0].number
-            yield from (failure(item, copy, facts.sources[item.source].path) for item, copy in listed)
+            yield from (failure(item, copy, source_of(facts.sources, item.source).path) for item, copy in listed)
 
 
 def events(home: Path, session: str) -> tuple[list[Event], SessionFacts]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import locations, roots, session_roots, sessions, signed, unsigned
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # What `locations.managed` says where a look found something else, or nothing: nothing is known of the path but that.
 _DAMAGED: Final = 2
+# No file has this path: such a note speaks of all of a root, as far as nothing was proven there since.
+_EVERYTHING: Final = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,22 @@ class KnownRoot:
 def remember_root(connection: Connection, uuid: str, path: bytes, fs_uuid: str | None) -> int:
     """The key of a root, which is now mounted at this path."""
     now = time.time_ns()
+    new = key_of_root(connection, uuid) is None
     row = insert(roots).values(uuid=uuid, path=path, fs_uuid=fs_uuid, first_seen=now, last_seen=now)
     again = {"path": path, "last_seen": now, "fs_uuid": fs_uuid, "forgotten": None}
     connection.execute(row.on_conflict_do_update(index_elements=["uuid"], set_=again))
-    return int(connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid)) or 0)
+    key = int(connection.scalar(select(roots.c.key).where(roots.c.uuid == uuid)) or 0)
+    if new:
+        _doubt(connection, key, now)
+    return key
 
 
 def restore_root(connection: Connection, known: KnownRoot) -> None:
     """Know a root again, as it was known to another journal; nothing if it is known already."""
     columns = ("uuid", "path", "fs_uuid", "first_seen", "last_seen", "last_verified")
     row = insert(roots).values({name: getattr(known, name) for name in columns})
-    connection.execute(row.on_conflict_do_nothing(index_elements=["uuid"]))
+    if connection.execute(row.on_conflict_do_nothing(index_elements=["uuid"])).rowcount:
+        _doubt(connection, key_of_root(connection, known.uuid) or 0, time.time_ns())
 
 
 def roots_known_at(connection: Connection, path: bytes) -> list[str]:
@@ -110,7 +117,7 @@ def last_device(connection: Connection, root: int) -> int | None:
 
 def holds(connection: Connection, root: int) -> tuple[int, int | None]:
     """How many managed files a root holds, and when the last of them was proven."""
-    query = select(func.count(), func.max(locations.c.verified_at)).where(
+    query = select(func.count(), func.max(locations.c.verified_at, type_=BigInteger())).where(
         locations.c.root == root, locations.c.managed == 1
     )
     files, last = connection.execute(query).one()
@@ -160,9 +167,35 @@ def managed_at(connection: Connection, root: int, paths: Sequence[bytes]) -> dic
     return _at(connection, _MANAGED, root, paths)
 
 
-def known_at(connection: Connection, root: int, paths: Sequence[bytes]) -> dict[bytes, Location]:
-    """Whatever is known of these paths of a root; one that was found damaged has no digest (empty)."""
-    return _at(connection, _KNOWN, root, paths)
+def known_at(connection: Connection, root: int | None, paths: Sequence[bytes]) -> dict[bytes, Location]:
+    """Whatever is known of these paths of a root (None: one that is not known).
+
+    A path that was found damaged has no digest (empty), nor has one of which it is not known any more whether it was.
+    """
+    doubtful = {path: Location(path, b"", 0, 0) for path in paths}
+    if root is None:
+        return doubtful if notes_lost(connection) else {}
+    everything = (locations.c.root == root) & (locations.c.path == _EVERYTHING)
+    since = connection.scalar(select(locations.c.verified_at).where(everything))
+    if since is None:
+        return _at(connection, _KNOWN, root, paths)
+    return doubtful | _at(connection, _KNOWN.where(locations.c.verified_at > since), root, paths)
+
+
+def lose_notes(connection: Connection) -> None:
+    """What was found damaged before is not known any more: it may be anything on a root that is met from now on."""
+    connection.exec_driver_sql("PRAGMA user_version = 1")
+
+
+def notes_lost(connection: Connection) -> bool:
+    """Whether `lose_notes` was said of this journal."""
+    return bool(connection.exec_driver_sql("PRAGMA user_version").scalar())
+
+
+def _doubt(connection: Connection, root: int, moment: int) -> None:
+    """A root is met: where notes were lost, all of it may be damaged, until it is found whole."""
+    if notes_lost(connection):
+        note_damaged(connection, root, [_EVERYTHING], moment)
 
 
 def _at(

@@ -1,7 +1,7 @@
-"""What a damaged journal can still tell: its archives, and the sessions that waited to be resumed.
+"""What a damaged journal can still tell: its archives, what was found damaged there, and the sessions that waited.
 
 Each table is read as far as it can be. What it says is only where to look: an archive is believed for its own marker
-and its own manifests.
+and its own manifests. Only what was found damaged is told by nobody else: so it is said whether all of that was read.
 """
 
 from __future__ import annotations
@@ -35,11 +35,26 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """A path of a root (its UUID) that was found missing or changed, and when (ns since the epoch)."""
+
+    uuid: str
+    path: bytes
+    moment: int
+
+
+@dataclass(frozen=True, slots=True)
 class Salvage:
-    """What was still told; the roots' `key` says nothing."""
+    """What was still told; the roots' `key` says nothing.
+
+    Attributes:
+        damaged: what was found damaged on these roots. complete: that is all of it.
+    """
 
     roots: tuple[KnownRoot, ...] = ()
     abandoned: tuple[Abandoned, ...] = ()
+    damaged: tuple[Noted, ...] = ()
+    complete: bool = False
 
 
 def salvage(paths: Sequence[Path]) -> Salvage:
@@ -47,7 +62,9 @@ def salvage(paths: Sequence[Path]) -> Salvage:
     told = [_told(path) for path in paths]
     roots = {root.uuid: root for each in told for root in each.roots}
     abandoned = {session.session: session for each in told for session in each.abandoned}
-    return Salvage(tuple(roots.values()), tuple(abandoned.values()))
+    damaged = tuple(note for each in told for note in each.damaged)
+    complete = bool(told) and all(each.complete for each in told)
+    return Salvage(tuple(roots.values()), tuple(abandoned.values()), damaged, complete)
 
 
 def _told(path: Path) -> Salvage:
@@ -55,7 +72,9 @@ def _told(path: Path) -> Salvage:
         with closing(connect_to_read(path)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA trusted_schema = OFF")
-            roots = [root for row in _rows(connection, "roots") if (root := _root(row)) is not None]
+            keys = {row.get("key"): _root(row) for row in _rows(connection, "roots")}
+            roots = [root for root in keys.values() if root is not None]
+            damaged, complete = _damaged(connection, keys)
             sources: dict[object, list[bytes]] = {}
             for row in _rows(connection, "session_sources"):
                 if isinstance(source := row.get("path"), bytes):
@@ -67,6 +86,8 @@ def _told(path: Path) -> Salvage:
                     for row in _rows(connection, "sessions")
                     if isinstance(row.get("id"), str) and row.get("state") in _OPEN
                 ),
+                damaged,
+                complete,
             )
     except sqlite3.Error:
         return Salvage()
@@ -77,6 +98,28 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]
     with suppress(sqlite3.Error):
         # A name of this program.
         yield from map(dict, connection.execute(f"SELECT * FROM {table}"))  # noqa: S608
+
+
+def _damaged(connection: sqlite3.Connection, roots: dict[Any, KnownRoot | None]) -> tuple[tuple[Noted, ...], bool]:
+    """What was found damaged on these roots (by their keys), and whether that is all that ever was noted."""
+    found: list[Noted] = []
+    complete = True
+    try:
+        for table in ("roots", "locations"):
+            # A page that is wrong may hide rows without any error.
+            complete &= connection.execute(f"PRAGMA integrity_check({table})").fetchone()[0] == "ok"
+        complete &= connection.execute("PRAGMA user_version").fetchone()[0] == 0
+        # Nothing else has no digest: of a note of which the number was changed, that is left.
+        notes = "SELECT root, path, verified_at FROM locations WHERE managed NOT IN (0, 1) OR length(blake3) = 0"
+        for key, path, moment in connection.execute(notes):
+            root = roots.get(key)
+            if root is not None and isinstance(path, bytes) and isinstance(moment, int):
+                found.append(Noted(root.uuid, path, moment))
+            else:
+                complete = False
+    except sqlite3.Error:
+        complete = False
+    return tuple(found), complete
 
 
 def _root(told: dict[str, Any]) -> KnownRoot | None:

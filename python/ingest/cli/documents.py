@@ -243,7 +243,7 @@ def rebuild_document(report: Rebuilt, exit_code: int) -> dict[str, Any]:
         "given_up": [
             {"session": each.session, "sources": [_text(path) for path in each.sources]} for each in report.abandoned
         ],
-        "exit_code": exit_code,
+        "doubtful": report.doubtful, "exit_code": exit_code,
     }  # fmt: skip
 
 

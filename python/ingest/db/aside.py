@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.db.engine import alone, connect_to_read, refuse_unfit
 from ingest.db.faults import ASIDE, NAME, damaged, journal_error
+from ingest.db.soundness import look_into
 from ingest.errors import DamagedJournalError, PausedError, from_os_error
 
 if TYPE_CHECKING:
@@ -55,18 +56,6 @@ def damage(home: Path) -> str | None:
     return None if verdict == "ok" else verdict
 
 
-def look_into(connection: sqlite3.Connection) -> str:
-    """SQLite's word on every page, of indexes too; `ok` if nothing is wrong. Not for every opening: it reads everything.
-
-    With an index that has lost entries a row is not found, and put a second time.
-
-    Raises:
-        sqlite3.DatabaseError: it is damaged in such a way, or cannot be read.
-    """
-    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    return str(verdict)
-
-
 def set_aside(home: Path) -> Path | None:
     """Rename the journal in a home folder, if it is damaged; its new path, None if there was no reason to, or it is gone.
 
@@ -94,6 +83,17 @@ def set_aside(home: Path) -> Path | None:
 def unsettled(home: Path) -> bool:
     """Whether a journal was set aside, and what it told may not be in the next one yet."""
     return os.path.lexists(home / _NOTE)
+
+
+def require_settled(home: Path) -> None:
+    """Require that the journal knows again what the one told that was set aside.
+
+    Raises:
+        DamagedJournalError: it does not.
+    """
+    if unsettled(home):
+        raise DamagedJournalError("one was set aside, and what it told is not restored", path=os.fsencode(home / NAME),
+                                  operation="check", advice="To complete it: ingest catalog rebuild")  # fmt: skip
 
 
 def settle(home: Path) -> None:

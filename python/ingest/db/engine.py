@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from ingest.db import schema
 from ingest.db.faults import NAME, REBUILD, journal_error, lost
+from ingest.db.values import ImpossibleValueError
 from ingest.errors import DamagedJournalError, DeniedError, JournalError, from_os_error
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Database:
         """A transaction that holds the write lock; committed at the end, rolled back by an exception.
 
         Raises:
+            DamagedJournalError: what is read holds what was never written there, or SQLite calls it damaged.
             JournalError: the database refused; nothing of the block was kept.
         """
         with (
@@ -70,6 +72,7 @@ class Database:
         """A transaction that sees one state of the database.
 
         Raises:
+            DamagedJournalError: what is read holds what was never written there, or SQLite calls it damaged.
             JournalError: the database cannot be read.
         """
         with self._translated("read"), self._engine.connect() as connection, connection.begin():
@@ -83,6 +86,10 @@ class Database:
             yield
         except DatabaseError as error:
             raise journal_error(error, self.path, operation) from error
+        except ImpossibleValueError as error:
+            raise DamagedJournalError(
+                str(error), path=os.fsencode(self.path), operation=operation, advice=REBUILD
+            ) from error
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -96,7 +103,8 @@ def open_database(home: Path, *, anew: bool = False) -> Database:
         anew: it may be made also where there was one before.
 
     Raises:
-        DamagedJournalError: it is damaged, or gone. JournalError: it cannot be opened, or was written by a newer program.
+        DamagedJournalError: it is damaged, or gone. DeniedError: this user cannot write it.
+        JournalError: it cannot be opened, or was written by a newer program.
     """
     path = home / NAME
     try:
@@ -114,9 +122,27 @@ def open_database(home: Path, *, anew: bool = False) -> Database:
     database = Database(engine, path)
     with _understood(path, database), alone(home):
         refuse_unfit(path, anew=anew)
+        _require_writable(path)
         if _version(engine) != schema.HEAD:
             _bring_up(engine, path)
     return database
+
+
+def _require_writable(path: Path) -> None:
+    """Require that this user may write a database and what SQLite keeps beside it.
+
+    Asked before SQLite is: it would open the database all the same, for reading alone, and leave shared memory beside it
+    that nobody may write either, also when the database can be written again.
+
+    Raises:
+        DeniedError: one of the files cannot be written.
+    """
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise DeniedError("this user cannot write it", path=os.fsencode(file), operation="open the journal",
+                              advice="Give this user the right to write this file (chmod u+w), or set INGEST_HOME to another "
+                              "folder")  # fmt: skip
 
 
 def _make(home: Path) -> None:

@@ -1,6 +1,6 @@
 """What SQLite's refusals mean: a journal that is damaged, and everything else, which may pass or can be mended.
 
-Damaged is only what SQLite itself calls so, or a file that is gone or was emptied beside what belongs to one. An error of the disk, another process that
+Damaged is only what SQLite itself calls so, text that is none, or a file that is gone or was emptied beside what belongs to one. An error of the disk, another process that
 writes, a newer schema: nothing of that says anything about the bytes, and nothing is set aside for it.
 """
 
@@ -28,27 +28,30 @@ _LEFT: Final = (f"{SESSIONS}/*.lock", f"{TRAILS}/*", f"{ASIDE}*")
 
 REBUILD: Final = "Set it aside, and build it anew from the archives: ingest catalog rebuild"
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# It has no code: only the sentence tells it.
+_NO_TEXT: Final = "Could not decode to UTF-8"
 _ADVICE: Final = {
-    **dict.fromkeys(_DAMAGED, REBUILD),
     **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), "Another process is writing to it: try again later"),
     sqlite3.SQLITE_ERROR: "If it is no journal of ingest, move it away, or set INGEST_HOME to another folder",
+    sqlite3.SQLITE_READONLY: f"Give this user the right to write it, and what is beside it: {NAME}-wal, {NAME}-shm",
     sqlite3.SQLITE_CANTOPEN: "See that it is a file, and that this user may read and write it and its folder",
 }
 
 
 def damaged(error: BaseException) -> bool:
-    """Whether this is SQLite's word that a database is damaged."""
-    return _code(error) in _DAMAGED
+    """Whether this is SQLite's word that a database is damaged, or that of Python's driver that its text is none."""
+    return _code(error) in _DAMAGED or str(error).startswith(_NO_TEXT)
 
 
 def journal_error(error: BaseException, path: Path, operation: str) -> JournalError:
     """The error of ours that SQLite's, or SQLAlchemy's around it, stands for."""
     cause = getattr(error, "orig", None) or error
+    if damaged(cause):
+        return DamagedJournalError(str(cause), path=os.fsencode(path), operation=operation, advice=REBUILD)
     advice = _ADVICE.get(
         _code(cause), "Check the disk of this folder and its room; nothing that was acknowledged is lost"
     )
-    kind = DamagedJournalError if damaged(cause) else JournalError
-    return kind(str(cause), path=os.fsencode(path), operation=operation, advice=advice)
+    return JournalError(str(cause), path=os.fsencode(path), operation=operation, advice=advice)
 
 
 def lost(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest import engine
 from ingest.catalog.holdings import Location, known_at
-from ingest.errors import ABSENT, CancelledError, IngestError, from_os_error
+from ingest.errors import ABSENT, CancelledError, from_os_error
 from ingest.manifest.evidence import Evidence, Wanted
 from ingest.manifest.sandbox import sandbox
 from ingest.media.groups import kin
@@ -280,16 +280,15 @@ def origins(sources: Sequence[Opened]) -> list[Origin]:
 def known_copies(
     database: Database | None, archives: Sequence[Archive]
 ) -> Callable[[int, list[bytes]], dict[bytes, Location]]:
-    """What the journal knows to be on archives, by archive and path."""
+    """What the journal knows to be on archives, by archive and path.
+
+    Where it cannot be asked, that is an error: it may know of damage that no manifest tells of.
+    """
 
     def known(index: int, paths: list[bytes]) -> dict[bytes, Location]:
-        key = archives[index].key
-        if database is None or key is None:
+        if database is None:
             return {}
-        try:
-            with database.read() as connection:
-                return known_at(connection, key, paths)
-        except IngestError:
-            return {}  # then the manifests have to do
+        with database.read() as connection:
+            return known_at(connection, archives[index].key, paths)
 
     return known

@@ -23,6 +23,7 @@ from ingest.pipeline.reading import read
 from ingest.pipeline.scan import Filter
 from ingest.pipeline.unseen import beneath_mounts
 from ingest.session.advice import advice_of
+from ingest.session.rows import source_of
 from ingest.storage.erase import sight
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def clearance(
 
 
 def _asked(item: Item, facts: SessionFacts, copies: Sequence[Copy]) -> Wanted:
-    place = facts.sources[item.source].path.rstrip(b"/") + b"/" + item.path
+    place = source_of(facts.sources, item.source).path.rstrip(b"/") + b"/" + item.path
     digests = {copy.blake3 for copy in copies if copy.state in ARRIVED and copy.blake3 is not None}
     reason = advice = None
     if item.state not in ARRIVED:

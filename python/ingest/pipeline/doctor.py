@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ingest import engine
-from ingest.db.aside import look_into, unsettled
+from ingest.db.aside import unsettled
 from ingest.db.engine import read_database
 from ingest.db.faults import NAME, REBUILD
+from ingest.db.soundness import look_into
 from ingest.errors import IngestError, JournalError, shown
 from ingest.pipeline.orphans import left_on
 from ingest.pipeline.storages import look_at_roots

@@ -4,7 +4,8 @@ A damaged journal is set aside first (:mod:`ingest.db.aside`); a sound one keeps
 not. What comes back are archives and what was proven to be on them, so that a card that was brought home before is
 known again. What no manifest tells does not: sessions that waited to be resumed, and the register of those that are over
 (its sum files, its other destinations and its times are not there). Of an archive that the damaged journal can still tell
-comes back when it was last verified.
+comes back when it was last verified, and what was found damaged there. Where that cannot be told, no copy there is believed
+unread by the gate until all of its archive was found whole.
 
 Promises: nothing is changed before every archive that was named has been opened; a manifest that is damaged is named,
 and the others count. What a journal told that was set aside is told again, and restored, by the next rebuild if this one
@@ -17,10 +18,18 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from ingest.catalog.holdings import add_locations, remember_root, restore_root
+from ingest.catalog.holdings import (
+    add_locations,
+    key_of_root,
+    lose_notes,
+    note_damaged,
+    remember_root,
+    restore_root,
+)
 from ingest.catalog.salvage import Abandoned, salvage
 from ingest.db.aside import damage, last_aside, set_aside, settle, unsettled
 from ingest.db.engine import open_database
@@ -42,6 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from ingest.catalog.salvage import Noted
     from ingest.db.engine import Database
     from ingest.engine import Root
     from ingest.manifest.expected import Proven
@@ -85,6 +97,7 @@ class Rebuilt:
     Attributes:
         damage: what was wrong with the journal that was there, None if nothing. aside: where it is kept, None if it is gone.
         abandoned: sessions that it still told of, and that cannot be resumed any more.
+        doubtful: it could not tell all that was found damaged on archives.
     """
 
     journal: bytes
@@ -93,6 +106,7 @@ class Rebuilt:
     roots: tuple[RebuiltRoot, ...]
     unread: tuple[Unread, ...]
     abandoned: tuple[Abandoned, ...]
+    doubtful: bool
 
     @property
     def whole(self) -> bool:
@@ -129,10 +143,15 @@ def rebuild(home: Path, given: Sequence[bytes], progress: Callable[[int, int], N
     aside = (set_aside(home) if wrong is not None else None) or before
     if unfinished and wrong is None:
         wrong = "it was set aside, and the next one not completed"
+    # Of one that was set aside by a rebuild that was killed it is not known whether there was more than what is kept.
+    doubtful = wrong is not None and (unfinished or not told.complete or not there)
     with closing(open_database(home, anew=wrong is not None)) as database:
         with database.write() as connection:
+            if doubtful:
+                lose_notes(connection)
             for known in told.roots:
                 restore_root(connection, known)
+            _restore_notes(connection, told.damaged)
         found: dict[str, Root] = dict(named)
         unread: list[Unread] = []
         if wrong is not None or not named:
@@ -140,7 +159,16 @@ def rebuild(home: Path, given: Sequence[bytes], progress: Callable[[int, int], N
         learned = list(_learn(database, found, unread, progress or _untold))
     settle(home)
     path = None if aside is None else os.fsencode(aside)
-    return Rebuilt(os.fsencode(home / NAME), wrong, path, tuple(learned), tuple(unread), told.abandoned)
+    return Rebuilt(os.fsencode(home / NAME), wrong, path, tuple(learned), tuple(unread), told.abandoned, doubtful)
+
+
+def _restore_notes(connection: Connection, damaged: Sequence[Noted]) -> None:
+    """Know again what was found damaged, before manifests can teach it anew."""
+    for uuid, noted in groupby(sorted(damaged, key=attrgetter("uuid", "moment")), attrgetter("uuid")):
+        key = key_of_root(connection, uuid)
+        for moment, notes in groupby(noted, attrgetter("moment")):
+            if key is not None:
+                note_damaged(connection, key, [note.path for note in notes], moment)
 
 
 def _untold(_files: int, _bytes: int) -> None:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import events
@@ -133,7 +133,7 @@ class Chronicle:
 
     def _count(self, connection: Connection) -> tuple[int, int]:
         own = (events.c.session == self._key) & (events.c.number <= MOST)
-        number = connection.scalar(select(func.max(events.c.number)).where(own))
+        number = connection.scalar(select(func.max(events.c.number, type_=Integer())).where(own))
         detail = events.c.kind.in_([str(kind) for kind in _DETAIL])
         details = connection.scalar(select(func.count()).select_from(events).where(own, detail))
         return int(number or 0), int(details or 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ingest.db.schema import (
@@ -25,12 +25,13 @@ from ingest.db.schema import (
     sessions,
     sums,
 )
+from ingest.db.values import look_through, unlooked
 from ingest.model.item import Folder
 from ingest.model.states import ARRIVED, ItemState, SessionState
 from ingest.session.columns import add_items
 from ingest.session.digests import digests_of
-from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of
-from ingest.session.tally import ITEMS, Tally
+from ingest.session.rows import COPY_FIELDS, copy_of, item_of, record_of, source_of
+from ingest.session.tally import ITEM_COLUMNS, ITEMS, SIZES, Tally, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy, ItemRow
 
 
+# Every item is read so, some more than once.
+_PAGE = select(*map(unlooked, ITEM_COLUMNS))
 _PUT_COPY = insert(copies)
 _PUT_COPY = _PUT_COPY.on_conflict_do_update(
     index_elements=["session", "item", "root"],
@@ -139,11 +142,12 @@ class Journal(Tally):
         """As `items`, as rows, from behind the item of this number."""
         last = after
         while True:
-            query = ITEMS.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
+            query = _PAGE.where(items.c.session == self.key, items.c.item > last).order_by(items.c.item).limit(page)
             if source is not None:
                 query = query.where(items.c.source == source)
             with self.database.read() as connection:
                 rows: list[ItemRow] = list(connection.execute(query).all())
+                look_through(ITEM_COLUMNS, rows)
             if not rows:
                 return
             last = rows[-1][0]
@@ -151,12 +155,12 @@ class Journal(Tally):
 
     def weigh(self, source: int) -> tuple[int, int]:
         """How many items of a source have not ended, and their bytes."""
-        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0)).where(
+        query = select(func.count(), *SIZES).where(
             items.c.session == self.key, items.c.source == source, items.c.state == ItemState.DISCOVERED
         )
         with self.database.read() as connection:
-            number, size = connection.execute(query).one()
-            return int(number), int(size)
+            number, high, low = connection.execute(query).one()
+            return int(number), whole(high, low)
 
     def likeness(self, source: int) -> str:
         """How many files a source was found with, and of which sizes and times in sum: the same for the same card.
@@ -164,11 +168,12 @@ class Journal(Tally):
         Of times (ns) counts what is left after a division by a prime: their sum would be no number for the database.
         """
         times = func.sum(items.c.mtime_ns % 1_000_000_007)
-        query = select(func.count(), func.coalesce(func.sum(items.c.size), 0), func.coalesce(times, 0)).where(
+        query = select(func.count(), *SIZES, func.coalesce(times, 0)).where(
             items.c.session == self.key, items.c.source == source
         )
         with self.database.read() as connection:
-            return "-".join(str(int(number)) for number in connection.execute(query).one())
+            number, high, low, left = connection.execute(query).one()
+            return f"{number}-{whole(high, low)}-{left}"
 
     def sample(self, source: int, size: int) -> list[Item]:
         """So many items of a source at most, spread over it; without what systems leave on every card."""
@@ -297,7 +302,10 @@ class Journal(Tally):
     def last_item(self) -> int:
         """The highest item number, 0 for none."""
         with self.database.read() as connection:
-            return int(connection.scalar(select(func.max(items.c.item)).where(items.c.session == self.key)) or 0)
+            return int(
+                connection.scalar(select(func.max(items.c.item, type_=Integer())).where(items.c.session == self.key))
+                or 0
+            )
 
     def known_paths(self, source: int, paths: Sequence[bytes]) -> set[bytes]:
         """Which of these paths of a source are items already."""
@@ -327,9 +335,11 @@ class Journal(Tally):
 
     def last_sequence(self, root: int) -> int:
         """The highest sequence number of a root's ended copies, 0 for none."""
-        query = select(func.max(copies.c.sequence)).where(copies.c.session == self.key, copies.c.root == root)
+        query = select(func.max(copies.c.sequence, type_=Integer())).where(
+            copies.c.session == self.key, copies.c.root == root
+        )
         # Copies that a retry has forgotten are still in a part: their numbers are not given again.
-        told = select(func.max(parts.c.last)).where(parts.c.session == self.key, parts.c.root == root)
+        told = select(func.max(parts.c.last, type_=Integer())).where(parts.c.session == self.key, parts.c.root == root)
         with self.database.read() as connection:
             return max(connection.scalar(query) or 0, connection.scalar(told) or 0)
 
@@ -364,4 +374,4 @@ class Journal(Tally):
             if not rows:
                 return
             after = rows[-1].sequence
-            yield [(row.sequence, record_of(row, sources[row.source].path)) for row in rows]
+            yield [(row.sequence, record_of(row, source_of(sources, row.source).path)) for row in rows]

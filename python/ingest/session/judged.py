@@ -17,6 +17,7 @@ from ingest.db.schema import copies, digests, items, lists, sums
 from ingest.model.digests import ALGORITHMS
 from ingest.model.session import Difference, ListReport, SumsReport
 from ingest.model.states import ARRIVED, ItemState
+from ingest.session.rows import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +94,7 @@ def sums_report(journal: Journal, sources: Sequence[SourceFacts]) -> SumsReport:
 
 
 def _absolute(sources: Sequence[SourceFacts], source: int, path: bytes) -> bytes:
-    return sources[source].path.rstrip(b"/") + b"/" + path
+    return source_of(sources, source).path.rstrip(b"/") + b"/" + path
 
 
 def _per_list(key: int) -> Select[Any]:

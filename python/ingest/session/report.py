@@ -13,7 +13,7 @@ from ingest.model.session import COUNTED, Failure, RootReport, SessionReport, co
 from ingest.model.states import ItemState, SessionState
 from ingest.session.advice import advice_of
 from ingest.session.judged import differs, sums_report
-from ingest.session.rows import operation_of
+from ingest.session.rows import operation_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ def report(journal: Journal, facts: SessionFacts, state: SessionState, warnings:
                "copied": row.bytes_copied, "verified": row.bytes_verified, "resumed": row.bytes_resumed},
         seconds={name: round(getattr(row, f"seconds_{name}"), 3) for name in ("total", "scan", "copy", "validate", "finalize")},
         roots=tuple(roots), manifests=tuple(manifests),
-        failures=tuple(failure(item, copy, facts.sources[item.source].path) for item, copy in lost),
+        failures=tuple(failure(item, copy, source_of(facts.sources, item.source).path) for item, copy in lost),
         failures_total=number, warnings=tuple(warnings), problem=row.problem,
         sources=tuple(source.path for source in facts.sources),
         destinations=tuple(place.path.rstrip(b"/") + b"/" + (source.folder or source.label)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ingest.db.faults import REBUILD
+from ingest.errors import DamagedJournalError
 from ingest.model.item import CopyRecord, Item, Kind
 from ingest.model.states import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Row
+
+    from ingest.model.session import SourceFacts
 
 ItemRow: TypeAlias = "tuple[int, int, bytes, int, int, str, str, str | None, int, bytes | None]"
 """A row of `items` without its session: item, source, path, size, mtime_ns, kind, state, reason, errno, blake3."""
@@ -72,6 +76,18 @@ def copy_of(row: Row[Any]) -> Copy:
     values = {name: getattr(row, name) for name in COPY_FIELDS}
     values["state"] = ItemState(values["state"])
     return Copy(**values)
+
+
+def source_of(sources: Sequence[SourceFacts], number: int) -> SourceFacts:
+    """The source of this number among its session's.
+
+    Raises:
+        DamagedJournalError: there is none.
+    """
+    if not 0 <= number < len(sources):
+        raise DamagedJournalError(f"a row speaks of source {number} of a session that has {len(sources)}",
+                                  operation="read", advice=REBUILD)  # fmt: skip
+    return sources[number]
 
 
 def record_of(row: Row[Any], source: bytes) -> CopyRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, func, select
 
 from ingest.db.schema import copies, items
 from ingest.model.states import ARRIVED, ENDED, RANK, ItemState
@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from ingest.session.rows import Copy
 
 # Rows of items as `item_of` takes them.
-ITEMS: Final = select(*(items.c[name] for name in ITEM_FIELDS))
+ITEM_COLUMNS: Final = [items.c[name] for name in ITEM_FIELDS]
+ITEMS: Final = select(*ITEM_COLUMNS)
+# What items are long, in sum, in two halves: of sizes near 2^63 SQLite's own sum would be no number.
+_HALF: Final = 32
+SIZES: Final = tuple(
+    func.coalesce(func.sum(half, type_=BigInteger()), 0)
+    for half in (items.c.size.bitwise_rshift(_HALF), items.c.size.bitwise_and((1 << _HALF) - 1))
+)
 _TOLD: Final = ("state", "verify_method", "publish_method", "strategy")
 _REST = tuple(str(state) for state in ItemState if state not in ENDED)
+
+
+def whole(high: int, low: int) -> int:
+    """The sum that `SIZES` tells in halves."""
+    return (high << _HALF) + low
 
 
 class Tally:
@@ -32,13 +44,10 @@ class Tally:
 
     def count_items(self) -> dict[ItemState, tuple[int, int]]:
         """Items and bytes by state."""
-        query = (
-            select(items.c.state, func.count(), func.coalesce(func.sum(items.c.size), 0))
-            .where(items.c.session == self.key)
-            .group_by(items.c.state)
-        )
+        query = select(items.c.state, func.count(), *SIZES).where(items.c.session == self.key).group_by(items.c.state)
         with self.database.read() as connection:
-            return {ItemState(state): (count, size) for state, count, size in connection.execute(query)}
+            rows = connection.execute(query)
+            return {ItemState(state): (count, whole(high, low)) for state, count, high, low in rows}
 
     def count_copies(self, root: int) -> dict[str, dict[str, int]]:
         """Copies of a root: by `state`; the finalized ones by `verify_method`, `publish_method` and `strategy`."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import update
 
@@ -10,7 +12,10 @@ from ingest.catalog.holdings import (
     forget_root,
     holds,
     key_of_root,
+    known_at,
     known_roots,
+    lift_damage,
+    lose_notes,
     managed_at,
     move_root,
     note_verified,
@@ -54,6 +59,46 @@ def look(database, root):
             return managed_at(connection, root if of is None else of, paths)
 
     return at
+
+
+# Notes that were lost
+
+
+def test_where_notes_were_lost_all_of_a_root_that_is_met_is_doubtful_until_it_was_proven_anew_or_found_whole(database):
+    def known() -> dict[bytes, bytes]:
+        with database.read() as connection:
+            return {path: one.blake3 for path, one in known_at(connection, key, [b"old", b"new", b"unknown"]).items()}
+
+    with database.write() as connection:
+        lose_notes(connection)
+        key = remember_root(connection, "uuid-1", b"/mnt/a", None)
+        later = time.time_ns()
+        put_locations(connection, [row(key, b"old"), row(key, b"new", verified_at=later)])
+    before = known()
+    with database.write() as connection:
+        assert remember_root(connection, "uuid-1", b"/mnt/a", None) == key
+        lift_damage(connection, key, later)
+
+    assert before == {b"old": b"", b"new": b"\1" * 32, b"unknown": b""}
+    assert known() == {b"old": b"\1" * 32, b"new": b"\1" * 32}
+
+
+def test_a_root_that_was_known_before_notes_were_lost_elsewhere_is_not_doubtful(database, root, held):
+    held(row(root, b"old"))
+    with database.write() as connection:
+        lose_notes(connection)
+        remember_root(connection, "uuid-1", b"/mnt/a", None)
+
+    with database.read() as connection:
+        assert known_at(connection, root, [b"old"])[b"old"].blake3 == b"\1" * 32
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_of_a_root_that_is_not_known_everything_is_doubtful_where_notes_were_lost(database, lost):
+    with database.write() as connection:
+        if lost:
+            lose_notes(connection)
+        assert set(known_at(connection, None, [b"a"])) == ({b"a"} if lost else set())
 
 
 # Roots

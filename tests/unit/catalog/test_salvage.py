@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from ingest.catalog.salvage import Abandoned, Salvage, salvage
+from ingest.catalog.holdings import lose_notes, note_damaged
+from ingest.catalog.salvage import Abandoned, Noted, Salvage, salvage
 from ingest.db import schema
 from ingest.db.engine import open_database
 from ingest.db.faults import NAME
@@ -139,6 +140,74 @@ def rename(home, table: str, column: str) -> None:
             other = re.sub(rf"\b{column}\b", f"x{column[1:]}x", sql)
             connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (other, name))
         connection.commit()
+
+
+@pytest.fixture
+def noted(home):
+    """A journal in which two paths of a root were found damaged."""
+    database = open_database(home)
+    put_root(database, 1)
+    with database.write() as connection:
+        note_damaged(connection, 1, [b"A.MOV", b"B.MOV"], 5)
+    yield database
+    database.close()
+
+
+def test_what_was_found_damaged_is_told(home, noted):
+    noted.close()
+
+    told = salvage([home / NAME])
+
+    assert told.damaged == (Noted(UUID % 1, b"A.MOV", 5), Noted(UUID % 1, b"B.MOV", 5))
+    assert told.complete
+
+
+@pytest.mark.parametrize("table", ["items", "sessions", "copies"])
+def test_damage_elsewhere_costs_nothing_of_it(home, noted, page_of, table):
+    noted.close()
+    spoil(home, page_of(table))
+
+    told = salvage([home / NAME])
+
+    assert (len(told.damaged), told.complete) == (2, True)
+
+
+@pytest.mark.parametrize("table", ["locations", "roots"])
+def test_where_not_all_of_it_can_be_read_that_is_said(home, noted, page_of, table):
+    noted.close()
+    spoil(home, page_of(table))
+
+    assert not salvage([home / NAME]).complete
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["SET root = 9", "SET path = 'A.MOV' WHERE path = x'412e4d4f56'", "SET verified_at = 'never'"],
+)  # fmt: skip
+def test_a_note_that_was_never_written_so_is_not_told_for_all(home, noted, change):
+    noted.close()
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute(f"UPDATE locations {change}")
+        connection.commit()
+
+    assert not salvage([home / NAME]).complete
+
+
+def test_a_note_whose_number_was_changed_is_still_one(home, noted):
+    noted.close()
+    with closing(sqlite3.connect(home / NAME)) as connection:
+        connection.execute("UPDATE locations SET managed = 0")
+        connection.commit()
+
+    assert len(salvage([home / NAME]).damaged) == 2
+
+
+def test_notes_that_were_lost_before_stay_lost(home, noted):
+    with noted.write() as connection:
+        lose_notes(connection)
+    noted.close()
+
+    assert not salvage([home / NAME]).complete
 
 
 @pytest.mark.parametrize("data", [b"", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 4000])

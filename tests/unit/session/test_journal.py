@@ -464,6 +464,15 @@ def test_items_are_counted_with_their_bytes(session, item):
     assert session.journal.count_items() == {ItemState.DISCOVERED: (2, 12), ItemState.EXCLUDED: (1, 11)}
 
 
+def test_sizes_that_are_no_number_for_the_database_in_sum_are_counted_all_the_same(session, item):
+    sizes = [7 << 60, 7 << 60, (1 << 63) - 1, (1 << 62) + 3]
+    session.add(*(item(number, size=size) for number, size in enumerate(sizes, 1)))
+
+    assert session.journal.count_items() == {ItemState.DISCOVERED: (4, sum(sizes))}
+    assert session.journal.weigh(0) == (4, sum(sizes))
+    assert session.journal.likeness(0).split("-")[:2] == ["4", str(sum(sizes))]
+
+
 def test_nothing_is_counted_in_an_empty_session(session):
     assert session.journal.count_items() == {}
     assert session.journal.ends() == {}

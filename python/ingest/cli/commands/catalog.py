@@ -44,8 +44,9 @@ def rebuild(
     the archives.
 
     What manifests do not tell does not come back: sessions that waited to be resumed, and the list of those that are
-    over (ask the archives: `ingest query "SELECT * FROM sessions"`). When an archive was last verified is known again if
-    the damaged journal can still tell.
+    over (ask the archives: `ingest query "SELECT * FROM sessions"`). When an archive was last verified, and what was found
+    damaged there, is known again if the damaged journal can still tell; else `ingest check` reads every copy back until
+    `ingest verify` has found all of its archive sound.
 
     Exit 7 if an archive cannot be reached, or a part of its manifests not be read.
 
@@ -81,6 +82,9 @@ def _lines(report: Rebuilt) -> Iterator[str]:
         yield f"GIVEN UP  session {session.session[:8]} of {listed(session.sources) or 'an unknown source'}"
     if report.abandoned:
         yield "          Copy these sources again: what arrived is known. What was left half-made: ingest clear ARCHIVE"
+    if report.doubtful:
+        yield "LOST      What ingest verify had found damaged cannot all be read from it any more. ingest check reads every copy"
+        yield "          on an archive back, until all of it was found sound: ingest verify ARCHIVE"
     if report.damage is not None:
         yield "Not in manifests, so not restored: sessions to be resumed, and the list of old ones."
 

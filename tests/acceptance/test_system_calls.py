@@ -93,10 +93,10 @@ def flushes(calls: Calls, archive) -> dict[str, int]:
 # What a session flushes for itself on a new archive. A file of its own is flushed, with the staging folder before and
 # after its name is given, and with the folders that lead to it when the first name is given there.
 OWN = {
-    "": 3,  # `.ingest` is made; the way to the marker and to the manifests
-    ".ingest": 4,  # the same way, twice; `staging` and `claims` are made in it
+    "": 4,  # `.ingest` is made; the way to the marker, to the manifests, and to the staging folder that is gone
+    ".ingest": 5,  # the same ways, the first twice; `staging` and `claims` are made in it
     "claims": 1,
-    "staging": 4,  # made; twice for the marker; the session's own folder is made in it
+    "staging": 5,  # made; twice for the marker; the session's own folder is made in it, and removed
     "staging/SESSION": 4,  # twice for each file of the manifest
     "staging/root": 1,
     "staging/SESSION/blocks-0001": 1,

@@ -189,3 +189,7 @@ def clear_staging(root: engine.Root, session_short: str, kept: set[bytes]) -> No
         return  # this session never staged anything here
     except OSError as error:
         raise from_os_error(error, "rmdir", root.path + b"/" + folder) from error
+    # A session that is over does this but once: what a power cut brought back would stay.
+    (settled,) = engine.settle(root, [folder])
+    if settled is not None:
+        raise engine.failed(settled).error()

@@ -102,7 +102,7 @@ def _explained(error: Exception) -> int:
     """Say what went wrong; the exit code that it stands for."""
     told: IngestError
     if isinstance(error, TyperException):
-        told = UsageError(error.format_message(), operation="usage", advice="See: ingest --help")
+        told = UsageError(error.format_message().rstrip("."), operation="usage", advice="See: ingest --help")
     elif isinstance(error, IngestError):
         told = error
     elif isinstance(error, OSError):

@@ -10,7 +10,7 @@ import typer.main
 
 from ingest.cli.app import app
 
-HEAVY = {"pyarrow", "duckdb", "sqlalchemy", "alembic"}
+HEAVY = {"pyarrow", "duckdb", "sqlalchemy", "alembic", "pydantic"}
 COMMANDS = [
     "copy",
     "resume",

@@ -33,7 +33,7 @@ settings.load_profile("patient")
 
 # How long a fuzz goes on: `INGEST_FUZZ=5000` makes up so many examples for each test that is marked `fuzz`,
 # `INGEST_FUZZ=600s` goes on with each for so many seconds.
-FUZZ = os.environ.get("INGEST_FUZZ", "40")
+FUZZ = os.environ.get("INGEST_FUZZ", "25")
 SECONDS = float(FUZZ[:-1]) if FUZZ.endswith("s") else 0.0
 settings.register_profile(
     # What is made up has to do with a card and a session of this run: another could not replay it.

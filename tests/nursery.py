@@ -17,6 +17,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import subprocess
@@ -30,9 +31,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# What most commands import; each child imports what else it needs.
+# What most commands import beside the program's own modules; each child imports what else it needs.
 USUAL = (
-    "ingest.cli.app",
     "alembic",
     "duckdb",
     "pyarrow.compute",
@@ -77,9 +77,17 @@ def born(order: dict[str, Any]) -> None:
     main()
 
 
+def own() -> list[str]:
+    """The program's modules, all but those that one command alone or the migrations' runner loads."""
+    import ingest
+
+    names = (module.name for module in pkgutil.walk_packages(ingest.__path__, "ingest."))
+    return [name for name in names if not name.startswith(("ingest.bench", "ingest.db.migrations", "ingest.monitor"))]
+
+
 def obey() -> None:
     for module in Path(sys.argv[1]).read_text(encoding="utf-8").split():
-        if module not in ("__main__", "__mp_main__"):
+        if module not in ("__main__", "__mp_main__", "ingest.__main__"):
             with suppress(ImportError):
                 importlib.import_module(module)
     gc.freeze()
@@ -185,7 +193,7 @@ def run(
 def _nursery() -> Nursery:
     if not _kept:
         folder = tempfile.TemporaryDirectory(prefix="ingest-nursery-")
-        _kept.append(Nursery(Path(folder.name), USUAL))
+        _kept.append(Nursery(Path(folder.name), [*own(), *USUAL]))
         atexit.register(folder.cleanup)
         atexit.register(_kept[0].close)
     return _kept[0]

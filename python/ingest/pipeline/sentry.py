@@ -34,6 +34,7 @@ class Sentry:
         self._down: dict[int, Down] = {}
         self._fresh: list[Down] = []
         self._moved: Callable[[], Sequence[float]] = lambda: [0.0] * len(places)
+        self._broken: Exception | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="sentry", daemon=True)
 
@@ -97,7 +98,14 @@ class Sentry:
             return list(self._down.values())
 
     def fresh(self) -> list[Down]:
-        """The places that have gone down since this was last asked."""
+        """The places that have gone down since this was last asked.
+
+        Raises:
+            Exception: what ended its thread, a bug: with nobody to say that a place is well, whoever failed there would
+                wait for ever.
+        """
+        if self._broken is not None:
+            raise self._broken
         with self._lock:
             fresh, self._fresh = self._fresh, []
             return fresh
@@ -107,20 +115,25 @@ class Sentry:
             while not self._over.wait(TICK):
                 moved = self._moved()
                 with self._lock:
-                    now = time.monotonic()
-                    for place, look in self._watch.due(now):
-                        try:
-                            self._prober.ask(place, look)
-                        except OSError:
-                            # This machine has no room for one more process now; that says nothing of the place.
-                            self._watch.withdraw(place, look)
-                    for finding in self._prober.heard():
-                        self._watch.hear(finding, now)
-                    for down in self._watch.look(now, moved):
-                        self._down[down.place] = down
-                        self._fresh.append(down)
+                    self._look_around(moved)
+        except Exception as error:  # noqa: BLE001 - it is raised again in the thread that asks
+            self._broken = error
         finally:
             self._prober.stop()
+
+    def _look_around(self, moved: Sequence[float]) -> None:
+        now = time.monotonic()
+        for place, look in self._watch.due(now):
+            try:
+                self._prober.ask(place, look)
+            except OSError:
+                # This machine has no room for one more process now; that says nothing of the place.
+                self._watch.withdraw(place, look)
+        for finding in self._prober.heard():
+            self._watch.hear(finding, now)
+        for down in self._watch.look(now, moved):
+            self._down[down.place] = down
+            self._fresh.append(down)
 
 
 def _disk(volume: Volume) -> bytes | None:

@@ -162,3 +162,17 @@ def test_a_look_that_could_not_be_asked_for_is_asked_for_again(places, monkeypat
         sentry.blame(0)
         until(lambda: sentry.certain(0, since), "the card's answer")
         assert sentry.downs() == []
+
+
+def test_what_ends_its_thread_is_raised_where_news_is_asked_for(places, monkeypatch):
+    """Else copies that failed would wait for ever for its word on their place."""
+    _, given = places
+
+    def broken(prober, patience=0.0):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Prober, "heard", broken)
+    with Sentry(given) as sentry:
+        until(lambda: sentry._broken, "the bug")
+        with pytest.raises(ValueError, match="a bug"):
+            sentry.fresh()

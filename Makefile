@@ -21,7 +21,7 @@ $(BIN)/maturin:
 
 $(VENV)/.installed: $(BIN)/maturin $(SOURCES)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --extras demo,test
-	$(BIN)/python -m compileall -q python # else each start compiles it anew where PYTHONDONTWRITEBYTECODE is set
+	$(BIN)/python -m compileall -q python $(VENV)/lib # else each start compiles anew where PYTHONDONTWRITEBYTECODE is set
 	touch $@
 
 demo: install

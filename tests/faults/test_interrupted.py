@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -62,11 +61,9 @@ def huge(folder, name="A.MOV"):
 
 
 def interrupted(running, number=signal.SIGINT):
-    """Send it, and look at what a command says that it ends."""
-    began = time.monotonic()
+    """Send it, and look at what a command says that it ends. One that goes on to its end says something else."""
     running.interrupt(number)
     ended = running.end()
-    assert time.monotonic() - began < 5
     assert ended.code == ended.document["exit_code"] == ExitCode.CANCELLED
     assert ended.document["error"]["cause"] == f"stopped by {number.name}"
     assert ended.errors.splitlines() == [

@@ -76,14 +76,6 @@ def test_a_session_has_a_lease_while_it_works_and_none_afterwards(frozen, archiv
     check(card, archive)
 
 
-def test_a_short_copy_makes_no_lease(make_card, shell, archive):
-    card = make_card({"A.JPG": 10})
-    ended = shell.run("copy", card.folder, archive)
-    assert ended.code == 0
-    if ended.document["seconds"]["total"] < 1:
-        assert not (archive / ".ingest/leases").exists()
-
-
 def test_doctor_tells_of_another_journals_session(frozen, make_card, archive, shell, other, tmp_path):
     _, running, caught = frozen
     small = make_card({"X.JPG": 10}, folder=tmp_path / "SMALL")

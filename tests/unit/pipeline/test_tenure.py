@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ingest.errors import PausedError
 from ingest.monitor import Silent
 from ingest.pipeline import tenure
-from ingest.pipeline.tenure import require_free
+from ingest.pipeline.tenure import Tenure, require_free
 from ingest.storage import leases
 from ingest.storage.leases import Lease, lease_path
 from ingest.storage.roots import open_destination
@@ -125,3 +126,15 @@ def test_who_asks_to_stop_meanwhile_is_heeded(require, file):
     with pytest.raises(PausedError, match="stopped"):
         require(stopped=lambda: True)
     assert file.exists()
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_who_is_done_soon_makes_no_lease_and_no_folder_for_it(place, monkeypatch, short):
+    monkeypatch.setattr(tenure, "BEGIN", 60.0 if short else 0.05)
+    with Tenure(SESSION, [place.root]):
+        limit = time.monotonic() + (0.5 if short else 20)
+        while not (made := (place.path / os.fsdecode(lease_path(SESSION))).exists()) and time.monotonic() < limit:
+            time.sleep(0.01)
+
+    assert made is not short
+    assert not short or not (place.path / ".ingest").exists()

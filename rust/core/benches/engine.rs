@@ -15,6 +15,11 @@ use ingest_core::tree::{Piece, Tree};
 use ingest_core::{digest, stage, Page, Root, RootOptions, StageOptions, Transfer};
 use tempfile::TempDir;
 
+use pattern::pattern;
+
+#[path = "../src/pattern.rs"]
+mod pattern;
+
 const MIB: usize = 1 << 20;
 
 fn place() -> TempDir {
@@ -42,7 +47,7 @@ struct Card {
 impl Card {
     fn new(count: usize, size: usize) -> Self {
         let (source, archive) = (place(), place());
-        let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+        let bytes = pattern(size);
         let names: Vec<String> = (0..count).map(|number| format!("F{number:06}")).collect();
         let write = |name: &String| {
             let path = source.path().join(name);
@@ -72,7 +77,7 @@ impl Card {
 }
 
 fn hashing(criterion: &mut Criterion) {
-    let bytes: Vec<u8> = (0..=250).cycle().take(64 * MIB).collect();
+    let bytes = pattern(64 * MIB);
     let mut group = criterion.benchmark_group("hash 64 MiB");
     group.throughput(Throughput::Bytes(bytes.len() as u64)).sample_size(10);
     group.bench_function("plain", |bench| bench.iter(|| digest::of(&bytes)));

@@ -187,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pattern::pattern;
 
     fn sum(algorithm: Algorithm, bytes: &[u8], step: usize) -> Vec<u8> {
         let mut sum = Sum::new(algorithm);
@@ -243,7 +244,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_steps_the_digest_is_the_same_and_as_wide_as_said(size in 0..9000_usize, step in 1..3000_usize) {
-            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let bytes = pattern(size);
 
             for algorithm in Algorithm::ALL {
                 let digest = sum(algorithm, &bytes, step);

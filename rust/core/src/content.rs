@@ -110,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::digest::of;
+    use crate::pattern::pattern;
 
     fn content(bytes: &[u8], step: usize) -> Content {
         let mut contents = Contents::new(bytes.len() as u64, &Start::default());
@@ -133,7 +134,7 @@ mod tests {
         fn whatever_the_steps_the_digest_is_the_standard_one_and_each_block_has_its_value(
             size in (1_usize << 20) + 1..5 << 20, step in 1_usize..3 << 20,
         ) {
-            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let bytes = pattern(size);
 
             let found = content(&bytes, step);
 

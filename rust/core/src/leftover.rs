@@ -144,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::Buffer;
+    use crate::pattern::pattern;
     use crate::root::RootOptions;
     use crate::tree::Piece;
 
@@ -159,7 +160,7 @@ mod tests {
         /// A folder with a part of two blocks and a bit.
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let bytes: Vec<u8> = (0..=250).cycle().take(2 * BLOCK + 9).collect();
+            let bytes = pattern(2 * BLOCK + 9);
             std::fs::write(folder.path().join("1.part"), &bytes).unwrap();
             let value = |(index, block): (usize, &[u8])| {
                 let mut piece = Piece::at((index * BLOCK) as u64);

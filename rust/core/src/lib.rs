@@ -64,6 +64,8 @@ mod memory;
 mod mend;
 mod mismatch;
 mod parents;
+#[cfg(test)]
+mod pattern;
 mod place;
 mod platform;
 mod progress;

@@ -187,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::digest::of;
+    use crate::pattern::pattern;
 
     fn values(bytes: &[u8], piece: usize) -> Vec<ChainingValue> {
         let one = |(index, bytes): (usize, &[u8])| {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     fn check(size: usize, piece: usize) {
-        let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+        let bytes = pattern(size);
 
         let tree = Tree::of(size as u64, piece as u64, &values(&bytes, piece)).unwrap();
 
@@ -232,7 +233,7 @@ mod tests {
             power in 14_u32..=20,
             shuffle in any::<u64>(),
         ) {
-            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let bytes = pattern(size);
             let piece = 1_usize << power;
             let mut order: Vec<_> = values(&bytes, piece).into_iter().enumerate().collect();
             order.sort_by_key(|(index, _)| (*index as u64 ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15));

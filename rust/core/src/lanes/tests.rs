@@ -5,11 +5,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::pattern::pattern;
 use crate::ring::{PIECE, PIECES};
-
-fn bytes(size: usize) -> Vec<u8> {
-    (0..=250).cycle().take(size).collect()
-}
 
 fn expected(wanted: Algorithms, bytes: &[u8]) -> Vec<(Algorithm, Vec<u8>)> {
     let one = |algorithm| {
@@ -32,7 +29,7 @@ proptest! {
         thread::scope(|scope| {
             let mut lanes = Lanes::start(wanted, true, PIECE, scope);
             for (size, step, given_up) in files {
-                let bytes = bytes(size);
+                let bytes = pattern(size);
                 let mut summing = lanes.begin(size as u64);
                 bytes.chunks(step).for_each(|bytes| summing.update(bytes));
                 if given_up {
@@ -59,10 +56,10 @@ fn a_ring_makes_no_more_pieces_than_it_may_and_gets_all_of_them_back() {
         let most = lanes.ring.count().most;
         for _ in 0..3 * most {
             // Given up with a piece half full.
-            lanes.begin(LEAST).update(&bytes(PIECE * 3 / 2));
+            lanes.begin(LEAST).update(&pattern(PIECE * 3 / 2));
         }
         let mut summing = lanes.begin(LEAST);
-        summing.update(&bytes(4 * most * PIECE));
+        summing.update(&pattern(4 * most * PIECE));
         assert!(summing.finish().is_some());
 
         // The lanes let go of a piece after they have told the digest, at the latest when they end.
@@ -83,7 +80,7 @@ fn lanes_end_with_an_owner_who_panics_in_the_middle_of_a_file() {
     let owner = || {
         thread::scope(|scope| {
             let mut lanes = Lanes::start(wanted, true, PIECE, scope);
-            lanes.begin(LEAST).update(&bytes(PIECE * 3 / 2));
+            lanes.begin(LEAST).update(&pattern(PIECE * 3 / 2));
             panic!("a bug of the owner");
         });
     };
@@ -98,11 +95,11 @@ fn a_lane_that_has_died_has_no_digest_and_nobody_waits_for_it() {
     let ((orders, ordered), (told, digests)) = (channel(), channel());
     lanes.slow.push(Lane { algorithm: Algorithm::Md5, orders, digests });
     let mut summing = lanes.begin(LEAST);
-    summing.update(&bytes(2 * PIECE));
+    summing.update(&pattern(2 * PIECE));
     // What a panic does to the thread's ends.
     drop((ordered, told));
 
-    summing.update(&bytes(2 * PIECES * PIECE));
+    summing.update(&pattern(2 * PIECES * PIECE));
 
     assert_eq!(summing.finish(), None);
 }

@@ -2,6 +2,7 @@ use std::io::Write;
 
 use super::*;
 use crate::buffer::Buffer;
+use crate::pattern::pattern;
 use crate::place::Place;
 use crate::platform::Dir;
 use crate::story::Head;
@@ -14,7 +15,7 @@ const BLOCK: u64 = 1 << 20;
 fn what_comes_before_is_handed_on_in_order_and_void_if_it_reads_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let dir = Arc::new(Dir::open_root(folder.path().as_os_str().as_encoded_bytes(), false).unwrap());
-    let bytes: Vec<u8> = (0..=250).cycle().take(40 * (1 << 20)).collect();
+    let bytes = pattern(40 * (1 << 20));
     let transfer = Transfer { item: 1, path: b"clip", size: 100 * BLOCK, mtime_ns: 0 };
     let trail = Arc::new(Trail::begin(&dir, b"1.trail", b"/1.trail", &Head::of(&transfer, b"")).unwrap());
     for (index, block) in (0..).zip(bytes.chunks(1 << 20)) {

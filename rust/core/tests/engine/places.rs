@@ -9,6 +9,11 @@ use std::time::UNIX_EPOCH;
 use ingest_core::{stage, Mode, Page, Root, RootOptions, StageOptions, Staged, Transfer};
 use tempfile::TempDir;
 
+pub use pattern::pattern;
+
+#[path = "../../src/pattern.rs"]
+mod pattern;
+
 pub struct Places {
     card: TempDir,
     archives: Vec<TempDir>,
@@ -70,11 +75,6 @@ pub fn scan<'p>(full: &Path, path: &'p str) -> Transfer<'p> {
     let mtime = seen.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
     let mtime_ns = i64::try_from(mtime.as_nanos()).unwrap();
     Transfer { item: 7, path: path.as_bytes(), size: seen.len(), mtime_ns }
-}
-
-/// Bytes that repeat at no power of two, so that a swapped or repeated block shows.
-pub fn pattern(length: usize) -> Vec<u8> {
-    (0..=250).cycle().take(length).collect()
 }
 
 /// A tmpfs of a given size, unmounted on drop; `None`, with the reason printed, where it cannot be mounted.

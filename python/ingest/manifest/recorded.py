@@ -35,7 +35,8 @@ class Recorded:
 
     Attributes:
         path: below its root. size: bytes. mtime_ns: ns since the epoch. blake3: None if it was not noted.
-        source_path: where it came from, absolute then. session: that wrote the row. row: the row, as it stands there.
+        source_path: where it came from, absolute then. session: that wrote the row. reason: the row's, None for most.
+        row: the row, as it stands there.
     """
 
     path: bytes
@@ -44,6 +45,7 @@ class Recorded:
     blake3: bytes | None
     source_path: bytes
     session: str
+    reason: str | None
     row: pa.Table
 
 
@@ -153,6 +155,7 @@ def _recorded(row: pa.Table) -> Recorded:
         blake3=one("blake3"),
         source_path=names.raw(one("source_path"), one("source_path_raw")),
         session=one("session"),
+        reason=one("reason"),
         row=row,
     )
 

@@ -88,6 +88,11 @@ def intend(session: str, number: int, path: bytes, *, size: int, blake3: bytes, 
     return Intent(session, number, path, staging, slot, size, blake3, reason)
 
 
+def finished_reason(intent: Intent) -> str:
+    """The reason in the row of whoever finishes it for the repair that began it: by it the next one knows that row again."""
+    return f"{intent.reason}; the repair {short(intent.session)}, which was interrupted, was finished"
+
+
 def note(root: engine.Root, intent: Intent) -> None:
     """Write an intent down.
 

@@ -27,7 +27,7 @@ from ingest.manifest.recorded import Act, latest
 from ingest.manifest.sandbox import sandbox
 from ingest.model.states import SessionState
 from ingest.pipeline.addendum import Addendum
-from ingest.pipeline.intents import forget, pending, turn
+from ingest.pipeline.intents import finished_reason, forget, pending, turn
 from ingest.pipeline.mender import Mender, Repaired, Unrepaired, exchange_word
 from ingest.pipeline.spares import offers
 from ingest.pipeline.unfinished import clear, finish
@@ -223,13 +223,13 @@ class _Repair:
         """Record what an earlier repair began and this one finished."""
         for each in finished:
             intent, row = each.intent, rows.get(each.intent.path)
+            reason = finished_reason(intent)
             if each.trouble is not None:
                 self._note(Unrepaired(intent.path, each.trouble, _STANDING))
-            elif each.verify_method is None or row is None or row.session == intent.session:
-                forget(self._root, [intent])  # it begins anew, or was recorded before its end
+            elif each.verify_method is None or row is None or row.session == intent.session or row.reason == reason:
+                forget(self._root, [intent])  # it begins anew, or was recorded: by whoever began it, or finished it
             else:
                 slot, now = intent.slot if each.slot else None, time.time_ns()
-                reason = f"{intent.reason}; a repair that was interrupted was finished"
                 strategy = intent.strategy or None
                 act = Act(addendum.number(), reason, each.verify_method, each.how, strategy, now, now, now)
                 addendum.add(row, act, intent)

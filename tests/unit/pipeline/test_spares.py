@@ -14,7 +14,7 @@ from ingest.pipeline.spares import Spares, offers, open_spares
 
 
 def recorded(path=b"A001/100/clip.mov", source=b"/media/me/A001/100/clip.mov", size=4):
-    return Recorded(path, size, 0, b"\x01" * 32, source, "s", SCHEMA.empty_table())
+    return Recorded(path, size, 0, b"\x01" * 32, source, "s", None, SCHEMA.empty_table())
 
 
 def tree(tmp_path, *names, size=4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,10 @@ EXECUTIONS: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[EXECUTIONS] = {}
+    # Who is started in the background of a script, or by nohup, ignores them, and so would whatever is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -112,14 +112,7 @@ class Ingest:
 
     def start(self, *arguments: str | bytes | Path, **options) -> subprocess.Popen[str]:
         """Start and return at once; for tests that interrupt it."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
+        return nursery.start(self.command(*arguments), env=self.environment, text=True, **options)
 
 
 @pytest.fixture(scope="session")

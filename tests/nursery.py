@@ -1,13 +1,14 @@
 """Children that run the command line, with everything loaded that it will need: a start takes some hundredths of a second.
 
-`run` stands in for `subprocess.run` where a command line is run to its end and nothing is asked of its process but what
-it says; anything else (a terminal, a signal, another user, an environment that an interpreter heeds when it starts)
-gets an interpreter of its own. `Nursery` is one such process by itself, for who traces its children: with `halt` a
-child stops itself before the program's first step, until it is let go on, so that who attaches to it meanwhile meets
-the program's own calls alone, and none of an interpreter that loads.
+`run` and `start` stand in for `subprocess.run` and `Popen` where nothing is asked of the process but what it says, that it
+leads a session of its own, or that it works in another folder; anything else (a terminal, another user, an environment
+that an interpreter heeds when it starts) gets an interpreter of its own. With `halt` a child stops itself before the
+program's first step, until it is let go on, so that who attaches to it meanwhile meets the program's own calls alone, and
+none of an interpreter that loads.
 
-As a program: ``python nursery.py MODULES``, where MODULES names a module in each line. Each line on standard input is
-an order (JSON); the answers are the child's process id and, when it has ended, how.
+As a program: ``python nursery.py MODULES CHANNEL``, where MODULES names a module in each line, and CHANNEL is the
+descriptor of a socket. Each packet on it is an order (JSON), with the two ends of pipes that its child writes to; the
+answers are the child's process id and, when it has ended, how.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import os
 import pkgutil
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from queue import Queue
+from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,22 +48,23 @@ HEEDED_LATER = ("INGEST_", "XDG_", "HOME", "PYTEST_CURRENT_TEST")
 COMMAND = (sys.executable, "-m", "ingest")
 # What such a process is started with, whichever test is the first to need one.
 ENVIRONMENT = dict(os.environ)
+PACKET = 1 << 17  # bytes of an order, at most
+BIRTH = 60.0  # seconds
 
 
 # The program
 
 
-def born(order: dict[str, Any]) -> None:
+def born(order: dict[str, Any], streams: Sequence[int]) -> None:
     """In a child: take the place that was ordered, and run the command line."""
-    if order["group"]:
-        os.setpgid(0, 0)
+    if order["leads"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
-    for stream, place in ((1, order["out"]), (2, order["errors"])):
-        file = os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(file, stream)
-        os.close(file)
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream, number)
+        os.close(stream)
     sys.argv = ["ingest", *order["arguments"]]
     from ingest.cli.app import main
 
@@ -91,112 +95,210 @@ def obey() -> None:
             with suppress(ImportError):
                 importlib.import_module(module)
     gc.freeze()
-    # The standard streams are the children's: as an interpreter makes them that is not at a terminal.
-    orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1):
-        os.dup2(nothing, stream)
-    os.close(nothing)
-    for line in orders:
-        child = os.fork()
-        if not child:
-            os.close(orders.fileno())
-            os.close(answers.fileno())
-            born(json.loads(line))
-        print(child, file=answers, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+    channel = socket.socket(fileno=int(sys.argv[2]))
+    ended, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(ended, False)
+    usual = signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([channel, ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            bury(channel)
+        if channel in ready:
+            packet, streams, _, _ = socket.recv_fds(channel, PACKET, 2)
+            if not packet:
+                return
+            child = os.fork()
+            if not child:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, usual)
+                for each in (ended, wake):
+                    os.close(each)
+                channel.close()
+                born(json.loads(packet), streams)
+            for stream in streams:
+                os.close(stream)
+            channel.send(json.dumps({"born": child}).encode())
+
+
+def bury(channel: socket.socket) -> None:
+    """Tell of every child that has ended."""
+    with suppress(ChildProcessError):
+        while (died := os.waitpid(-1, os.WNOHANG))[0]:
+            channel.send(json.dumps({"died": died[0], "code": os.waitstatus_to_exitcode(died[1])}).encode())
 
 
 # Who asks it
 
 
+class Child:
+    """Stands in for a `subprocess.Popen` with pipes: the process is a nursery's."""
+
+    def __init__(self, nursery: Nursery, args: Sequence[str], pid: int, pipes: Sequence[int], *, text: bool) -> None:
+        self.args, self.pid = args, pid
+        self.returncode: int | None = None
+        self.stdout, self.stderr = (os.fdopen(pipe, "r" if text else "rb") for pipe in pipes)
+        self._nursery = nursery
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._nursery.ended(self.pid, 0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self.returncode = self._nursery.ended(self.pid, timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[Any, Any]:
+        said: list[Any] = [None, None]
+
+        def read(number: int, stream: Any) -> None:
+            said[number] = stream.read()
+
+        threads = [Thread(target=read, args=each, daemon=True) for each in enumerate((self.stdout, self.stderr))]
+        for thread in threads:
+            thread.start()
+        self.wait(timeout)
+        for thread in threads:
+            thread.join(timeout)
+            if thread.is_alive():  # somebody else has its streams open yet
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        self.stdout.close()
+        self.stderr.close()
+        return said[0], said[1]
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
 class Nursery:
-    """One such process, in a folder of its own, with these modules loaded. One child at a time."""
+    """One such process, in a folder of its own, with these modules loaded."""
 
     def __init__(self, folder: Path, modules: Sequence[str]) -> None:
-        self._out, self._errors = folder / "out", folder / "errors"
         (folder / "modules").write_text("\n".join(modules))
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, folder / "modules"], env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
-        )
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, __file__, str(folder / "modules"), str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+        self._turn, self._news = Lock(), Condition()
+        self._born: Queue[int] = Queue()
+        self._codes: dict[int, int] = {}
+        self._listener = Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def begin(
-        self, arguments: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, group: bool = False,
-        halt: bool = False, learn: Path | None = None,
-    ) -> int:  # fmt: skip
-        """Start a child; its process id.
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, leads: bool = False,
+        halt: bool = False, learn: Path | None = None, text: bool = True,
+    ) -> Child:  # fmt: skip
+        """Start a child.
 
         Args:
-            folder: it works in, this process's without one. group: it leads a process group. halt: it stops itself first.
+            folder: it works in, this process's without one. leads: it leads a session. halt: it stops itself first.
             learn: a file that gets the names of the modules which were loaded at its end.
         """
         order = {
-            "arguments": arguments, "environment": dict(environment), "folder": folder or os.getcwd(), "group": group,
-            "halt": halt, "learn": learn and str(learn), "out": str(self._out), "errors": str(self._errors),
+            "arguments": arguments, "environment": dict(environment), "folder": folder or os.getcwd(), "leads": leads,
+            "halt": halt, "learn": learn and str(learn),
         }  # fmt: skip
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        self._child = int(self._process.stdout.readline())
-        return self._child
+        pipes = [os.pipe(), os.pipe()]
+        try:
+            with self._turn:
+                socket.send_fds(self._channel, [json.dumps(order).encode()], [write for _, write in pipes])
+                child = self._born.get(timeout=BIRTH)
+        finally:
+            for _, write in pipes:
+                os.close(write)
+        return Child(self, ["ingest", *arguments], child, [read for read, _ in pipes], text=text)
 
-    def end(self, seconds: float | None = None) -> tuple[int, bytes, bytes]:
-        """Wait for the child that was started last: its exit code, what it said, and what it complained of.
+    def ended(self, pid: int, seconds: float | None) -> int | None:
+        """How a child ended, waiting so long for it; None if it has not."""
+        with self._news:
+            self._news.wait_for(lambda: pid in self._codes, seconds)
+            return self._codes.get(pid)
 
-        Raises:
-            TimeoutError: it took longer, and was killed.
-        """
-        ended, _, _ = select.select([self._process.stdout], [], [], seconds)
-        if not ended:
-            os.kill(self._child, signal.SIGKILL)
-        code = int(self._process.stdout.readline())
-        said = self._out.read_bytes(), self._errors.read_bytes()
-        if not ended:
-            raise TimeoutError(said)
-        return code, *said
+    def _listen(self) -> None:
+        while packet := self._channel.recv(PACKET):
+            news = json.loads(packet)
+            with self._news:
+                if "born" in news:
+                    self._codes.pop(news["born"], None)  # another one's number, long ago
+                    self._born.put(news["born"])
+                else:
+                    self._codes[news["died"]] = news["code"]
+                    self._news.notify_all()
 
     def close(self) -> None:
-        self._process.stdin.close()
+        self._channel.shutdown(socket.SHUT_RDWR)
+        self._listener.join()
+        self._channel.close()
         self._process.wait(30)
-        self._process.stdout.close()
 
 
-_lock = Lock()
+_starting = Lock()
 _kept: list[Nursery] = []
+
+
+def start(command: Sequence[str | bytes], *, env: Mapping[str, str], text: bool = False, **options: Any) -> Any:
+    """As `subprocess.Popen`, with pipes for its output."""
+    if not _plain(command, env, options):
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=env, text=text, stdout=pipe, stderr=pipe, **options)
+    return _begin(command, env, text=text, **options)
+
+
+def halted(command: Sequence[str | bytes], *, env: Mapping[str, str]) -> Child:
+    """A child that leads a session, and waits before the program's first step until it gets SIGCONT."""
+    return _begin(command, env, start_new_session=True, halt=True)
 
 
 def run(
     command: Sequence[str | bytes], *, env: Mapping[str, str], timeout: float, text: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
     """As `subprocess.run`, with its output captured."""
-    plain = tuple(command[:3]) == COMMAND and set(options) <= {"cwd"}
-    if not plain or not _lock.acquire(blocking=False):
+    if not _plain(command, env, options):
         return subprocess.run(command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options)
+    child = _begin(command, env, text=text, **options)
     try:
-        names = {name for name, _ in set(env.items()) ^ set(ENVIRONMENT.items())}
-        if not all(name.startswith(HEEDED_LATER) for name in names):
-            return subprocess.run(
-                command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options
-            )
-        folder, nursery = options.get("cwd"), _nursery()
-        nursery.begin([os.fsdecode(each) for each in command[3:]], env, folder=folder and os.fspath(folder))
-        try:
-            code, out, errors = nursery.end(timeout)
-        except TimeoutError as error:
-            raise subprocess.TimeoutExpired(command, timeout, *error.args[0]) from None
-    finally:
-        _lock.release()
-    return subprocess.CompletedProcess(command, code, *((out.decode(), errors.decode()) if text else (out, errors)))
+        out, errors = child.communicate(timeout=timeout)
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    return subprocess.CompletedProcess(command, child.wait(), out, errors)
+
+
+def _plain(command: Sequence[str | bytes], env: Mapping[str, str], options: Mapping[str, Any]) -> bool:
+    """Whether a nursery's child may do it."""
+    names = {name for name, _ in set(env.items()) ^ set(ENVIRONMENT.items())}
+    usual = tuple(command[:3]) == COMMAND and set(options) <= {"cwd", "start_new_session"}
+    return usual and all(name.startswith(HEEDED_LATER) for name in names)
+
+
+def _begin(
+    command: Sequence[str | bytes], env: Mapping[str, str], *, cwd: Any = None, start_new_session: bool = False,
+    **order: Any,
+) -> Child:  # fmt: skip
+    arguments, folder = [os.fsdecode(each) for each in command[3:]], None if cwd is None else os.fspath(cwd)
+    return _nursery().begin(arguments, env, folder=folder, leads=start_new_session, **order)
 
 
 def _nursery() -> Nursery:
-    if not _kept:
-        folder = tempfile.TemporaryDirectory(prefix="ingest-nursery-")
-        _kept.append(Nursery(Path(folder.name), [*own(), *USUAL]))
-        atexit.register(folder.cleanup)
-        atexit.register(_kept[0].close)
-    return _kept[0]
+    with _starting:
+        if not _kept:
+            folder = tempfile.TemporaryDirectory(prefix="ingest-nursery-")
+            _kept.append(Nursery(Path(folder.name), [*own(), *USUAL]))
+            atexit.register(folder.cleanup)
+            atexit.register(_kept[0].close)
+        return _kept[0]
 
 
 if __name__ == "__main__":

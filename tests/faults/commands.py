@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 import nursery
-from faults.watching import PATIENCE, is_alive, is_frozen, is_worker, positions, until
+from faults.watching import PATIENCE, is_alive, is_frozen, is_traced, is_worker, positions, until
 from processes import children
 
 if TYPE_CHECKING:
@@ -38,19 +39,16 @@ class Ended:
 class Running:
     """A command that moves bytes: watched from outside, and interfered with."""
 
-    def __init__(self, process: subprocess.Popen[str], traced: bool = False) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self._traced = traced
 
     @property
     def supervisor(self) -> int:
-        """The process of the command itself, below its tracer or its attendant if there is one."""
-        if not self._traced:
-            with suppress(FileNotFoundError):
-                if Path(f"/proc/{self.process.pid}/comm").read_text().strip() == "ingest-attend":
-                    return next(iter(children(self.process.pid)), self.process.pid)
-            return self.process.pid
-        return until(lambda: children(self.process.pid), "the traced command")[0]
+        """The process of the command itself, below its attendant if there is one."""
+        with suppress(FileNotFoundError):
+            if Path(f"/proc/{self.process.pid}/comm").read_text().strip() == "ingest-attend":
+                return next(iter(children(self.process.pid)), self.process.pid)
+        return self.process.pid
 
     @staticmethod
     def alive(pids: Iterable[int]) -> list[int]:
@@ -94,7 +92,9 @@ class Running:
             assert self.process.poll() is None, (
                 f"it ended before {source.name} was caught: {self.process.communicate()}"
             )
-            for pid in self.workers():
+            if not (workers := self.workers()):
+                time.sleep(0.005)  # it takes far longer until one has something open
+            for pid in workers:
                 if positions(pid, str(source).__eq__):
                     # From here on it moves only while nobody looks: it would be done before it was looked at twice.
                     frozen = Frozen([pid])
@@ -104,7 +104,7 @@ class Running:
             return None
 
         with first():
-            return until(caught, f"a worker in the middle of {source.name}")
+            return until(caught, f"a worker in the middle of {source.name}", most=0.0005)
 
     def freeze(self) -> Frozen:
         """Freeze every worker, wherever it is."""
@@ -157,23 +157,25 @@ class Shell:
         return self._keep(ingest.start(*arguments, "--json", start_new_session=True))
 
     def traced(self, *arguments: str | Path, strace: list[str], home: Path | None = None) -> Running:
-        """Start under strace, which follows the supervisor's threads and leaves its workers alone."""
+        """Start with strace attached, which follows the supervisor's threads and leaves its workers alone.
+
+        What it counts begins with the program's own first step: interpreter and modules are loaded before.
+        """
         if shutil.which("strace") is None:
             pytest.skip("needs strace")
-        command = [
-            "strace", "-f", "-b", "execve", "-qq", *strace,
-            *self._ingest.command(*arguments, "--json"),
-        ]  # fmt: skip
         environment = {**self._ingest.environment, **({"INGEST_HOME": str(home)} if home else {})}
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
-        return self._keep(process, traced=True)
+        child = nursery.halted(self._ingest.command(*arguments, "--json"), env=environment)
+        self._keep(child)
+        until(lambda: is_frozen(child.pid), "the command's process")
+        command, null = ["strace", "-f", "-b", "execve", "-qq", *strace, "-p", str(child.pid)], subprocess.DEVNULL
+        self._keep(tracer := subprocess.Popen(command, stdout=null, stderr=null, start_new_session=True))
+        until(lambda: is_traced(child.pid) or tracer.poll() is not None, "the tracer")
+        os.kill(child.pid, signal.SIGCONT)
+        return Running(child)
 
-    def _keep(self, process: subprocess.Popen[str], *, traced: bool = False) -> Running:
+    def _keep(self, process: subprocess.Popen[str]) -> Running:
         self._started.append(process)
-        return Running(process, traced)
+        return Running(process)
 
     def run(self, *arguments: str | Path, home: Path | None = None, seconds: float = 90) -> Ended:
         """Run to the end."""
@@ -187,6 +189,8 @@ class Shell:
     def close(self) -> None:
         for process in self._started:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # a tracer ends with what it traces
+                    os.killpg(process.pid, signal.SIGKILL)
             if process.stdout and not process.stdout.closed:
                 process.communicate(timeout=PATIENCE)
+            process.wait(PATIENCE)

@@ -20,7 +20,7 @@ import subprocess
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,8 @@ from typing import Any
 
 import pytest
 
-from nursery import Nursery
+from faults.watching import is_frozen, is_traced
+from nursery import Child, Nursery
 from processes import children, spread
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
@@ -65,15 +66,16 @@ SPARED = {
 
 def begin(
     nursery: Nursery, home: Path, *arguments: Any, environment: dict[str, str] | None = None, **order: Any
-) -> int:
-    """Start a child with a journal of its own, as the leader of a process group; its process id."""
+) -> Child:
+    """Start a child with a journal of its own, as the leader of a session."""
     told = {**os.environ, "INGEST_HOME": str(home), **(environment or {})}
-    return nursery.begin([*map(str, arguments), "--json"], told, group=True, **order)
+    return nursery.begin([*map(str, arguments), "--json"], told, leads=True, **order)
 
 
-def end(nursery: Nursery) -> Ended:
-    """Wait for the child that was started last."""
-    code, out, errors = (each.decode() if isinstance(each, bytes) else each for each in nursery.end())
+def end(child: Child) -> Ended:
+    """Wait for it."""
+    out, errors = child.communicate()
+    code = child.wait()
     try:
         found = json.loads(out or "{}")
     except ValueError:
@@ -82,8 +84,7 @@ def end(nursery: Nursery) -> Ended:
 
 
 def run(nursery: Nursery, home: Path, *arguments: Any, **order: Any) -> Ended:
-    begin(nursery, home, *arguments, **order)
-    return end(nursery)
+    return end(begin(nursery, home, *arguments, **order))
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,6 @@ class Ended:
     document: dict[str, Any]
     out: str
     errors: str
-
-
-def stopped(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
-    return False
-
-
-def traced(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
-    return False
 
 
 # Runs
@@ -156,17 +145,18 @@ class Lane:
         }  # fmt: skip
         if role == "worker":
             supervisor = begin(self.nursery, home, *command, environment=environment)
-            (pid,) = self.until(lambda: [pid for pid in children(supervisor) if stopped(pid)], "a worker")
+            (pid,) = self.until(lambda: [pid for pid in children(supervisor.pid) if is_frozen(pid)], "a worker")
         else:
-            supervisor = pid = begin(self.nursery, home, *command, halt=True)
-            self.until(lambda: stopped(pid), "the supervisor")
+            supervisor = begin(self.nursery, home, *command, halt=True)
+            pid = supervisor.pid
+            self.until(lambda: is_frozen(pid), "the supervisor")
         strace = subprocess.Popen(["strace", "-f", "-b", "execve", "-qq", "-o", log, *tracing, "-p", str(pid)])
-        self.until(lambda: traced(pid) or strace.poll() is not None, "the tracer")
+        self.until(lambda: is_traced(pid) or strace.poll() is not None, "the tracer")
         os.kill(pid, signal.SIGCONT)
-        watch = threading.Timer(LONGEST, os.killpg, (supervisor, signal.SIGKILL))
+        watch = threading.Timer(LONGEST, os.killpg, (supervisor.pid, signal.SIGKILL))
         watch.start()
         try:
-            ended = end(self.nursery)
+            ended = end(supervisor)
         finally:
             late = not watch.is_alive()
             watch.cancel()
@@ -231,21 +221,21 @@ class Run:
 def lanes(tmp_path_factory, make_bench, until):
     folder = tmp_path_factory.mktemp("lanes")
     free: SimpleQueue[Lane] = SimpleQueue()
-    nurseries = [Nursery(folder, ["ingest.cli.app"])]
+    unlearned = Nursery(folder, ["ingest.cli.app"])
     (folder / "CARD").mkdir()
     (folder / "CARD/A.MOV").write_bytes(bytes(1_200_000))
     (folder / "archive").mkdir()
-    learned = run(nurseries[0], folder / "home", "copy", folder / "CARD", folder / "archive", learn=folder / "learned")
+    learned = run(unlearned, folder / "home", "copy", folder / "CARD", folder / "archive", learn=folder / "learned")
     assert learned.code == 0, learned
     modules = (folder / "learned").read_text().split()
+    unlearned.close()
+    nursery = Nursery(folder, modules)
     for number in range(LANES):
         place = folder / f"lane-{number}"
         place.mkdir()
-        nurseries.append(Nursery(place, modules))
-        free.put(Lane(place, nurseries[-1], make_bench, until))
+        free.put(Lane(place, nursery, make_bench, until))
     yield free
-    for nursery in nurseries:
-        nursery.close()
+    nursery.close()
 
 
 @contextmanager

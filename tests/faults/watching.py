@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,12 +19,13 @@ PATIENCE = 30.0  # seconds, for anything that is waited for
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Poll until something is true, and return it."""
-    limit = time.monotonic() + seconds
+def until(found: Callable[[], T], what: str, seconds: float = PATIENCE, *, most: float = 0.02) -> T:
+    """Poll until something is true, and return it; the rarer the longer it takes, `most` seconds apart at most."""
+    began = time.monotonic()
     while not (value := found()):
-        assert time.monotonic() < limit, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.0005)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"waited {seconds} s in vain: {what}"
+        time.sleep(min(max(waited / 200, 0.0005), most))
     return value
 
 
@@ -48,6 +50,12 @@ def is_frozen(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def is_traced(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    return False
 
 
 def positions(pid: int, wanted: Callable[[str], bool]) -> list[int]:

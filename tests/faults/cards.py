@@ -22,6 +22,7 @@ SMALL_CARD = {
     **{f"DCIM/101CANON/MVI_{number:04}.MOV": 1_500_000 + 77 * number for number in range(4)},
     "PRIVATE/empty.bin": 0, "PRIVATE/index.xml": 1, "CLIP/C0001.MP4": (70 << 20) + 5,
 }  # fmt: skip
+LONG = 1 << 18  # bytes of a block; each begins with its number
 
 
 @dataclass
@@ -59,10 +60,11 @@ class Card:
 
 def content(name: str, size: int, seed: int = 0) -> bytes:
     """Bytes that differ from file to file and from block to block."""
-    random = Random(f"{name} {seed}")
-    block = random.randbytes(min(size, 1 << 18))
-    whole = b"".join(number.to_bytes(8, "big") + block[8:] for number in range(size // (1 << 18) + 1))
-    return whole[:size]
+    block = Random(f"{name} {seed}").randbytes(min(size, LONG))
+    whole = bytearray(block * (size // LONG + 1))
+    for number in range(size // LONG + 1):
+        whole[number * LONG : number * LONG + 8] = number.to_bytes(8, "big")
+    return bytes(memoryview(whole)[:size])
 
 
 def digest(path: Path) -> str:

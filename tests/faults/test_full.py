@@ -24,7 +24,7 @@ import pytest
 pytestmark = pytest.mark.root
 
 FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
-POINTS = {"ext4": 5, "tmpfs": 2, "tmpfs inodes": 2}
+POINTS = {"ext4": 3, "tmpfs": 2, "tmpfs inodes": 2}
 # Many small files in several batches, some that are copied alone, one that leaves a trail.
 FILES = {
     **{f"DCIM/{number:03}/IMG_{number:04}.JPG": 3000 + 1777 * (number % 40) for number in range(300)},

@@ -12,7 +12,7 @@ from ingest.pipeline import repair as module
 from ingest.pipeline.spares import open_spares
 from ingest.pipeline.verify import verify
 
-COUNT = 1_100
+COUNT = 550
 
 
 def test_rows_are_looked_up_a_page_at_a_time(place, monkeypatch):
@@ -35,13 +35,13 @@ def test_rows_are_looked_up_a_page_at_a_time(place, monkeypatch):
     monkeypatch.setattr(module, "latest", latest)
     root = engine.Root(os.fsencode(place.archive()))
 
-    report = module.repair(root, open_spares(os.fsencode(place.card), root), at_once=100)
+    report = module.repair(root, open_spares(os.fsencode(place.card), root), at_once=50)
 
     assert (len(report.repaired), report.failed, report.checked) == (COUNT, (), COUNT)
     assert place.arrived() == files
-    assert asked == [100] * (COUNT // 100)
+    assert asked == [50] * (COUNT // 50)
     # While a page is looked up the one before it is still there.
-    assert max(alive) <= 200
+    assert max(alive) <= 100
     assert verify([root]).sound
 
 

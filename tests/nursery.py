@@ -2,7 +2,7 @@
 
 `run` stands in for `subprocess.run` where a command line is run to its end and nothing is asked of its process but what
 it says; anything else (a terminal, a signal, another user, an environment that an interpreter heeds when it starts)
-gets an interpreter of its own. `Nursery` is one such process by itself, for who traces its children: with `halt` a
+gets an interpreter of its own. Who has fewer rights (`setpriv`) has a process of that kind with just those. `Nursery` is one such process by itself, for who traces its children: with `halt` a
 child stops itself before the program's first step, until it is let go on, so that who attaches to it meanwhile meets
 the program's own calls alone, and none of an interpreter that loads.
 
@@ -112,15 +112,19 @@ def obey() -> None:
 
 
 class Nursery:
-    """One such process, in a folder of its own, with these modules loaded. One child at a time."""
+    """One such process, in a folder of its own, with these modules loaded. One child at a time.
 
-    def __init__(self, folder: Path, modules: Sequence[str]) -> None:
+    `prefix`: a command that starts it with other rights, for itself and its children.
+    """
+
+    def __init__(self, folder: Path, modules: Sequence[str], prefix: Sequence[str] = ()) -> None:
         self._out, self._errors = folder / "out", folder / "errors"
         (folder / "modules").write_text("\n".join(modules))
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, __file__, folder / "modules"], env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
-        )
+            [*prefix, sys.executable, __file__, folder / "modules"],
+            env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True,
+        )  # fmt: skip
 
     def begin(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, group: bool = False,
@@ -163,14 +167,16 @@ class Nursery:
 
 
 _lock = Lock()
-_kept: list[Nursery] = []
+_kept: dict[tuple[str | bytes, ...], Nursery] = {}  # by their prefixes
 
 
 def run(
     command: Sequence[str | bytes], *, env: Mapping[str, str], timeout: float, text: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
     """As `subprocess.run`, with its output captured."""
-    plain = tuple(command[:3]) == COMMAND and set(options) <= {"cwd"}
+    before = command.index(sys.executable) if command[0] == "setpriv" else 0
+    prefix, arguments = tuple(command[:before]), command[before + len(COMMAND) :]
+    plain = tuple(command[before : before + len(COMMAND)]) == COMMAND and set(options) <= {"cwd"}
     if not plain or not _lock.acquire(blocking=False):
         return subprocess.run(command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options)
     try:
@@ -179,8 +185,8 @@ def run(
             return subprocess.run(
                 command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options
             )
-        folder, nursery = options.get("cwd"), _nursery()
-        nursery.begin([os.fsdecode(each) for each in command[3:]], env, folder=folder and os.fspath(folder))
+        folder, nursery = options.get("cwd"), _nursery(prefix)
+        nursery.begin([os.fsdecode(each) for each in arguments], env, folder=folder and os.fspath(folder))
         try:
             code, out, errors = nursery.end(timeout)
         except TimeoutError as error:
@@ -190,13 +196,13 @@ def run(
     return subprocess.CompletedProcess(command, code, *((out.decode(), errors.decode()) if text else (out, errors)))
 
 
-def _nursery() -> Nursery:
-    if not _kept:
+def _nursery(prefix: tuple[str | bytes, ...]) -> Nursery:
+    if prefix not in _kept:
         folder = tempfile.TemporaryDirectory(prefix="ingest-nursery-")
-        _kept.append(Nursery(Path(folder.name), [*own(), *USUAL]))
+        _kept[prefix] = Nursery(Path(folder.name), [*own(), *USUAL], [os.fsdecode(each) for each in prefix])
         atexit.register(folder.cleanup)
-        atexit.register(_kept[0].close)
-    return _kept[0]
+        atexit.register(_kept[prefix].close)
+    return _kept[prefix]
 
 
 if __name__ == "__main__":

@@ -16,14 +16,19 @@ FILES = 6  # of the card
 
 
 @pytest.fixture
+def tmp_path(same_place):
+    return same_place
+
+
+@pytest.fixture
 def journal(ingest):
     return ingest.home / "ingest.sqlite3"
 
 
 @pytest.fixture
-def copied(tell, card, archive, backup):
+def copied(once, card, archive, backup):
     """The card is on both archives."""
-    told = tell("copy", card, archive, "--also", backup)
+    told = once("copy", card, archive, "--also", backup)
     assert told.code == 0, told.errors
     return told.document["session"]
 

@@ -72,6 +72,9 @@ def born(order: dict[str, Any]) -> None:
             end(code)
 
         os._exit = farewell
+    if order["killed_before"]:
+        module, name = order["killed_before"].split(":")
+        setattr(importlib.import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
     if order["halt"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     main()
@@ -128,17 +131,19 @@ class Nursery:
 
     def begin(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, group: bool = False,
-        halt: bool = False, learn: Path | None = None,
+        halt: bool = False, learn: Path | None = None, killed_before: str | None = None,
     ) -> int:  # fmt: skip
         """Start a child; its process id.
 
         Args:
             folder: it works in, this process's without one. group: it leads a process group. halt: it stops itself first.
             learn: a file that gets the names of the modules which were loaded at its end.
+            killed_before: "module:function", a call that it does not live to make.
         """
         order = {
             "arguments": arguments, "environment": dict(environment), "folder": folder or os.getcwd(), "group": group,
             "halt": halt, "learn": learn and str(learn), "out": str(self._out), "errors": str(self._errors),
+            "killed_before": killed_before,
         }  # fmt: skip
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -171,22 +176,26 @@ _kept: dict[tuple[str | bytes, ...], Nursery] = {}  # by their prefixes
 
 
 def run(
-    command: Sequence[str | bytes], *, env: Mapping[str, str], timeout: float, text: bool = False, **options: Any
-) -> subprocess.CompletedProcess[Any]:
-    """As `subprocess.run`, with its output captured."""
+    command: Sequence[str | bytes], *, env: Mapping[str, str], timeout: float, text: bool = False,
+    killed_before: str | None = None, **options: Any,
+) -> subprocess.CompletedProcess[Any]:  # fmt: skip
+    """As `subprocess.run`, with its output captured; `killed_before` as `Nursery.begin` takes it."""
     before = command.index(sys.executable) if command[0] == "setpriv" else 0
     prefix, arguments = tuple(command[:before]), command[before + len(COMMAND) :]
     plain = tuple(command[before : before + len(COMMAND)]) == COMMAND and set(options) <= {"cwd"}
-    if not plain or not _lock.acquire(blocking=False):
+    assert plain or not killed_before
+    if not plain or not _lock.acquire(blocking=killed_before is not None):
         return subprocess.run(command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options)
     try:
         names = {name for name, _ in set(env.items()) ^ set(ENVIRONMENT.items())}
         if not all(name.startswith(HEEDED_LATER) for name in names):
+            assert not killed_before
             return subprocess.run(
                 command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options
             )
         folder, nursery = options.get("cwd"), _nursery(prefix)
-        nursery.begin([os.fsdecode(each) for each in arguments], env, folder=folder and os.fspath(folder))
+        nursery.begin([os.fsdecode(each) for each in arguments], env,
+                      folder=folder and os.fspath(folder), killed_before=killed_before)  # fmt: skip
         try:
             code, out, errors = nursery.end(timeout)
         except TimeoutError as error:

@@ -438,18 +438,7 @@ def test_a_clone_of_an_archive_is_not_learned_for_it(damaged, tell, archive, tmp
 # A rebuild that does not come to its end, and a journal that is gone
 
 
-# Runs `ingest catalog rebuild`, and kills it before one call of a function.
-KILLED = """
-import os, signal, sys
-from importlib import import_module
-place, name = sys.argv.pop(1).split(":")
-module = import_module(place)
-def die(*_arguments, **_named):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(module, name, die)
-from ingest.cli.app import main
-main()
-"""
+# A rebuild is killed before one call of these.
 STEPS = [
     "ingest.db.aside:_nobody_else", "ingest.db.aside:_renamed", "ingest.pipeline.rebuild:open_database",
     "ingest.db.engine:_bring_up", "ingest.pipeline.rebuild:restore_root", "ingest.pipeline.rebuild:_mounted",
@@ -470,9 +459,7 @@ def waiting(copied, journal, card):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_rebuild_that_is_killed_loses_nothing_of_what_it_was_told(waiting, ingest, tell, archive, backup, step):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, step, "catalog", "rebuild"], env=ingest.environment, check=False
-    )
+    done = ingest.run("catalog", "rebuild", killed_before=step)
     assert done.returncode == -signal.SIGKILL
     assert tell("doctor").code == 1
 

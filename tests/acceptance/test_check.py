@@ -583,7 +583,9 @@ def test_what_no_manifest_tells_of_does_not_count_whatever_the_journal_says(tell
     assert len(told.document["absent"]) == (0 if damage == "gone" else 1)
 
 
-def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(tell, once, card, archive, plant, tmp_path):
+def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(
+    tell, once, card, archive, plant, tmp_path
+):
     """A hole in a chain: what its other parts say may have been said otherwise in the one that is missing."""
     assert once("copy", card, archive).code == 0
     other = plant(tmp_path / "OTHER", {"a.mov": b"a"})

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -355,6 +356,7 @@ def test_a_session_that_was_killed_keeps_what_its_lists_said(ingest, tell, plant
     staging = archive / ".ingest/staging"
     while not any(staging.glob("*/*.part")):
         assert running.poll() is None
+        time.sleep(0.001)
     running.kill()
     running.communicate()
     (card / "list.b3").write_bytes(b"nobody reads this any more")

@@ -12,8 +12,7 @@ from ingest.errors import ExitCode
 from ingest.model.states import SessionState
 from ingest.storage.space import Room
 
-
-MANY = 1000  # files: more than are under way at once
+MANY, BATCH = 600, 20  # files: many times what is under way at once
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_a_destination_that_goes_away_in_the_middle_waits_and_the_other_is_compl
     away = place.folder / "pulled"
     recorder.at_first_end = lambda: two[1].rename(away)
 
-    first = place.copy(*two, monitor=recorder)
+    first = place.copy(*two, monitor=recorder, batch=BATCH)
 
     assert (first.state, first.exit_code) == (SessionState.PAUSED_NETWORK, ExitCode.PAUSED)
     assert place.arrived(two[0]) == files
@@ -64,7 +63,7 @@ def test_another_folder_in_its_place_is_not_written_to(place, two, recorder):
         two[1].mkdir()
 
     recorder.at_first_end = swap
-    report = place.copy(*two, monitor=recorder)
+    report = place.copy(*two, monitor=recorder, batch=BATCH)
 
     assert report.roots[1].state is SessionState.PAUSED_NETWORK
     assert list(two[1].iterdir()) == []

@@ -2,9 +2,9 @@
 
 `run` and `start` stand in for `subprocess.run` and `Popen` where nothing is asked of the process but what it says, that it
 leads a session of its own, or that it works in another folder; anything else (a terminal, another user, an environment
-that an interpreter heeds when it starts) gets an interpreter of its own. With `halt` a child stops itself before the
-program's first step, until it is let go on, so that who attaches to it meanwhile meets the program's own calls alone, and
-none of an interpreter that loads.
+that an interpreter heeds when it starts) gets an interpreter of its own. Who has fewer rights (`setpriv`) has a process of
+that kind with just those. With `halt` a child stops itself before the program's first step, until it is let go on, so that
+who attaches to it meanwhile meets the program's own calls alone, and none of an interpreter that loads.
 
 As a program: ``python nursery.py MODULES CHANNEL``, where MODULES names a module in each line, and CHANNEL is the
 descriptor of a socket. Each packet on it is an order (JSON), with the two ends of pipes that its child writes to; the
@@ -76,6 +76,9 @@ def born(order: dict[str, Any], streams: Sequence[int]) -> None:
             end(code)
 
         os._exit = farewell
+    if order["killed_before"]:
+        module, name = order["killed_before"].split(":")
+        setattr(importlib.import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
     if order["halt"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     main()
@@ -178,13 +181,16 @@ class Child:
 
 
 class Nursery:
-    """One such process, in a folder of its own, with these modules loaded."""
+    """One such process, in a folder of its own, with these modules loaded.
 
-    def __init__(self, folder: Path, modules: Sequence[str]) -> None:
+    `prefix`: a command that starts it with other rights, for itself and its children.
+    """
+
+    def __init__(self, folder: Path, modules: Sequence[str], prefix: Sequence[str] = ()) -> None:
         (folder / "modules").write_text("\n".join(modules))
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, __file__, str(folder / "modules"), str(theirs.fileno())]
+            command = [*prefix, sys.executable, __file__, str(folder / "modules"), str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
@@ -197,17 +203,18 @@ class Nursery:
 
     def begin(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, leads: bool = False,
-        halt: bool = False, learn: Path | None = None, text: bool = True,
+        halt: bool = False, learn: Path | None = None, killed_before: str | None = None, text: bool = True,
     ) -> Child:  # fmt: skip
         """Start a child.
 
         Args:
             folder: it works in, this process's without one. leads: it leads a session. halt: it stops itself first.
             learn: a file that gets the names of the modules which were loaded at its end.
+            killed_before: "module:function", a call that it does not live to make.
         """
         order = {
             "arguments": arguments, "environment": dict(environment), "folder": folder or os.getcwd(), "leads": leads,
-            "halt": halt, "learn": learn and str(learn),
+            "halt": halt, "learn": learn and str(learn), "killed_before": killed_before,
         }  # fmt: skip
         pipes = [os.pipe(), os.pipe()]
         try:
@@ -244,7 +251,7 @@ class Nursery:
 
 
 _starting = Lock()
-_kept: list[Nursery] = []
+_kept: dict[tuple[str | bytes, ...], Nursery] = {}  # by their prefixes
 
 
 def start(command: Sequence[str | bytes], *, env: Mapping[str, str], text: bool = False, **options: Any) -> Any:
@@ -263,7 +270,7 @@ def halted(command: Sequence[str | bytes], *, env: Mapping[str, str]) -> Child:
 def run(
     command: Sequence[str | bytes], *, env: Mapping[str, str], timeout: float, text: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """As `subprocess.run`, with its output captured."""
+    """As `subprocess.run`, with its output captured; `killed_before` as `Nursery.begin` takes it."""
     if not _plain(command, env, options):
         return subprocess.run(command, env=env, capture_output=True, text=text, timeout=timeout, check=False, **options)
     child = _begin(command, env, text=text, **options)
@@ -279,26 +286,35 @@ def run(
 def _plain(command: Sequence[str | bytes], env: Mapping[str, str], options: Mapping[str, Any]) -> bool:
     """Whether a nursery's child may do it."""
     names = {name for name, _ in set(env.items()) ^ set(ENVIRONMENT.items())}
-    usual = tuple(command[:3]) == COMMAND and set(options) <= {"cwd", "start_new_session"}
-    return usual and all(name.startswith(HEEDED_LATER) for name in names)
+    allowed = {"cwd", "start_new_session", "killed_before"}
+    usual = tuple(command[_before(command) :][: len(COMMAND)]) == COMMAND and set(options) <= allowed
+    plain = usual and all(name.startswith(HEEDED_LATER) for name in names)
+    assert plain or "killed_before" not in options
+    return plain
+
+
+def _before(command: Sequence[str | bytes]) -> int:
+    """How many words come before the interpreter."""
+    return command.index(sys.executable) if command[0] == "setpriv" else 0
 
 
 def _begin(
     command: Sequence[str | bytes], env: Mapping[str, str], *, cwd: Any = None, start_new_session: bool = False,
     **order: Any,
 ) -> Child:  # fmt: skip
-    arguments, folder = [os.fsdecode(each) for each in command[3:]], None if cwd is None else os.fspath(cwd)
-    return _nursery().begin(arguments, env, folder=folder, leads=start_new_session, **order)
+    before, folder = _before(command), None if cwd is None else os.fspath(cwd)
+    arguments = [os.fsdecode(each) for each in command[before + len(COMMAND) :]]
+    return _nursery(tuple(command[:before])).begin(arguments, env, folder=folder, leads=start_new_session, **order)
 
 
-def _nursery() -> Nursery:
+def _nursery(prefix: tuple[str | bytes, ...]) -> Nursery:
     with _starting:
-        if not _kept:
+        if prefix not in _kept:
             folder = tempfile.TemporaryDirectory(prefix="ingest-nursery-")
-            _kept.append(Nursery(Path(folder.name), [*own(), *USUAL]))
+            _kept[prefix] = Nursery(Path(folder.name), [*own(), *USUAL], [os.fsdecode(each) for each in prefix])
             atexit.register(folder.cleanup)
-            atexit.register(_kept[0].close)
-        return _kept[0]
+            atexit.register(_kept[prefix].close)
+        return _kept[prefix]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,67 @@ def tell(ingest) -> Callable[..., Told]:
     return run
 
 
+# What many tests begin with is done once, and put back where it was made for each that follows
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place where one test after the other works, and what first commands made of it.
+
+    Attributes:
+        place: the same path for all, since journals and manifests tell absolute paths.
+        acts: what a command said, and a copy of what stood at the place then; by the command and what stood there before.
+    """
+
+    place: Path
+    copies: Path
+    acts: dict[tuple[object, ...], tuple[Told, Path]] = field(default_factory=dict)
+
+    def scene(self) -> tuple[object, ...]:
+        """All that is there: names, types, bytes, and the times of files."""
+        return tuple(
+            (path, entry.mode, entry.content, None if stat.S_ISDIR(entry.mode) else entry.mtime_ns)
+            for path, entry in sorted(snapshot(self.place).items())
+        )
+
+    def clear(self) -> None:
+        if self.place.exists():
+            shutil.rmtree(self.place)
+        self.place.mkdir()
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    folder = tmp_path_factory.mktemp("stage")
+    return Stage(folder / "place", folder / "copies")
+
+
+@pytest.fixture
+def same_place(stage: Stage) -> Path:
+    """An empty folder whose path is the same for each test: a module that uses `once` has it for its `tmp_path`."""
+    stage.clear()
+    return stage.place
+
+
+@pytest.fixture
+def once(stage: Stage, tell) -> Callable[..., Told]:
+    """As `tell`, for the command that a test begins with: where a test before has given the same one with the same files
+    at the same place, what came of it is put there again. Bytes, modes and times are as they were, inodes are not.
+    """
+
+    def run(*arguments: str | bytes | Path) -> Told:
+        key = (arguments, stage.scene())
+        if key in stage.acts:
+            told, copy = stage.acts[key]
+            shutil.copytree(copy, stage.place, symlinks=True, dirs_exist_ok=True)
+            return told
+        told, copy = tell(*arguments), stage.copies / str(len(stage.acts))
+        stage.acts[key] = told, shutil.copytree(stage.place, copy, symlinks=True)
+        return told
+
+    return run
+
+
 @dataclass(frozen=True)
 class Desk:
     """A folder with a journal of its own, and the command line as somebody uses it there."""
@@ -230,16 +292,41 @@ def rows(tell) -> Callable[..., list[dict[str, Any]]]:
     return ask
 
 
-@pytest.fixture
-def stranger() -> Iterator[Desk]:
-    """An ordinary user's desk. Where root runs the tests: nobody's, or that of root without its capabilities."""
-    folder = Path(tempfile.mkdtemp(prefix="ingest-acceptance-"))
+@dataclass(frozen=True)
+class Way:
+    """How an ordinary user's commands are started."""
+
+    prefix: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def desk(self, folder: Path) -> Desk:
+        return Desk(folder, self.prefix, {"cwd": folder, **self.options})
+
+
+def ways() -> Iterator[Way]:
+    if os.geteuid() != 0:
+        yield Way()
+        return
+    nobody = pwd.getpwnam("nobody")
+    yield Way(options={"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []})
+    if shutil.which("setpriv") is not None:
+        # The interpreter may lie where only root may go. Without capabilities root is held to modes like anyone.
+        yield Way(("setpriv", "--inh-caps=-all", "--bounding-set=-all"))
+
+
+def able(desk: Desk) -> bool:
     try:
-        desk = next((desk for desk in ordinary(folder) if able(desk)), None)
-        if desk is None:
-            pytest.skip("root runs the tests, and nobody else here can run ingest")
-        desk.plant("home", {})
-        yield desk
+        return desk.run("--version").returncode == 0
+    except PermissionError:
+        return False
+
+
+@contextmanager
+def strangers_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="ingest-acceptance-"))
+    os.chmod(folder, 0o755)
+    try:
+        yield folder
     finally:
         for here, _, _ in os.walk(folder):
             for name in os.listdir(here):
@@ -248,23 +335,22 @@ def stranger() -> Iterator[Desk]:
         shutil.rmtree(folder)
 
 
-def ordinary(folder: Path) -> Iterator[Desk]:
-    if os.geteuid() != 0:
-        yield Desk(folder, options={"cwd": folder})
-        return
-    nobody = pwd.getpwnam("nobody")
-    os.chmod(folder, 0o755)
-    yield Desk(folder, options={"cwd": folder, "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []})
-    if shutil.which("setpriv") is not None:
-        # The interpreter may lie where only root may go. Without capabilities root is held to modes like anyone.
-        yield Desk(folder, ("setpriv", "--inh-caps=-all", "--bounding-set=-all"), {"cwd": folder})
+@pytest.fixture(scope="session")
+def strangers_way() -> Way | None:
+    """The first way in which an ordinary user can run ingest here."""
+    with strangers_folder() as folder:
+        return next((way for way in ways() if able(way.desk(folder))), None)
 
 
-def able(desk: Desk) -> bool:
-    try:
-        return desk.run("--version").returncode == 0
-    except PermissionError:
-        return False
+@pytest.fixture
+def stranger(strangers_way) -> Iterator[Desk]:
+    """An ordinary user's desk. Where root runs the tests: nobody's, or that of root without its capabilities."""
+    if strangers_way is None:
+        pytest.skip("root runs the tests, and nobody else here can run ingest")
+    with strangers_folder() as folder:
+        desk = strangers_way.desk(folder)
+        desk.plant("home", {})
+        yield desk
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from ingest.engine import Root
 
 TINY = ("--files", "3", "--bytes", "64KiB", "--runs", "2", "--no-warm-up", "--peer", "cp")
+ONCE = ("--files", "3", "--bytes", "64KiB", "--runs", "1", "--no-warm-up", "--peer", "cp")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -36,10 +37,14 @@ def untouched(disk, ingest):
     assert os.listdir(ingest.home) == []
 
 
-@pytest.fixture
-def measured(tell, disk):
-    told = tell("bench", *TINY, "--disk", disk)
+@pytest.fixture(scope="module")
+def measured(shared):
+    """What a bench on an empty disk told; both the disk and the journal are empty afterwards."""
+    disk = shared.plant("disk", {})
+    shared.plant("home", {})
+    told = shared.tell("bench", *TINY, "--disk", disk)
     assert told.code == 0, told.errors
+    assert os.listdir(disk) == os.listdir(shared.home) == []
     return told.document
 
 
@@ -74,12 +79,11 @@ def test_people_get_a_table_and_lines_while_they_wait(ingest, disk):
 
 @pytest.mark.usefixtures("untouched")
 def test_quiet_says_nothing(ingest, disk):
-    done = ingest.run("bench", *TINY, "--disk", disk, "--quiet")
+    done = ingest.run("bench", *ONCE, "--disk", disk, "--quiet")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.usefixtures("untouched")
 def test_machines_get_every_second_that_was_measured(measured):
     assert measured["kind"] == "ingest-bench"
     assert measured["machine"]["cores"] >= 1
@@ -101,20 +105,20 @@ def test_machines_get_every_second_that_was_measured(measured):
 def test_a_source_in_memory_is_not_called_cold(tell, ingest, tmp_path):
     folder = Path(tempfile.mkdtemp(prefix="ingest-test-", dir="/dev/shm"))
     try:
-        told = tell("bench", *TINY, "--disk", folder)
-        done = ingest.run("bench", *TINY, "--disk", folder, "--svg", tmp_path / "chart.svg")
+        told = tell("bench", *ONCE, "--disk", folder)
+        done = ingest.run("bench", *ONCE, "--disk", folder, "--svg", tmp_path / "chart.svg")
     finally:
         folder.rmdir()
 
     (race,) = told.document["workloads"]
-    # Three files, before each of two runs of two contenders.
-    assert (race["cold"], race["seen"]) == (False, {"asked": 12, "warm": 12, "unknown": 0})
-    assert "NOT cold: 12 of 12 looks" in done.stdout
+    # Three files, before one run of two contenders.
+    assert (race["cold"], race["seen"]) == (False, {"asked": 6, "warm": 6, "unknown": 0})
+    assert "NOT cold: 6 of 6 looks" in done.stdout
     assert "source NOT cold" in (tmp_path / "chart.svg").read_text()
 
 
-def test_a_source_on_a_disk_is_called_cold_where_the_kernel_says_so(measured, disk):
-    if Root(os.fsencode(disk)).cold != "evicted":
+def test_a_source_on_a_disk_is_called_cold_where_the_kernel_says_so(measured, shared):
+    if Root(os.fsencode(shared.folder / "disk")).cold != "evicted":
         pytest.skip("needs a disk, and a kernel that tells what its cache holds (Linux 6.5)")
 
     (race,) = measured["workloads"]
@@ -182,7 +186,7 @@ def test_records_are_counted_at_several_numbers(tell, disk):
 
 @pytest.mark.usefixtures("untouched")
 def test_the_chart_is_an_image_with_a_bar_for_each(ingest, disk, tmp_path):
-    done = ingest.run("bench", *TINY, "--disk", disk, "--svg", tmp_path / "chart.svg")
+    done = ingest.run("bench", *ONCE, "--disk", disk, "--svg", tmp_path / "chart.svg")
 
     assert done.returncode == 0, done.stderr
     chart = ET.parse(tmp_path / "chart.svg").getroot()
@@ -194,7 +198,7 @@ def test_the_chart_is_an_image_with_a_bar_for_each(ingest, disk, tmp_path):
 
 @pytest.mark.usefixtures("untouched")
 def test_as_fast_as_the_baseline_is_well(tell, disk, earlier):
-    told = tell("bench", *TINY, "--disk", disk, "--baseline", earlier(1), "--fail-below", "0.1")
+    told = tell("bench", *ONCE, "--disk", disk, "--baseline", earlier(1), "--fail-below", "0.1")
 
     assert told.code == told.document["exit_code"] == 0, told.errors
     (compared,) = told.document["baseline"]
@@ -204,7 +208,7 @@ def test_as_fast_as_the_baseline_is_well(tell, disk, earlier):
 
 @pytest.mark.usefixtures("untouched")
 def test_slower_than_the_baseline_is_exit_9_and_is_named(tell, disk, earlier):
-    told = tell("bench", *TINY, "--disk", disk, "--baseline", earlier(0.001), "--fail-below", "0.5")
+    told = tell("bench", *ONCE, "--disk", disk, "--baseline", earlier(0.001), "--fail-below", "0.5")
 
     assert told.code == told.document["exit_code"] == 9
     assert told.document["baseline"][0]["speed"] < 0.5
@@ -213,7 +217,7 @@ def test_slower_than_the_baseline_is_exit_9_and_is_named(tell, disk, earlier):
 
 @pytest.mark.usefixtures("untouched")
 def test_without_a_common_peer_seconds_are_compared(tell, disk, earlier):
-    alone = [*TINY[:-1], "none"]
+    alone = [*ONCE[:-1], "none"]
 
     told = tell("bench", *alone, "--disk", disk, "--baseline", earlier(1))
 
@@ -287,7 +291,7 @@ def test_a_baseline_of_other_workloads_is_no_comparison(tell, disk, earlier):
 
 @pytest.mark.usefixtures("untouched")
 def test_what_is_not_compared_is_said_and_lets_no_gate_pass(tell, disk, earlier):
-    more = (*TINY, "--destinations", "1", "--destinations", "2", "--disk", disk, "--baseline", earlier(1))
+    more = (*ONCE, "--destinations", "1", "--destinations", "2", "--disk", disk, "--baseline", earlier(1))
 
     told, gate = tell("bench", *more), tell("bench", *more, "--fail-below", "0.1")
 

@@ -20,9 +20,14 @@ def reasons(told):
 
 
 @pytest.fixture
-def home_twice(tell, card, archive, backup):
+def tmp_path(same_place):
+    return same_place
+
+
+@pytest.fixture
+def home_twice(once, card, archive, backup):
     """A card that was brought home to two archives."""
-    assert tell("copy", card, archive, "--also", backup).code == 0
+    assert once("copy", card, archive, "--also", backup).code == 0
 
 
 def test_a_card_with_two_proven_copies_is_safe_and_nothing_is_touched(
@@ -120,17 +125,17 @@ def test_what_lies_in_an_archive_has_no_copy_in_it(tell, archive, plant, tmp_pat
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text("a note"), lambda path: path.symlink_to("/nowhere")])
 def test_what_has_only_the_name_of_an_archives_record_is_no_archive_around_the_card(
-    tell, card, archive, make, tmp_path
+    tell, once, card, archive, make, tmp_path
 ):
-    assert tell("copy", card, archive).code == 0
+    assert once("copy", card, archive).code == 0
     make(tmp_path / ".ingest")
 
     assert tell("check", card, "--copies", "1", ONE_DISK).code == 0
 
 
 @pytest.mark.root
-def test_an_archive_that_is_seen_through_another_file_system_is_no_copy_of_itself(tell, card, archive, tmp_path):
-    assert tell("copy", card, archive).code == 0
+def test_an_archive_that_is_seen_through_another_file_system_is_no_copy_of_itself(tell, once, card, archive, tmp_path):
+    assert once("copy", card, archive).code == 0
     upper, work, merged = [tmp_path / name for name in ("upper", "work", "merged")]
     for folder in (upper, work, merged):
         folder.mkdir()
@@ -165,8 +170,8 @@ def test_a_copy_that_is_another_name_of_another_file_on_the_card_does_not_count(
     assert (told.code, told.document["covered"]) == (1, 0)
 
 
-def test_one_copy_is_enough_where_one_is_asked_for(tell, card, archive):
-    assert tell("copy", card, archive).code == 0
+def test_one_copy_is_enough_where_one_is_asked_for(tell, once, card, archive):
+    assert once("copy", card, archive).code == 0
 
     assert tell("check", card, ONE_DISK).code == 1
     assert tell("check", card, "--copies", "1", ONE_DISK).code == 0
@@ -286,9 +291,9 @@ def rot(path):
 
 
 def test_what_was_proven_of_an_archive_is_not_proven_of_a_clone_that_became_an_archive_of_its_own(
-    tell, card, plant, archive, tmp_path
+    tell, once, card, plant, archive, tmp_path
 ):
-    assert tell("copy", card, archive).code == 0
+    assert once("copy", card, archive).code == 0
     clone = shutil.copytree(archive, tmp_path / "clone")
     (clone / ".ingest/root.json").unlink()
     assert tell("copy", plant(tmp_path / "OTHER", {"a.mov": b"a"}), clone).code == 0
@@ -302,8 +307,8 @@ def test_what_was_proven_of_an_archive_is_not_proven_of_a_clone_that_became_an_a
     assert told.document["bytes"]["read_back"] == told.document["bytes"]["read"], "all of it was read back now"
 
 
-def test_a_clone_beside_its_archive_is_read_back(tell, card, archive, tmp_path):
-    assert tell("copy", card, archive).code == 0
+def test_a_clone_beside_its_archive_is_read_back(tell, once, card, archive, tmp_path):
+    assert once("copy", card, archive).code == 0
     clone = shutil.copytree(archive, tmp_path / "clone")
     rot(clone / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
 
@@ -366,8 +371,8 @@ def test_other_bytes_of_the_same_size_and_time_that_only_the_journal_knows_of_ar
 
 
 @pytest.mark.parametrize("apart", [1, -1_500_000_000, 3_600_000_000_000], ids=["1 ns", "1.5 s", "1 h"])
-def test_a_copy_whose_time_is_only_nearly_the_recorded_one_is_read_back(tell, card, archive, apart):
-    assert tell("copy", card, archive).code == 0
+def test_a_copy_whose_time_is_only_nearly_the_recorded_one_is_read_back(tell, once, card, archive, apart):
+    assert once("copy", card, archive).code == 0
     clips = [archive / "EOS_DIGITAL/DCIM/100EOSR5" / name for name in ("IMG_0001.CR3", "MVI_0002.MP4")]
     rot(clips[0])
     for clip in clips:
@@ -382,9 +387,9 @@ def test_a_copy_whose_time_is_only_nearly_the_recorded_one_is_read_back(tell, ca
 
 
 def test_a_time_that_the_journal_knows_the_copy_was_given_is_as_good_as_the_recorded_one(
-    tell, ingest, card, archive, tmp_path
+    tell, once, ingest, card, archive, tmp_path
 ):
-    assert tell("copy", card, archive).code == 0
+    assert once("copy", card, archive).code == 0
     clip = archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4"
     kept = clip.stat().st_mtime_ns // 2_000_000_000 * 2_000_000_000
     os.utime(clip, ns=(0, kept))
@@ -415,8 +420,8 @@ def test_times_that_a_file_system_rounds_are_known_by_the_journal_and_else_read_
     assert unknown.document["bytes"]["read_back"] == unknown.document["bytes"]["read"]
 
 
-def test_what_verify_found_damaged_is_relied_on_by_nobody(tell, card, archive, backup):
-    assert tell("copy", card, archive, "--also", backup).code == 0
+def test_what_verify_found_damaged_is_relied_on_by_nobody(tell, once, card, archive, backup):
+    assert once("copy", card, archive, "--also", backup).code == 0
     rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
     rot(rotten)
     one = ("--copies", "1", ONE_DISK, "--root", archive)
@@ -435,8 +440,8 @@ def test_what_verify_found_damaged_is_relied_on_by_nobody(tell, card, archive, b
     assert rotten.with_name("IMG_0001_1.CR3").read_bytes() == (card / "DCIM/100EOSR5/IMG_0001.CR3").read_bytes()
 
 
-def test_what_was_mended_is_read_back_until_all_of_the_archive_was_found_whole(tell, card, archive, backup):
-    assert tell("copy", card, archive, "--also", backup).code == 0
+def test_what_was_mended_is_read_back_until_all_of_the_archive_was_found_whole(tell, once, card, archive, backup):
+    assert once("copy", card, archive, "--also", backup).code == 0
     rotten = archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3"
     rot(rotten)
     session = tell("sessions").document["sessions"][0]["session"]
@@ -451,8 +456,8 @@ def test_what_was_mended_is_read_back_until_all_of_the_archive_was_found_whole(t
     assert (after.code, after.document["bytes"]["read_back"]) == (0, 0)
 
 
-def test_a_clone_that_is_whole_does_not_make_the_archive_whole(tell, card, archive, tmp_path):
-    assert tell("copy", card, archive).code == 0
+def test_a_clone_that_is_whole_does_not_make_the_archive_whole(tell, once, card, archive, tmp_path):
+    assert once("copy", card, archive).code == 0
     clone = shutil.copytree(archive, tmp_path / "clone")
     rot(archive / "EOS_DIGITAL/DCIM/100EOSR5/IMG_0001.CR3")
     assert tell("verify", archive).code == 3
@@ -578,9 +583,11 @@ def test_what_no_manifest_tells_of_does_not_count_whatever_the_journal_says(tell
     assert len(told.document["absent"]) == (0 if damage == "gone" else 1)
 
 
-def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(tell, card, archive, plant, tmp_path):
+def test_a_session_whose_first_part_is_missing_is_not_believed_and_others_are(
+    tell, once, card, archive, plant, tmp_path
+):
     """A hole in a chain: what its other parts say may have been said otherwise in the one that is missing."""
-    assert tell("copy", card, archive).code == 0
+    assert once("copy", card, archive).code == 0
     other = plant(tmp_path / "OTHER", {"a.mov": b"a"})
     assert tell("copy", other, archive).code == 0
     (part,) = (archive / ".ingest/manifests").glob(

@@ -11,6 +11,11 @@ import pytest
 LEVELS = {"info", "warning", "error"}
 
 
+@pytest.fixture
+def tmp_path(same_place):
+    return same_place
+
+
 def log_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -94,10 +99,10 @@ NEVER = ["card", "below the card", "copy", "marker", "new in the archive", "link
 @pytest.mark.parametrize("where", NEVER)
 @pytest.mark.parametrize("option", ["--log-file", "--events"])
 def test_no_line_is_ever_written_to_footage_or_into_an_archive(
-    tell, card, archive, backup, tmp_path, snapshot, option, where
+    tell, once, card, archive, backup, tmp_path, snapshot, option, where
 ):
     clip = card / "DCIM/100EOSR5/MVI_0002.MP4"
-    assert tell("copy", card, archive, "--also", backup).code == 0
+    assert once("copy", card, archive, "--also", backup).code == 0
     (tmp_path / "link").symlink_to(clip)
     target = {
         "card": clip, "below the card": card / "new.log", "copy": archive / "EOS_DIGITAL/DCIM/100EOSR5/MVI_0002.MP4",
@@ -117,9 +122,9 @@ def test_no_line_is_ever_written_to_footage_or_into_an_archive(
     "command", [("verify", "archive"), ("repair", "archive", "--from", "EOS_DIGITAL"), ("check", "EOS_DIGITAL"), ("resume",)], ids=" ".join
 )  # fmt: skip
 def test_whatever_the_command_its_log_is_not_written_to_what_it_works_on(
-    tell, card, archive, ingest, snapshot, tmp_path, command
+    tell, once, card, archive, ingest, snapshot, tmp_path, command
 ):
-    session = tell("copy", card, archive).document["session"]
+    session = once("copy", card, archive).document["session"]
     words = [tmp_path / word if (tmp_path / word).is_dir() else word for word in command]
     if command == ("resume",):
         words.append(session[:13])
@@ -188,8 +193,8 @@ def test_a_log_whose_disk_is_full_is_given_up_with_one_warning(tell, card, archi
     assert media(archive / "EOS_DIGITAL") == media(card)
 
 
-def test_the_trail_of_a_session_to_which_nothing_happened_is_two_events(tell, ingest, card, archive):
-    session = tell("copy", card, archive).document["session"]
+def test_the_trail_of_a_session_to_which_nothing_happened_is_two_events(tell, once, ingest, card, archive):
+    session = once("copy", card, archive).document["session"]
 
     told = tell("show", session, "--events")
     said = ingest.run("show", session, "--events")
@@ -253,8 +258,8 @@ def test_what_waits_is_listed_in_one_word(ingest, tell, plant, archive, make_dis
 
 
 @pytest.mark.parametrize("state", ["nothing", "paused"])
-def test_a_state_that_does_not_exist_is_refused_with_those_that_do(tell, card, archive, state):
-    session = tell("copy", card, archive).document["session"]
+def test_a_state_that_does_not_exist_is_refused_with_those_that_do(tell, once, card, archive, state):
+    session = once("copy", card, archive).document["session"]
 
     told = tell("show", session, "--items", state)
 

@@ -14,11 +14,16 @@ TREE = {"100/clip.mov": CLIP, "100/still.jpg": b"still" * 9000, "empty": b""}
 
 
 @pytest.fixture
-def home(tell, plant, tmp_path):
+def tmp_path(same_place):
+    return same_place
+
+
+@pytest.fixture
+def home(once, plant, tmp_path):
     """A card and two archives of it."""
     card = plant(tmp_path / "A001", TREE)
     archive, backup = plant(tmp_path / "archive", {}), plant(tmp_path / "backup", {})
-    assert tell("copy", card, archive, "--also", backup).code == 0
+    assert once("copy", card, archive, "--also", backup).code == 0
     return card, archive, backup
 
 

@@ -17,6 +17,17 @@ DAMAGES = ["flipped", "zeroed", "truncated", "extended", "missing"]
 PLACES = list(BLOCKS)
 KINDS = ["here", "xfs", "btrfs", "tmpfs", "vfat", "exfat"]
 SHARES = {"xfs": "reflink", "btrfs": "reflink"}
+STEPS = {"vfat": 2_000_000_000, "exfat": 1_000_000_000}  # of a file's time, in ns
+FULL = os.environ.get("INGEST_CAMPAIGN") == "full"
+# What is wrong where, and from where it is fetched, does not depend on the file system; how the right bytes get there
+# and take the damaged file's place does. Each damage, at places that change, meets each file system.
+EVERYTHING = [(how, place) for how in DAMAGES for place in PLACES]
+SOME = [(how, PLACES[number % len(PLACES)]) for number, how in enumerate(DAMAGES)]
+RUNS = [
+    (kind, source, EVERYTHING if FULL or kind == "here" else SOME)
+    for number, kind in enumerate(KINDS)
+    for source in (("archive", "card") if FULL or kind == "here" else (("archive", "card")[number % 2],))
+]
 
 
 def span(place: str) -> tuple[int, int]:
@@ -63,7 +74,7 @@ def noted(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 @dataclass(frozen=True)
 class Ran:
-    """One repair of fifteen files, each damaged in its own way."""
+    """One repair of several files, each damaged in its own way."""
 
     kind: str
     card: Path
@@ -75,17 +86,16 @@ class Ran:
     untouched: bool
 
 
-@pytest.fixture(
-    scope="module", params=[(kind, source) for kind in KINDS for source in ("archive", "card")], ids="-".join
-)
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "-".join(run[:2]))
 def ran(request, shared, keep_disk):
-    kind, source = request.param
-    names = [f"{how}-{place}.mov" for how in DAMAGES for place in PLACES]
+    kind, source, cases = request.param
+    names = [f"{how}-{place}.mov" for how, place in cases]
     card = shared.plant(f"CARD-{kind}-{source}", {name: Random(name).randbytes(SIZE) for name in names})
     backup = shared.plant(f"backup-{kind}-{source}", {})
     archive = keep_disk(kind) / "archive"
     archive.mkdir()
-    assert shared.tell("copy", card, archive, "--also", backup).code == 0
+    also = ("--also", backup) if source == "archive" else ()
+    assert shared.tell("copy", card, archive, *also).code == 0
     wrong, damaged = {}, {}
     for name in names:
         path = archive / card.name / name
@@ -103,7 +113,7 @@ def ran(request, shared, keep_disk):
 def test_everything_is_sound_and_the_other_place_as_it_was(ran):
     assert ran.told.code == 0, ran.told
     assert ran.untouched
-    assert len(ran.told.document["repaired"]) == 15
+    assert len(ran.told.document["repaired"]) == len(ran.wrong)
     assert ran.told.document["failed"] == []
     assert ran.verified.code == 0, ran.verified
     assert ran.verified.document["extra"] == []
@@ -113,22 +123,30 @@ def test_everything_is_sound_and_the_other_place_as_it_was(ran):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("how", DAMAGES)
-def test_each_file_is_right_and_only_damaged_blocks_were_fetched(ran, how, place):
-    name = f"{how}-{place}.mov"
-    path = ran.archive / ran.card.name / name
-    (told,) = [each for each in ran.told.document["repaired"] if each["path"] == str(path)]
+def test_each_file_is_right_and_only_damaged_blocks_were_fetched(ran):
+    told = {Path(each["path"]).name: each for each in ran.told.document["repaired"]}
+    assert {name: found(ran, name, told[name]) for name in ran.wrong} == {name: due(ran, name) for name in ran.wrong}
 
-    assert path.read_bytes() == (ran.card / name).read_bytes()
-    step = {"vfat": 2_000_000_000, "exfat": 1_000_000_000}.get(ran.kind, 1)
-    assert path.stat().st_mtime_ns // step == (ran.card / name).stat().st_mtime_ns // step
-    assert told["ranges"] == ran.wrong[name]
-    owed = 0 if how == "extended" else ran.wrong[name][0][1] - ran.wrong[name][0][0]
-    assert told["bytes_fetched"] == owed
-    if how == "missing":
-        assert (told["quarantine"], told["exchange"], told["strategy"]) == (None, None, "copy")
-    else:
-        assert Path(told["quarantine"]).read_bytes() == ran.damaged[name]
-        assert told["exchange"] == ("ladder" if ran.kind == "exfat" else "exchange")
-        assert told["strategy"] == SHARES.get(ran.kind, "copy")
+
+def found(ran, name, told):
+    """What is there of a file after the repair, and what was told of it."""
+    path, step = ran.archive / ran.card.name / name, STEPS.get(ran.kind, 1)
+    return {
+        "path": told["path"], "right": path.read_bytes() == (ran.card / name).read_bytes(),
+        "time": path.stat().st_mtime_ns // step, "ranges": told["ranges"], "fetched": told["bytes_fetched"],
+        "quarantined": told["quarantine"] and Path(told["quarantine"]).read_bytes() == ran.damaged[name],
+        "exchange": told["exchange"], "strategy": told["strategy"],
+    }  # fmt: skip
+
+
+def due(ran, name):
+    how, _ = name.split("-")
+    missing, ranges = how == "missing", ran.wrong[name]
+    return {
+        "path": str(ran.archive / ran.card.name / name), "right": True,
+        "time": (ran.card / name).stat().st_mtime_ns // STEPS.get(ran.kind, 1), "ranges": ranges,
+        "fetched": 0 if how == "extended" else ranges[0][1] - ranges[0][0],
+        "quarantined": None if missing else True,
+        "exchange": None if missing else "ladder" if ran.kind == "exfat" else "exchange",
+        "strategy": "copy" if missing else SHARES.get(ran.kind, "copy"),
+    }  # fmt: skip

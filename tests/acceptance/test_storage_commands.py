@@ -19,6 +19,11 @@ TOLD = LISTED | {
 
 
 @pytest.fixture
+def tmp_path(same_place):
+    return same_place
+
+
+@pytest.fixture
 def stored(tell):
     """The entries of `storage list`, or of `storage status` with a name."""
 
@@ -31,9 +36,9 @@ def stored(tell):
 
 
 @pytest.fixture
-def brought(tell, card, archive):
+def brought(once, card, archive):
     """The archive, after a card came to it."""
-    assert tell("copy", card, archive).code == 0
+    assert once("copy", card, archive).code == 0
     return archive
 
 
@@ -215,8 +220,8 @@ def test_the_journal_remembers_when_an_archive_was_found_whole(ingest, tell, sto
     assert after["last_verified"] == whole["last_verified"]
 
 
-def test_of_two_archives_only_the_whole_one_is_remembered_as_verified(tell, stored, card, archive, backup):
-    assert tell("copy", card, archive, "--also", backup).code == 0
+def test_of_two_archives_only_the_whole_one_is_remembered_as_verified(tell, once, stored, card, archive, backup):
+    assert once("copy", card, archive, "--also", backup).code == 0
     (backup / "EOS_DIGITAL/.cameraid").unlink()
 
     assert tell("verify", archive, backup).code == 3
@@ -224,8 +229,8 @@ def test_of_two_archives_only_the_whole_one_is_remembered_as_verified(tell, stor
     assert [entry["last_verified"] is not None for entry in stored()] == [True, False]
 
 
-def test_verifying_one_session_says_nothing_of_the_archive(tell, stored, card, archive):
-    session = tell("copy", card, archive).document["session"]
+def test_verifying_one_session_says_nothing_of_the_archive(tell, once, stored, card, archive):
+    session = once("copy", card, archive).document["session"]
 
     assert tell("verify", archive, "--session", session).code == 0
 

@@ -12,6 +12,8 @@ from ingest.errors import ExitCode
 from ingest.model.states import SessionState
 from ingest.storage.space import Room
 
+MANY, BATCH = 600, 20  # files: many times what is under way at once
+
 
 @pytest.fixture
 def two(place):
@@ -30,42 +32,42 @@ def test_both_get_everything_from_one_read(place, two):
 
 
 def test_a_destination_that_goes_away_in_the_middle_waits_and_the_other_is_completed(place, two, recorder):
-    files = place.fill(3000, 4000)
+    files = place.fill(MANY, 4000)
     away = place.folder / "pulled"
     recorder.at_first_end = lambda: two[1].rename(away)
 
-    first = place.copy(*two, monitor=recorder)
+    first = place.copy(*two, monitor=recorder, batch=BATCH)
 
     assert (first.state, first.exit_code) == (SessionState.PAUSED_NETWORK, ExitCode.PAUSED)
     assert place.arrived(two[0]) == files
-    assert first.roots[0].copies == {"finalized": 3000}
+    assert first.roots[0].copies == {"finalized": MANY}
     assert first.roots[0].state is SessionState.COMPLETED
     assert first.roots[1].state is SessionState.PAUSED_NETWORK
     assert first.items["waiting"] > 0
     assert not two[1].exists(), "a destination that vanished is never made again"
-    assert api.verify([os.fsencode(two[0])]).ok == 3000
+    assert api.verify([os.fsencode(two[0])]).ok == MANY
 
     away.rename(two[1])
     (second,) = place.resume()
 
-    assert (second.state, second.items["finalized"]) == (SessionState.COMPLETED, 3000)
+    assert (second.state, second.items["finalized"]) == (SessionState.COMPLETED, MANY)
     assert place.arrived(two[1]) == files
-    assert api.verify([os.fsencode(two[1])]).ok == 3000
+    assert api.verify([os.fsencode(two[1])]).ok == MANY
 
 
 def test_another_folder_in_its_place_is_not_written_to(place, two, recorder):
-    place.fill(3000, 4000)
+    place.fill(MANY, 4000)
 
     def swap() -> None:
         two[1].rename(place.folder / "pulled")
         two[1].mkdir()
 
     recorder.at_first_end = swap
-    report = place.copy(*two, monitor=recorder)
+    report = place.copy(*two, monitor=recorder, batch=BATCH)
 
     assert report.roots[1].state is SessionState.PAUSED_NETWORK
     assert list(two[1].iterdir()) == []
-    assert report.roots[0].copies == {"finalized": 3000}
+    assert report.roots[0].copies == {"finalized": MANY}
 
 
 def test_a_destination_that_is_still_away_does_not_keep_the_other_from_being_completed(place, two):

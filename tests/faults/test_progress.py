@@ -71,5 +71,5 @@ def test_what_a_killed_worker_leaves_is_not_counted_twice(make_card, archive, sh
     assert ended.code == 0
     told = log.progress()
     never_backwards(told)
-    assert all(event["work"] == WORK for event in told if event["phase"] == "copying")
+    assert {event["work"] for event in told if event["phase"] == "copying"} == {WORK}, told
     assert told[-1]["work_done"] == WORK

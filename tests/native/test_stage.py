@@ -129,6 +129,7 @@ def test_the_source_is_opened_once_for_reading_only_and_each_byte_is_read_once(c
     # A call that another thread's came between is told in two lines.
     since = calls[calls.index(opened[0]) + 1 :]
     read = [call for call in since if "/card/clip.mov>" in call or "read resumed>" in call]
+    read = [call for call in read if "open" not in call.split("(")[0]]
     done = [call for call in read if not call.endswith("<unfinished ...>")]
     assert sum(int(call.rsplit("= ", 1)[1]) for call in done) == 3 * MIB + 1
 

@@ -120,7 +120,6 @@ def _go(context: Context) -> tuple[SessionState, str | None]:
 def _copy(context: Context, outlook: Outlook) -> Board:
     """Everything moves here: planned items in, batches out, answers in, names and manifest parts out."""
     work, journal, places = context.work, context.journal, context.facts.roots
-    context.enter(SessionState.COPYING)
     scribes: dict[int, Scribe] = {}
     for number, one in context.standing:
         try:
@@ -156,6 +155,7 @@ def _copy(context: Context, outlook: Outlook) -> Board:
         intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
         amount = workload(outlook, workers.counters, twice=work.options.verify_source)
         context.meter.plan(ledger.counts["discovered"], *amount)
+        context.enter(SessionState.COPYING)  # not before: who is told of it is told how much there is to do
 
         def look_around() -> None:
             nonlocal intake

@@ -18,11 +18,17 @@ from processes import gone
 BIG = 256 << 20
 
 
+def impatient(f, copy=30.0, validate=30.0):
+    """From now on a worker is given up after so many seconds: to be born takes one longer on a busy machine."""
+    f.supervisor._stall_copy, f.supervisor._stall_validate = copy, validate
+
+
 def test_a_worker_that_stands_still_is_replaced(floor):
-    f = floor(stall_copy=0.3)
+    f = floor()
     f.card.put(b"a", b"x")
     f.ask(f.stage(1, b"a"))
     (pid,) = f.pids()
+    impatient(f, copy=0.3)
     os.kill(pid, signal.SIGSTOP)
     stage = f.stage(2, b"a")
     f.supervisor.submit(stage)
@@ -30,6 +36,7 @@ def test_a_worker_that_stands_still_is_replaced(floor):
     died = f.death()
 
     assert (died.stalled, died.requests) == (True, (stage,))
+    impatient(f)
     assert f.pids() != [pid]
     assert gone(pid)
     assert f.ask(f.discard(3)).faults == [None]
@@ -37,8 +44,9 @@ def test_a_worker_that_stands_still_is_replaced(floor):
 
 @pytest.mark.parametrize("proving", [True, False], ids=["reading back", "copying"])
 def test_a_stall_is_judged_by_what_it_stalls_in(floor, proving):
-    f = floor(stall_copy=30.0 if proving else 0.3, stall_validate=0.3 if proving else 30.0)
+    f = floor()
     f.ask(f.discard(1))
+    impatient(f, **({"validate": 0.3} if proving else {"copy": 0.3}))
     (slot,) = f.supervisor._slots
     os.kill(slot.process.pid, signal.SIGSTOP)
     f.supervisor.submit(f.discard(2))
@@ -51,8 +59,9 @@ def test_a_stall_is_judged_by_what_it_stalls_in(floor, proving):
 
 
 def test_a_worker_that_stalls_in_one_phase_has_the_other_s_time(floor):
-    f = floor(stall_copy=0.3, stall_validate=30.0)
+    f = floor()
     f.ask(f.discard(1))
+    impatient(f, copy=0.3)
     (slot,) = f.supervisor._slots
     os.kill(slot.process.pid, signal.SIGSTOP)
     f.supervisor.submit(f.discard(2))
@@ -204,8 +213,9 @@ def test_a_worker_with_nothing_to_do_may_stand_still(floor):
 
 
 def test_a_worker_that_stands_still_never_blocks_the_supervisor(floor):
-    f = floor(stall_copy=0.5)
+    f = floor()
     f.ask(f.discard(1))
+    impatient(f, copy=0.5)
     os.kill(f.pids()[0], signal.SIGSTOP)
     paths = [b"CARD/" + b"x" * 100 + b"%d" % n for n in range(256)]
 

@@ -2,8 +2,8 @@
 
 `run` and `start` stand in for `subprocess.run` and `Popen` where nothing is asked of the process but what it says, that it
 leads a session of its own, or that it works in another folder; anything else (a terminal, another user, an environment
-that an interpreter heeds when it starts) gets an interpreter of its own. Who has fewer rights (`setpriv`) has a process of
-that kind with just those. With `halt` a child stops itself before the program's first step, until it is let go on, so that
+that an interpreter heeds when it starts) gets an interpreter of its own. Who has fewer rights (`setpriv`) or
+system calls has a process of that kind with just those. With `halt` a child stops itself before the program's first step, until it is let go on, so that
 who attaches to it meanwhile meets the program's own calls alone, and none of an interpreter that loads.
 
 As a program: ``python nursery.py MODULES CHANNEL``, where MODULES names a module in each line, and CHANNEL is the
@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 from threading import Condition, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,9 +175,23 @@ class Child:
         self.stderr.close()
         return said[0], said[1]
 
-    def kill(self) -> None:
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
 
 
 class Nursery:
@@ -294,8 +308,9 @@ def _plain(command: Sequence[str | bytes], env: Mapping[str, str], options: Mapp
 
 
 def _before(command: Sequence[str | bytes]) -> int:
-    """How many words come before the interpreter."""
-    return command.index(sys.executable) if command[0] == "setpriv" else 0
+    """How many words come before the interpreter that runs the program: of what takes rights or calls away, and stays."""
+    fewer = command[0] == "setpriv" or str(command[1]).endswith("without_openat2.py")
+    return command.index(sys.executable, 1) if fewer else 0
 
 
 def _begin(

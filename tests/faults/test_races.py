@@ -67,7 +67,12 @@ def filtered(request, ingest, monkeypatch):
         return [sys.executable, str(FILTER), request.param, *command(self, *arguments)]
 
     monkeypatch.setattr(type(ingest), "command", behind)
-    probe = subprocess.run(behind(ingest, "--version"), capture_output=True, text=True, check=False)
+    probe = subprocess.run(
+        [sys.executable, FILTER, request.param, sys.executable, "-S", "-c", ""],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if probe.returncode:
         pytest.skip(probe.stderr.strip())
     return request.param

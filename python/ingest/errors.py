@@ -77,7 +77,8 @@ class IngestError(Exception):
     def __str__(self) -> str:
         where = f"{shown(self.path)}: " if self.path is not None else ""
         doing = f"{self.operation}: " if self.operation else ""
-        return f"{where}{doing}{self.cause}" + (f". {self.advice}" if self.advice else "")
+        stop = "" if self.cause.endswith((".", "?", "!")) else "."
+        return f"{where}{doing}{self.cause}" + (f"{stop} {self.advice}" if self.advice else "")
 
 
 class UsageError(IngestError):

@@ -77,6 +77,11 @@ def test_a_message_names_path_operation_cause_and_advice(kind):
     assert told == r"/a/b\xff: fsync: the disk said no. Try another"
 
 
+@pytest.mark.parametrize(("cause", "said"), [("no", "no. Do"), ("is it?", "is it? Do"), ("It is.", "It is. Do")])
+def test_a_cause_that_ends_like_a_sentence_gets_no_full_stop_more(cause, said):
+    assert str(IngestError(cause, advice="Do")) == said
+
+
 def test_a_message_without_particulars_is_the_cause():
     assert str(IngestError("it broke")) == "it broke"
 

@@ -11,6 +11,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 
 .PHONY: install demo test test-above test-waiting test-below test-rust test-unit lint bench wheel clean
 
+BUSY := $(patsubst %,tests/faults/test_%.py,races repair resume)
 WAITING := $(patsubst %,tests/faults/test_%.py,full identity kill leases network progress side_by_side stop watch workers)
 
 install: $(VENV)/.installed
@@ -38,14 +39,14 @@ test-waiting:
 	$(BIN)/python -m pytest $(WAITING) tests/native
 
 test-below:
-	$(BIN)/python -m pytest $(filter-out $(WAITING),$(wildcard tests/faults/test_*.py))
+	$(BIN)/python -m pytest $(filter-out $(WAITING) $(BUSY),$(wildcard tests/faults/test_*.py))
 
 test-rust:
 	MAKEFLAGS= cargo test --quiet --workspace
 	MAKEFLAGS= cargo test --quiet --package ingest-core --features portable
 
 test-unit:
-	$(BIN)/python -m pytest tests/golden tests/integration tests/unit
+	$(BIN)/python -m pytest tests/golden tests/integration tests/unit $(BUSY)
 
 lint: install
 	$(BIN)/python -m pip install ruff mypy import-linter pyarrow-stubs

@@ -16,7 +16,7 @@ import pytest
 
 from ingest import engine
 from ingest.bench import inprocess, ours, peers, records, suite, workloads
-from ingest.bench.bay import PREFIX, bay
+from ingest.bench.bay import PREFIX, bay, remove
 from ingest.bench.commands import timed
 from ingest.bench.contenders import Contender, Course, race
 from ingest.bench.memory import Peak, peak_of
@@ -300,3 +300,22 @@ def test_equal_work_finds_a_copy_that_is_not_equal(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "_drop", broken)
     with pytest.raises(IngestError, match="ended with 1"):
         peers.PEERS["equal"].measure(Course(tmp_path / "CARD", tmp_path / "run"))
+
+
+def test_a_tree_of_which_something_goes_by_itself_is_removed_all_the_same(tmp_path, monkeypatch):
+    """A process that was told to stop removes its own files meanwhile."""
+    folder, real, calls = tmp_path / "ours", shutil.rmtree, []
+    folder.mkdir()
+    (folder / "a").touch()
+
+    def gone_under_it(path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise FileNotFoundError(2, "No such file or directory", "b")
+        real(path)
+
+    monkeypatch.setattr(shutil, "rmtree", gone_under_it)
+    remove(folder)
+
+    assert (len(calls), folder.exists()) == (2, False)
+    remove(folder)  # of what is not there nothing is left to be removed

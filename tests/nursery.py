@@ -3,8 +3,9 @@
 `run` and `start` stand in for `subprocess.run` and `Popen` where nothing is asked of the process but what it says, that it
 leads a session of its own, or that it works in another folder; anything else (a terminal, another user, an environment
 that an interpreter heeds when it starts) gets an interpreter of its own. Who has fewer rights (`setpriv`) or
-system calls has a process of that kind with just those. With `halt` a child stops itself before the program's first step, until it is let go on, so that
-who attaches to it meanwhile meets the program's own calls alone, and none of an interpreter that loads.
+system calls has a process of that kind with just those. With `halt` a child stops itself before the program's first step,
+until it is let go on, so that who attaches to it meanwhile meets the program's own calls alone, and none of an interpreter
+that loads.
 
 As a program: ``python nursery.py MODULES CHANNEL``, where MODULES names a module in each line, and CHANNEL is the
 descriptor of a socket. Each packet on it is an order (JSON), with the two ends of pipes that its child writes to; the
@@ -207,7 +208,7 @@ class Nursery:
             command = [*prefix, sys.executable, __file__, str(folder / "modules"), str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno()],
             )  # fmt: skip
         self._turn, self._news = Lock(), Condition()
         self._born: Queue[int] = Queue()

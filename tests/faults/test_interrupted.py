@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ingest.errors import ExitCode
 
 # So much takes a while to read, and no room: files with a hole.
 HUGE = 40 << 30
+PROMPT = 20.0  # seconds, on a machine that has other tests to run: to the end it would be far more
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 FOREVER = [
     "SELECT * FROM copies, range(100_000_000_000) WHERE random() < 0",
@@ -62,8 +64,10 @@ def huge(folder, name="A.MOV"):
 
 def interrupted(running, number=signal.SIGINT):
     """Send it, and look at what a command says that it ends. One that goes on to its end says something else."""
+    began = time.monotonic()
     running.interrupt(number)
     ended = running.end()
+    assert time.monotonic() - began < PROMPT
     assert ended.code == ended.document["exit_code"] == ExitCode.CANCELLED
     assert ended.document["error"]["cause"] == f"stopped by {number.name}"
     assert ended.errors.splitlines() == [

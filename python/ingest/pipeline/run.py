@@ -152,10 +152,10 @@ def _copy(context: Context, outlook: Outlook) -> Board:
         flow = Flow(board, planner)
         limits = (tuning.shard_files, SHARD_BYTES)
         sight = Sight(board.mode, limits, sources.renewed, sources.as_seen if context.facts.run > 1 else None)
-        intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
         amount = workload(outlook, workers.counters, twice=work.options.verify_source)
         context.meter.plan(ledger.counts["discovered"], *amount)
         context.enter(SessionState.COPYING)  # not before: who is told of it is told how much there is to do
+        intake = Intake(journal, planner, [number for number, _ in context.standing], len(places), sight)
 
         def look_around() -> None:
             nonlocal intake
